@@ -1,0 +1,14 @@
+"""Find out what a video transformer has learnt: the concepts of every attention head."""
+
+from __future__ import annotations
+
+from importlib.metadata import version as _version
+
+from vtcd_ops import _library
+
+INSTRUCTION_SET: str = _library.load()  #: of the loaded operator library: default, avx2 or avx512
+__version__: str = _version("vtcd-ops")
+
+from vtcd_ops import _registrations  # noqa: E402, F401
+
+__all__ = ["INSTRUCTION_SET", "__version__"]

@@ -1,0 +1,4 @@
+"""Argument checks of the operators, in the same words as the C++ kernels.
+
+Every message reads ``operator: argument expected ..., got ...``.
+"""

@@ -1,0 +1,1 @@
+"""Fake (meta) kernels and derivatives of the operators."""

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT
+// The table of contents: every operator of torch.ops.vtcd, with the shapes of its tensors. The kernels are in
+// <operator>.cpp, the fake kernels and derivatives in vtcd_ops/_registrations.py.
+//
+//   B batch   C channels of a head   (t,h,w) token grid   (T,H,W) volume   S tubelets
+//   P problems of a ragged batch, of N_p rows each; ΣN rows in all, problem p has [offsets[p], offsets[p+1])
+//   K concepts of a problem, Kmax the largest
+#include <torch/csrc/stable/library.h>
+
+STABLE_TORCH_LIBRARY(vtcd, m) {
+  // Supervoxels of features interpolated to a volume (SLIC).
+  //   features [B, C, t, h, w] floating   size (T, H, W)   ->   labels int32 [B, T, H, W], from 0
+  m.def(
+      "slic3d(Tensor features, SymInt[3] size, int n_segments=12, float compactness=0.1, *, "
+      "int max_num_iter=10, float[3] spacing=[1, 1, 1], bool enforce_connectivity=True, "
+      "float min_size_factor=0.5, float max_size_factor=3.0, str interpolation=\"trilinear\") "
+      "-> Tensor labels");
+
+  // Mean of the interpolated features over each label; label -1 is ignored.
+  //   features [B, C, t, h, w] floating   labels int32 or int64 [B, T, H, W]
+  //   ->   means [B, S, C], counts int64 [B, S]
+  m.def(
+      "tubelet_pool(Tensor features, Tensor labels, SymInt num_tubelets, "
+      "str interpolation=\"trilinear\") -> (Tensor means, Tensor counts)");
+
+  // Derivative of the means with respect to the features.
+  //   grad_means [B, S, C]   labels [B, T, H, W]   counts int64 [B, S]   grid (t, h, w)
+  //   ->   [B, C, t, h, w]
+  m.def(
+      "_tubelet_pool_backward(Tensor grad_means, Tensor labels, Tensor counts, SymInt[3] grid, "
+      "str interpolation) -> Tensor");
+
+  // Convex non-negative matrix factorisation of a ragged batch, X ~ encoding · (weights^T X).
+  //   data [ΣN, C]   offsets int64 [P+1]   k int64 [P]   init int64 [ΣN], a labelling
+  //   ->   weights [ΣN, Kmax], encoding [ΣN, Kmax], centers [P, Kmax, C], error [P], num_iter int64 [P]
+  m.def(
+      "cnmf(Tensor data, Tensor offsets, Tensor k, *, Tensor? init=None, str solver=\"cd\", "
+      "int max_num_iter=1000, float tol=1e-6, int seed=0) "
+      "-> (Tensor weights, Tensor encoding, Tensor centers, Tensor error, Tensor num_iter)");
+
+  // k-means (k-means++ starts, the best of num_restarts runs) of a ragged batch.
+  //   data [ΣN, C]   offsets int64 [P+1]   k int64 [P]
+  //   ->   labels int32 [ΣN], centers [P, Kmax, C], inertia [P], num_iter int64 [P]
+  m.def(
+      "kmeans(Tensor data, Tensor offsets, Tensor k, *, int num_restarts=10, int max_num_iter=300, "
+      "float tol=1e-4, int seed=0) "
+      "-> (Tensor labels, Tensor centers, Tensor inertia, Tensor num_iter)");
+
+  // Silhouette coefficient of every row under a labelling, per problem.
+  //   data [ΣN, C]   offsets int64 [P+1]   labels int32 or int64 [ΣN]   ->   [ΣN]
+  m.def("silhouette(Tensor data, Tensor offsets, Tensor labels) -> Tensor");
+}

@@ -1,0 +1,1 @@
+"""Public functions of the operators: argument checks, one call each."""
