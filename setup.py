@@ -26,9 +26,13 @@ class CMakeBuild(build_ext):
         """Configure and build; an in-place build keeps its folder, so the next one is incremental."""
         torch_dir, eigen_dir = find_torch(), find_eigen()
         if torch_dir is None:
-            raise SystemExit("PyTorch >= 2.10 not found: `pip install torch`, or set VTCD_TORCH_DIR")
+            raise SystemExit(
+                "PyTorch >= 2.10 not found: `pip install torch`, or set VTCD_TORCH_DIR"
+            )
         if eigen_dir is None:
-            raise SystemExit("Eigen 3.4 not found: `apt install libeigen3-dev` or `pip install cmeel-eigen`")
+            raise SystemExit(
+                "Eigen 3.4 not found: `apt install libeigen3-dev` or `pip install cmeel-eigen`"
+            )
         build_dir = ROOT / "build/inplace" if self.inplace else Path(self.build_temp).resolve()
         build_dir.mkdir(parents=True, exist_ok=True)
         options = {

@@ -24,7 +24,9 @@ def _missing_requirements() -> list[str]:
         "torch>=2.10": torch_dir is None,
     }
     requirements = [requirement for requirement, is_missing in missing.items() if is_missing]
-    print(f"vtcd_ops build: torch {torch_dir}, Eigen {eigen_dir}, fetching {requirements}", flush=True)
+    print(
+        f"vtcd_ops build: torch {torch_dir}, Eigen {eigen_dir}, fetching {requirements}", flush=True
+    )
     return requirements
 
 

@@ -27,7 +27,9 @@ def select_instruction_set() -> str:
     wanted = os.environ.get("VTCD_CPU", "")
     if wanted:
         if wanted not in INSTRUCTION_SETS:
-            raise ImportError(f"VTCD_CPU expected one of {', '.join(INSTRUCTION_SETS)}, got {wanted}")
+            raise ImportError(
+                f"VTCD_CPU expected one of {', '.join(INSTRUCTION_SETS)}, got {wanted}"
+            )
         return wanted
     capability = torch.backends.cpu.get_cpu_capability().lower()
     return capability if capability in INSTRUCTION_SETS else "default"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Argument checks of the operators. Every message reads `operator: argument expected ..., got ...`, in the same
-// words as vtcd_ops/_checks.py.
+// Argument checks of the operators. Every message reads `operator: argument expected ..., got ...`,
+// in the same words as vtcd_ops/_checks.py.
 #pragma once
 
 #include <torch/csrc/stable/tensor.h>
@@ -31,10 +31,10 @@ inline std::string shape_text(const torch::stable::Tensor& tensor) {
 
 }  // namespace vtcd
 
-// Throws the bare message, which the dispatcher hands to Python as a RuntimeError. torch's own STD_TORCH_CHECK
-// would put function, file and line before it.
-#define VTCD_CHECK(condition, ...)                               \
-  do {                                                           \
-    if (!(condition)) [[unlikely]]                               \
+// Throws the bare message, which the dispatcher hands to Python as a RuntimeError. torch's own
+// STD_TORCH_CHECK would put function, file and line before it.
+#define VTCD_CHECK(condition, ...)                                \
+  do {                                                            \
+    if (!(condition)) [[unlikely]]                                \
       throw std::runtime_error(::vtcd::concatenate(__VA_ARGS__)); \
   } while (false)

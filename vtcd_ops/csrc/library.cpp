@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-// The table of contents: every operator of torch.ops.vtcd, with the shapes of its tensors. The kernels are in
-// <operator>.cpp, the fake kernels and derivatives in vtcd_ops/_registrations.py.
+// The table of contents: every operator of torch.ops.vtcd, with the shapes of its tensors. The
+// kernels are in <operator>.cpp, the fake kernels and derivatives in vtcd_ops/_registrations.py.
 //
 //   B batch   C channels of a head   (t,h,w) token grid   (T,H,W) volume   S tubelets
-//   P problems of a ragged batch, of N_p rows each; ΣN rows in all, problem p has [offsets[p], offsets[p+1])
-//   K concepts of a problem, Kmax the largest
+//   P problems of a ragged batch, of N_p rows each; ΣN rows in all, problem p has [offsets[p],
+//   offsets[p+1]) K concepts of a problem, Kmax the largest
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(vtcd, m) {
@@ -32,7 +32,8 @@ STABLE_TORCH_LIBRARY(vtcd, m) {
 
   // Convex non-negative matrix factorisation of a ragged batch, X ~ encoding · (weights^T X).
   //   data [ΣN, C]   offsets int64 [P+1]   k int64 [P]   init int64 [ΣN], a labelling
-  //   ->   weights [ΣN, Kmax], encoding [ΣN, Kmax], centers [P, Kmax, C], error [P], num_iter int64 [P]
+  //   ->   weights [ΣN, Kmax], encoding [ΣN, Kmax], centers [P, Kmax, C], error [P], num_iter int64
+  //   [P]
   m.def(
       "cnmf(Tensor data, Tensor offsets, Tensor k, *, Tensor? init=None, str solver=\"cd\", "
       "int max_num_iter=1000, float tol=1e-6, int seed=0) "

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// How the torch-free numerics run in parallel: they never start a thread, their caller hands in a ParallelFor.
+// How the torch-free numerics run in parallel: they never start a thread, their caller hands in a
+// ParallelFor.
 #pragma once
 
 #include <cstdint>
@@ -10,9 +11,9 @@ namespace vtcd {
 // Works on the indices [begin, end). Must not throw: an exception cannot leave torch's thread pool.
 using RangeBody = std::function<void(int64_t begin, int64_t end)>;
 
-// Covers [begin, end) by disjoint ranges, each of at least `grain` indices but for the last, and returns when all
-// are done. How many ranges there are depends on the number of threads, so a sum over a range must not: add
-// partial sums of fixed-size chunks in the order of the chunks.
+// Covers [begin, end) by disjoint ranges, each of at least `grain` indices but for the last, and
+// returns when all are done. How many ranges there are depends on the number of threads, so a sum
+// over a range must not: add partial sums of fixed-size chunks in the order of the chunks.
 using ParallelFor =
     std::function<void(int64_t begin, int64_t end, int64_t grain, const RangeBody& body)>;
 

@@ -1,0 +1,83 @@
+"""Every GoogleTest case as a test of this run: plain, and under the sanitizers.
+
+The torch-free core is compiled once for each configuration into ``build/cpp-<name>``; a case runs
+in its own process, so that a crash fails one test.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SANITIZERS = {"plain": "", "asan-ubsan": "address,undefined", "tsan": "thread"}
+SANITIZER_ENVIRONMENT = {
+    "ASAN_OPTIONS": "detect_stack_use_after_return=1:strict_init_order=1",
+    "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+    "TSAN_OPTIONS": "halt_on_error=1",
+}
+CASE_TIMEOUT_S = 300
+
+
+@dataclass(frozen=True)
+class Build:
+    """One compiled configuration, or the output of the build that failed."""
+
+    executable: Path
+    failure: str = ""
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [self.executable, *arguments],
+            env=os.environ | SANITIZER_ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            timeout=CASE_TIMEOUT_S,
+            check=False,
+        )
+
+    def cases(self) -> list[str]:
+        """Names of the cases, as ``Suite.Case``, from GoogleTest's own listing."""
+        names, suite = [], ""
+        for line in self.run("--gtest_list_tests").stdout.splitlines():
+            name = line.split("#")[0].strip()
+            if line.startswith("  "):
+                names.append(suite + name)
+            elif name.endswith("."):
+                suite = name
+        return names
+
+
+def build(configuration: str) -> Build:
+    """Compile a configuration; an unchanged one takes no time."""
+    folder = ROOT / f"build/cpp-{configuration}"
+    generator = ["-G", "Ninja"] if shutil.which("ninja") else []
+    configure = ["cmake", "-S", str(ROOT), "-B", str(folder), *generator, "-DVTCD_TESTS=ON"]
+    configure += [f"-DVTCD_SANITIZE={SANITIZERS[configuration]}"]
+    for command in (configure, ["cmake", "--build", str(folder), "--target", "core_tests"]):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            return Build(folder / "core_tests", done.stdout + done.stderr)
+    return Build(folder / "core_tests")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Build every configuration and list its cases."""
+    parameters = []
+    for configuration in SANITIZERS:
+        result = build(configuration)
+        cases = ["build"] if result.failure else result.cases()
+        parameters += [pytest.param(result, case, id=f"{configuration}-{case}") for case in cases]
+    metafunc.parametrize(("executable", "case"), parameters)
+
+
+def test_cpp(executable: Build, case: str) -> None:
+    assert not executable.failure, executable.failure
+    done = executable.run(f"--gtest_filter={case}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "[  PASSED  ] 1 test." in done.stdout, done.stdout
