@@ -23,7 +23,7 @@ class CMakeBuild(build_ext):
     """Compile the libraries of every instruction set into the package folder."""
 
     def run(self) -> None:
-        """Configure and build; an in-place build keeps its folder, so the next one is incremental."""
+        """Configure and build; an in-place build keeps its folder and so is incremental."""
         torch_dir, eigen_dir = find_torch(), find_eigen()
         if torch_dir is None:
             raise SystemExit(
