@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from urllib.parse import unquote, urlparse
 
 import torch
 
 INSTRUCTION_SETS = ("default", "avx2", "avx512")
-REBUILD_COMMAND = "pip install --force-reinstall --no-deps vtcd-ops"
 PACKAGE_DIR = Path(__file__).parent
-
-
-def built_instruction_sets() -> list[str]:
-    """Return the instruction sets that libraries were built for, the slowest first."""
-    return [name for name in INSTRUCTION_SETS if library_path(name).is_file()]
 
 
 def library_path(instruction_set: str) -> Path:
@@ -22,14 +19,38 @@ def library_path(instruction_set: str) -> Path:
     return PACKAGE_DIR / f"_C_{instruction_set}.so"
 
 
+def built_instruction_sets() -> list[str]:
+    """Return the instruction sets that libraries were built for, the slowest first."""
+    return [name for name in INSTRUCTION_SETS if library_path(name).is_file()]
+
+
+def checkout() -> Path | None:
+    """Return the source folder that this package was installed from, where pip noted one."""
+    try:
+        noted = distribution("vtcd-ops").read_text("direct_url.json")
+    except PackageNotFoundError:
+        return None
+    url = urlparse(json.loads(noted)["url"]) if noted else None
+    if url is None or url.scheme != "file" or not Path(unquote(url.path)).is_dir():
+        return None
+    return Path(unquote(url.path))
+
+
+def rebuild_command() -> str:
+    """Return the command that builds and installs the libraries again."""
+    source = checkout()
+    if source is not None and source == PACKAGE_DIR.parent:
+        return f"pip install -e {source}"
+    return f"pip install --force-reinstall --no-deps {source or 'vtcd-ops'}"
+
+
 def select_instruction_set() -> str:
     """Return the instruction set asked for by ``VTCD_CPU``, else the best the CPU has."""
     wanted = os.environ.get("VTCD_CPU", "")
     if wanted:
         if wanted not in INSTRUCTION_SETS:
-            raise ImportError(
-                f"VTCD_CPU expected one of {', '.join(INSTRUCTION_SETS)}, got {wanted}"
-            )
+            known = ", ".join(INSTRUCTION_SETS)
+            raise ImportError(f"vtcd_ops: VTCD_CPU expected one of {known}, got {wanted!r}")
         return wanted
     capability = torch.backends.cpu.get_cpu_capability().lower()
     return capability if capability in INSTRUCTION_SETS else "default"
@@ -46,15 +67,15 @@ def load() -> str:
     path = library_path(instruction_set)
     if not path.is_file():
         raise ImportError(
-            f"vtcd_ops: the operator library {path} does not exist, it was not built. "
-            "From a checkout run: pip install -e .   Else run: " + REBUILD_COMMAND
+            f"vtcd_ops: the operator library {path} does not exist: it was not built. "
+            f"Build it with: {rebuild_command()}"
         )
     try:
         torch.ops.load_library(str(path))
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         raise ImportError(
             f"vtcd_ops: the operator library {path} cannot be loaded into torch "
-            f"{torch.__version__} ({error}). It needs torch >= 2.10; rebuild it with: "
-            + REBUILD_COMMAND
+            f"{torch.__version__}, it needs torch >= 2.10 ({error}). "
+            f"Rebuild it with: {rebuild_command()}"
         ) from error
     return instruction_set

@@ -1,0 +1,96 @@
+"""What the documentation claims is true: its examples run, its tables say what was measured."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import importlib.util
+import pkgutil
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import vtcd_ops
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+MODULES = sorted(
+    module.name
+    for module in pkgutil.walk_packages(vtcd_ops.__path__, "vtcd_ops.")
+    if "._C_" not in module.name  # operator libraries, not Python modules
+)
+PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ["vtcd_ops", *MODULES])
+def test_docstring_examples(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    results = doctest.testmod(importlib.import_module(name), optionflags=options)
+    assert results.failed == 0
+
+
+def test_every_public_function_has_an_example() -> None:
+    public = [getattr(vtcd_ops, name) for name in vtcd_ops.__all__]
+    functions = [value for value in public if callable(value) and not isinstance(value, type)]
+    lacking = [
+        function.__name__ for function in functions if ">>> " not in (function.__doc__ or "")
+    ]
+    assert lacking == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks of a page, one after the other, in one namespace, as a reader would paste them."""
+    monkeypatch.chdir(tmp_path)
+    text = page.read_text()
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    for block in PYTHON_BLOCK.finditer(text):
+        first_line = text[: block.start(1)].count("\n")
+        code = compile("\n" * first_line + block[1], str(page), "exec")
+        exec(code, namespace)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def load_tables() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("tables", ROOT / "benchmarks/tables.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["tables"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tables_say_what_the_json_says(page: Path) -> None:
+    text = page.read_text()
+    assert text == load_tables().with_tables(text), "run: make tables"
+
+
+def test_every_result_is_shown() -> None:
+    """A committed result that no page shows would be a number nobody can find."""
+    shown = set(
+        re.findall(r"<!-- benchmark:([\w-]+) -->", "".join(page.read_text() for page in PAGES))
+    )
+    assert {path.stem for path in (ROOT / "benchmarks/results").glob("*.json")} == shown
+
+
+def test_table_of_a_known_result() -> None:
+    machine = {"cpu": "Z80", "cores": 1, "instruction_set": "default", "date": "1976-07-01"}
+    result = {
+        "note": "A note.",
+        "machine": machine | {"versions": {"torch": "2.13.0"}},
+        "columns": [["case", "case", "{}"], ["ms", "time, ms", "{:.1f}"]],
+        "rows": [{"case": "a", "ms": 1.26}, {"case": "b", "ms": None}],
+    }
+    assert load_tables().render(result) == (
+        "| case | time, ms |\n| --- | --- |\n| a | 1.3 |\n| b | – |\n\n"
+        "A note. Measured on Z80 (1 cores, baseline), torch 2.13.0; 1976-07-01.\n"
+    )

@@ -1,0 +1,73 @@
+"""``vtcd doctor`` tells what works, what is missing and what mends it."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+
+import pytest
+import torch
+
+import vtcd_ops
+from vtcd_ops import doctor
+
+
+def test_versions_are_those_of_the_imports() -> None:
+    found = {line.name: line.found for line in doctor.diagnose().versions}
+    assert found["torch"] == torch.__version__
+    assert found["vtcd-ops"] == vtcd_ops.__version__
+
+
+def test_every_operator_has_a_cpu_kernel() -> None:
+    operators = {line.name: line for line in doctor.diagnose().operators}
+    assert {"slic3d", "tubelet_pool", "cnmf", "kmeans", "silhouette"} <= operators.keys()
+    assert [name for name, line in operators.items() if "CPU" not in line.devices] == []
+
+
+def test_only_tubelet_pool_has_a_gradient() -> None:
+    operators = doctor.diagnose().operators
+    assert [line.name for line in operators if line.differentiable] == ["tubelet_pool"]
+
+
+def test_a_missing_package_comes_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "find_spec", lambda module: None)
+    text = doctor.render(doctor.diagnose())
+    for package in ("av", "jinja2", "pillow", "transformers"):
+        assert f"→ pip install {package}\n" in text
+    assert "Optional packages that are missing: av, jinja2, pillow, transformers." in text
+
+
+def test_a_slower_choice_is_pointed_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vtcd_ops, "INSTRUCTION_SET", "default")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    text = doctor.render(doctor.diagnose())
+    assert "default, and the CPU has avx2" in text
+    assert "→ unset VTCD_CPU" in text
+
+
+def test_a_model_family_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = EntryPoint("broken", "no_such_module:Adapter", doctor.ADAPTER_GROUP)
+    monkeypatch.setattr(doctor, "entry_points", lambda group: [broken])
+    diagnosis = doctor.diagnose()
+    assert diagnosis.broken == ["broken"]
+    text = doctor.render(diagnosis)
+    assert "no_such_module fails: ModuleNotFoundError: No module named 'no_such_module'" in text
+    assert "→ pip install --force-reinstall --no-deps no_such_module" in text
+    assert text.splitlines()[-1].startswith("Broken: broken.")
+
+
+def test_no_model_family_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "entry_points", lambda group: [])
+    assert doctor.adapters() == 1
+    assert "no family of models is installed" in capsys.readouterr().out
+
+
+def test_an_operator_without_a_kernel_is_broken(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lacking = [doctor.OperatorLine("slic3d", (), differentiable=False)]
+    monkeypatch.setattr(doctor, "_operators", lambda: lacking)
+    assert doctor.doctor() == 1
+    closing = capsys.readouterr().out.splitlines()[-1]
+    assert closing.startswith("Broken: operator slic3d. To rebuild the operators: pip install")

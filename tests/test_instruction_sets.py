@@ -1,0 +1,67 @@
+"""The operators on every instruction set that this CPU has: each in a process of its own.
+
+A process can load one library only; so this runs the operators' own tests again, with ``VTCD_CPU``
+set.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import vtcd_ops
+
+TESTS = Path(__file__).parent / "ops"
+CAPABILITIES = {"default": "DEFAULT", "avx2": "AVX2", "avx512": "AVX512"}
+
+
+def run(instruction_set: str, *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command],
+        env=os.environ | {"VTCD_CPU": instruction_set},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def skip_where_lacking(instruction_set: str) -> None:
+    order = list(CAPABILITIES.values())
+    capability = torch.backends.cpu.get_cpu_capability()
+    best = order.index(capability) if capability in order else 0
+    if order.index(CAPABILITIES[instruction_set]) > best:
+        pytest.skip(f"this CPU has {capability}, not {instruction_set}: its library was NOT tested")
+
+
+@pytest.mark.parametrize("instruction_set", CAPABILITIES)
+def test_the_library_asked_for_is_loaded(instruction_set: str) -> None:
+    skip_where_lacking(instruction_set)
+    done = run(instruction_set, "-c", "import vtcd_ops; print(vtcd_ops.INSTRUCTION_SET)")
+    assert (done.stdout.strip(), done.stderr) == (instruction_set, "")
+
+
+@pytest.mark.parametrize("instruction_set", CAPABILITIES)
+def test_the_operators_pass_their_tests(instruction_set: str) -> None:
+    skip_where_lacking(instruction_set)
+    if instruction_set == vtcd_ops.INSTRUCTION_SET:
+        pytest.skip(f"this very run uses {instruction_set}: tests/ops has tested it")
+    done = run(
+        instruction_set,
+        "-m",
+        "pytest",
+        "-q",
+        "-m",
+        "not slow",
+        "-p",
+        "no:cacheprovider",
+        str(TESTS),
+    )
+    closing = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr
+    assert done.returncode == 0, done.stdout[-5000:]
+    assert re.search(r"\d+ passed", closing), closing
