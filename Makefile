@@ -1,6 +1,61 @@
 # Every command of the project. `make help` lists them.
+#
+# The commands run in an environment of their own, .venv, which `make` sets up with all it needs: a C++ compiler,
+# make, Python >= 3.10 with venv, and either the internet or pip's own mirror suffice.
+#   make test PYTHON=python3.12         the interpreter that .venv is made from; a torch that it has is used
+#   make test VENV=path/to/environment  an environment that exists already; a torch that it has is used
+#   make test TORCH=2.14.1              the torch to install where there is none
 PYTHON ?= python3
-build:  ## compile the operator libraries in place, incrementally
+VENV ?= .venv
+TORCH ?= 2.13.0
+ARGS ?=
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.vtcd-ready
+CPP_FILES = $(shell git ls-files '*.cpp' '*.h')
+
+help:  ## list the commands
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+env: $(READY)  ## set up the environment: torch, the tools, this package (editable)
+$(READY): pyproject.toml $(wildcard integrations/*/pyproject.toml)
+	build_tools/environment.sh "$(PYTHON)" "$(VENV)" "$(TORCH)"
+	@touch $@
+
+build: $(READY)  ## compile the operators in place, incrementally
 	@mkdir -p build
-	flock build/.lock $(PYTHON) setup.py -q build_ext --inplace
-.PHONY: build
+	flock build/.lock env PATH="$(abspath $(VENV))/bin:$$PATH" $(RUN) setup.py -q build_ext --inplace
+
+gtest:  # GoogleTest for the torch-free core: Debian's package, where it is missing
+	@build_tools/googletest.sh
+
+test: build gtest  ## run every test: Python, C++ plain and under the sanitizers, examples in the documentation
+	PATH="$(abspath $(VENV))/bin:$$PATH" $(RUN) -m pytest $(ARGS)
+
+lint: $(READY)  ## check style, types and format of Python and C++
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+	$(VENV)/bin/clang-format --dry-run -Werror $(CPP_FILES)
+
+format: $(READY)  ## format Python and C++
+	$(RUN) -m ruff check --fix-only .
+	$(RUN) -m ruff format .
+	$(VENV)/bin/clang-format -i $(CPP_FILES)
+
+bench: build  ## run every benchmark and renew the tables (an hour or less; use a quiet machine)
+	for benchmark in benchmarks/bench_*.py; do $(RUN) $$benchmark || exit 1; done
+	$(MAKE) tables
+
+tables: $(READY)  ## renew the tables of README.md and docs/ from benchmarks/results/*.json
+	$(RUN) benchmarks/tables.py
+
+demo: build  ## the whole pipeline on bundled clips with a bundled miniature model
+	$(VENV)/bin/vtcd demo $(ARGS)
+
+test-abi:  ## build a wheel with this torch, install and test it in a fresh environment with another: TORCH=2.14.1
+	build_tools/test_abi.sh "$(PYTHON)" "$(VENV)" "$(TORCH)"
+
+clean:  ## remove what was built, but not the environment
+	rm -rf build dist *.egg-info vtcd_ops/_C_*.so
+
+.PHONY: help env build gtest test lint format bench tables demo test-abi clean

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# environment.sh PYTHON VENV TORCH: make VENV from PYTHON where it does not exist, and install into it torch (only
+# where there is none), what tests and lint need, and this package with its integrations (editable).
+set -euo pipefail
+python=$1 venv=$2 torch=$3
+cd "$(dirname "$0")/.."
+
+if [ ! -x "$venv/bin/python" ]; then
+  "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "$python is older than 3.10; set PYTHON=..." >&2; exit 1; }
+  # an interpreter that has torch lends it to the environment
+  if "$python" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)'; then
+    "$python" -m venv --system-site-packages "$venv"
+  else
+    "$python" -m venv "$venv"
+  fi
+fi
+
+run="$venv/bin/python"
+pip() { "$run" -m pip --disable-pip-version-check "$@"; }
+
+if ! "$run" -c 'import torch' 2> /dev/null; then
+  # pip prefers a CPU build (2.13.0+cpu) where it is offered one; PyPI's own Linux wheels hold CUDA (gigabytes):
+  # PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu spares them
+  pip install --quiet "torch==$torch"
+fi
+"$run" -c 'import torch; print("torch", torch.__version__)'
+
+# cmake and ninja from PyPI: a bare machine has neither
+pip install --quiet 'setuptools>=77' wheel 'cmake>=3.22' ninja build
+PATH="$(cd "$venv/bin" && pwd):$PATH"
+[ -d /usr/include/eigen3 ] || pip install --quiet 'cmeel-eigen>=3.4,<4'
+pip install --quiet --no-build-isolation -e '.[test,lint]'
+for integration in integrations/*/; do
+  [ -f "$integration/pyproject.toml" ] && pip install --quiet --no-build-isolation -e "$integration"
+done
+exit 0
