@@ -10,5 +10,17 @@ INSTRUCTION_SET: str = _library.load()  #: of the loaded operator library: defau
 __version__: str = _version("vtcd-ops")
 
 from vtcd_ops import _registrations  # noqa: E402, F401
+from vtcd_ops.adapter import Adapter, capture, edit  # noqa: E402
+from vtcd_ops.adapters import load_model, randomize_weights  # noqa: E402
+from vtcd_ops.errors import InputError  # noqa: E402
 
-__all__ = ["INSTRUCTION_SET", "__version__"]
+__all__ = [
+    "INSTRUCTION_SET",
+    "Adapter",
+    "InputError",
+    "__version__",
+    "capture",
+    "edit",
+    "load_model",
+    "randomize_weights",
+]

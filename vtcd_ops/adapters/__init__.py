@@ -1,0 +1,31 @@
+"""The parts that adapters are made of, and the families that installed packages offer.
+
+:mod:`vtcd_ops.adapters.huggingface` is imported by the integrations alone; it needs transformers.
+"""
+
+from vtcd_ops.adapters.base import AttentionAdapter
+from vtcd_ops.adapters.check import check_adapter, output_difference, traces
+from vtcd_ops.adapters.example import example_adapter
+from vtcd_ops.adapters.frames import FrameTransform
+from vtcd_ops.adapters.layout import TokenLayout
+from vtcd_ops.adapters.projections import ProjectionAdapter, Projections
+from vtcd_ops.adapters.registry import AdapterInfo, families, list_adapters, load_model
+from vtcd_ops.adapters.weights import randomize_weights, weights_sha256
+
+__all__ = [
+    "AdapterInfo",
+    "AttentionAdapter",
+    "FrameTransform",
+    "ProjectionAdapter",
+    "Projections",
+    "TokenLayout",
+    "check_adapter",
+    "example_adapter",
+    "families",
+    "list_adapters",
+    "load_model",
+    "output_difference",
+    "randomize_weights",
+    "traces",
+    "weights_sha256",
+]

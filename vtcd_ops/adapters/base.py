@@ -1,0 +1,131 @@
+"""What the adapters of this package share."""
+
+from __future__ import annotations
+
+import abc
+import copy
+from collections.abc import Collection
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vtcd_ops.adapter import Site, Visitor, model_device
+from vtcd_ops.adapters.frames import FrameTransform
+from vtcd_ops.adapters.layout import TokenLayout
+from vtcd_ops.errors import InputError
+
+__all__ = ["AttentionAdapter"]
+
+_JOINT = TokenLayout()
+
+
+class AttentionAdapter(abc.ABC):
+    """Base class: the attributes of `vtcd_ops.Adapter` and the parts that seldom differ.
+
+    A subclass says where the attention is, in `tap`. Args are those attributes, and
+        frames: resizing, cropping and normalising of frames.
+        layout: how the model arranges its tokens.
+        model_types: `model_type` entries of the config.json files that this family reads.
+    """
+
+    model_types: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        name: str,
+        num_layers: int,
+        num_heads: int,
+        head_dim: int,
+        num_frames: int,
+        tubelet_size: int,
+        token_grid: tuple[int, int, int],
+        frames: FrameTransform,
+        layout: TokenLayout = _JOINT,
+        sampling_rate: int | None = None,
+        sample_fields: tuple[str, ...] = ("video",),
+    ) -> None:
+        self.model = model
+        self.name = name
+        self.num_layers = num_layers
+        self.num_heads = num_heads
+        self.head_dim = head_dim
+        self.num_frames = num_frames
+        self.tubelet_size = tubelet_size
+        self.token_grid = token_grid
+        self.frames = frames
+        self.layout = layout
+        self.num_prefix_tokens = layout.total_prefix_tokens(token_grid)
+        self.sampling_rate = sampling_rate
+        self.sample_fields = sample_fields
+
+    def __repr__(self) -> str:
+        t, h, w = self.token_grid
+        return (
+            f"{type(self).__name__}({self.name!r}, {self.num_layers} layers x {self.num_heads} "
+            f"heads x {self.head_dim} channels, {t}x{h}x{w} tokens)"
+        )
+
+    @abc.abstractmethod
+    def tap(self, sites: Collection[Site], visit: Visitor) -> AbstractContextManager[None]:
+        """While open, passes the features of `sites` through `visit` in every forward."""
+
+    def preprocess(self, frames: np.ndarray | Tensor) -> Tensor:
+        """Turn frames, uint8 [T, H, W, 3], into the model's input, float32 [T, 3, H', W']."""
+        return self.frames(frames)
+
+    def display(self, clip: Tensor) -> np.ndarray:
+        """Turn an input, float [T, 3, H', W'], back into frames, uint8 [T, H', W', 3]."""
+        return self.frames.display(clip)
+
+    def grid_for(self, clips: Tensor) -> tuple[int, int, int]:
+        """Return the token grid of clips [B, T, 3, H', W'], or raise for a shape it cannot take."""
+        expected = (self.num_frames, 3, *self.frames.size)
+        if tuple(clips.shape[1:]) != expected:
+            sizes = ", ".join(map(str, expected))
+            raise InputError(
+                f"{self.name}: clips expected [B, T, 3, H, W] = [B, {sizes}], "
+                f"got {list(clips.shape)}"
+            )
+        return self.token_grid
+
+    def forward(self, clips: Tensor) -> Any:
+        """Run the model on clips [B, T, 3, H', W'] and return whatever the model returns."""
+        return self.model(self.to_model(clips))
+
+    def to_model(self, clips: Tensor) -> Tensor:
+        """Bring clips to the model's device and floating point type."""
+        dtype = next((p.dtype for p in self.model.parameters() if p.is_floating_point()), None)
+        return clips.to(device=model_device(self.model), dtype=dtype)
+
+    def with_model(self, model: nn.Module, name: str) -> AttentionAdapter:
+        """Return the same adapter around a copy of its model (see `randomize_weights`)."""
+        adapter = copy.copy(self)
+        adapter.model = model
+        adapter.name = name
+        return adapter
+
+    def untrained_model(self) -> nn.Module:
+        """Return a copy of the model with fresh weights, drawn from torch's global generator.
+
+        Every module draws its weights as its `reset_parameters` does. Parameters held outside such
+        a module (a class token, a position table) are drawn from a normal distribution with the
+        mean and standard deviation of the trained ones.
+        """
+        model = copy.deepcopy(self.model)
+        fresh: set[int] = set()
+        for module in model.modules():
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
+                fresh.update(id(parameter) for parameter in module.parameters(recurse=False))
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if id(parameter) not in fresh and parameter.is_floating_point():
+                    spread = parameter.std(correction=0).item()
+                    parameter.normal_(parameter.mean().item(), spread)
+        return model

@@ -1,0 +1,218 @@
+"""Finding adapters by name: the families that installed packages offer, and `load_model`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import parse_qsl
+
+from vtcd_ops.adapter import Adapter
+from vtcd_ops.errors import InputError
+
+__all__ = ["AdapterFamily", "AdapterInfo", "families", "list_adapters", "load_model"]
+
+ENTRY_POINT_GROUP = "vtcd_ops.adapters"
+
+
+class AdapterFamily(Protocol):
+    """What an entry point in the group `vtcd_ops.adapters` names: a class with `from_name`.
+
+    Attributes:
+        model_types: `model_type` entries of the config.json files that the family reads.
+    """
+
+    model_types: tuple[str, ...]
+
+    @classmethod
+    def from_name(cls, name: str, **options: Any) -> Adapter:
+        """Load a model: a bundled one by its name, a directory, or a Hub id."""
+        ...
+
+
+@dataclass(frozen=True)
+class AdapterInfo:
+    """One installed family, as `vtcd adapters` lists it.
+
+    Attributes:
+        family: the name before the colon in `load_model("family:model")`.
+        package: the distribution that provides it, with its version.
+        model_types: the Hugging Face model types it reads.
+        bundled: the models that come with the package.
+        problem: why it cannot be loaded; None when it can.
+    """
+
+    family: str
+    package: str
+    model_types: tuple[str, ...] = ()
+    bundled: tuple[str, ...] = ()
+    problem: str | None = None
+
+
+def families() -> dict[str, metadata.EntryPoint]:
+    """Return the installed families by name; nothing is imported.
+
+    >>> from vtcd_ops.adapters import families
+    >>> isinstance(families(), dict)
+    True
+    """
+    return {point.name: point for point in sorted(metadata.entry_points(group=ENTRY_POINT_GROUP))}
+
+
+def list_adapters() -> list[AdapterInfo]:
+    """Return every installed family, also one that cannot be imported, with the reason."""
+    return [_info(name, point) for name, point in families().items()]
+
+
+def load_model(model: str | os.PathLike[str] | Adapter, **options: Any) -> Adapter:
+    """Load a model and wrap it.
+
+    >>> import vtcd_ops
+    >>> adapter = vtcd_ops.load_model("hf_videomae:mini-ssl")  # doctest: +SKIP
+    >>> adapter = vtcd_ops.load_model("MCG-NJU/videomae-base")  # doctest: +SKIP
+    >>> adapter = vtcd_ops.load_model("hf_dinov2:my/weights?fit=crop")  # doctest: +SKIP
+
+    Args:
+        model: `"family:model"`, where model is the name of a bundled one, a directory or a Hub id;
+            or a bare directory or Hub id, whose family is found by its config.json; an adapter is
+            given back as it is. Options may follow a question mark: `"family:model?key=value"`.
+        **options: for the family, for example `device="cuda"`; see its README.
+
+    Returns:
+        The adapter; its model is in evaluation mode, float32 unless `dtype` says otherwise.
+
+    Raises:
+        InputError: an unknown family, a model that cannot be found, or one that is broken.
+    """
+    if isinstance(model, Adapter):
+        if options:
+            raise InputError(
+                "load_model: options expected with a name, got an adapter and " + ", ".join(options)
+            )
+        return model
+    if not isinstance(model, (str, os.PathLike)) or not os.fspath(model):
+        got = repr(model) if isinstance(model, str) else type(model).__name__
+        raise InputError(
+            f"load_model: model expected 'family:model', a directory or a Hub id, got {got}"
+        )
+    name, options = _split_options(os.fspath(model), options)
+    family, colon, rest = name.partition(":")
+    if colon and not Path(name).exists():
+        if not rest:
+            raise InputError(f"load_model: a model expected after {name!r}, got nothing")
+        return _load_family(family).from_name(rest, **options)
+    return _family_of(name).from_name(name, **options)
+
+
+def _split_options(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Split `"model?key=value"`; keyword arguments win."""
+    base, mark, query = name.partition("?")
+    if not mark or Path(name).exists():
+        return name, options
+    parsed = dict(parse_qsl(query, keep_blank_values=True))
+    return base, {**{key: _value(text) for key, text in parsed.items()}, **options}
+
+
+def _value(text: str) -> Any:
+    """Read numbers and true/false; everything else is text."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _known() -> str:
+    names = ", ".join(families())
+    return names or "none installed (pip install vtcd-hf-videomae)"
+
+
+def _load_family(name: str) -> type[AdapterFamily]:
+    """Import one family."""
+    point = families().get(name)
+    if point is None:
+        raise InputError(f"load_model: unknown family {name!r}; known families: {_known()}")
+    try:
+        loaded: type[AdapterFamily] = point.load()
+    except Exception as error:  # whatever a broken plug-in raises
+        raise InputError(
+            f"load_model: family {name!r} ({point.value}) cannot be imported: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    return loaded
+
+
+def _family_of(source: str) -> type[AdapterFamily]:
+    """Find the family of a directory or Hub id by the model type in its config.json."""
+    model_type = _model_type(source)
+    broken: list[str] = []
+    for family in _importable(broken):
+        if model_type in family.model_types:
+            return family
+    hint = f" ({'; '.join(broken)})" if broken else ""
+    raise InputError(
+        f"load_model: no adapter for models of type {model_type!r} ({source}); "
+        f"known families: {_known()}{hint}"
+    )
+
+
+def _importable(broken: list[str]) -> Iterator[type[AdapterFamily]]:
+    for name in families():
+        try:
+            yield _load_family(name)
+        except InputError as error:
+            broken.append(str(error).removeprefix("load_model: "))
+
+
+def _model_type(source: str) -> str:
+    """Read `model_type` from the config.json of a directory or Hub id."""
+    directory = Path(source)
+    if directory.exists():
+        path = directory / "config.json"
+        if not path.is_file():
+            raise InputError(f"load_model: {source} expected to hold a config.json, found none")
+    else:
+        path = _config_from_hub(source)
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"load_model: {path} is no JSON file: {error}") from error
+    model_type = config.get("model_type") if isinstance(config, dict) else None
+    if not isinstance(model_type, str):
+        raise InputError(f"load_model: {path} has no entry 'model_type'")
+    return model_type
+
+
+def _config_from_hub(source: str) -> Path:
+    """Fetch config.json of a Hub id; offline, from the cache."""
+    missing = InputError(
+        f"load_model: {source!r} is no directory, and no model on the Hugging Face Hub that could "
+        f"be reached; a bundled model is named 'family:model' (known families: {_known()})"
+    )
+    if source.count("/") > 1 or source.startswith((".", "/", "~")):
+        raise InputError(f"load_model: directory {source} does not exist")
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError as error:
+        raise InputError(
+            f"load_model: {source!r} is no directory; pip install huggingface_hub for models on "
+            "the Hub"
+        ) from error
+    try:
+        return Path(hf_hub_download(source, "config.json"))
+    except Exception as error:
+        # The Hub client raises its transport's own exceptions, which differ between its versions.
+        raise missing from error
+
+
+def _info(name: str, point: metadata.EntryPoint) -> AdapterInfo:
+    package = f"{point.dist.name} {point.dist.version}" if point.dist is not None else "?"
+    try:
+        family = _load_family(name)
+    except InputError as error:
+        return AdapterInfo(name, package, problem=str(error).removeprefix("load_model: "))
+    bundled = tuple(getattr(family, "bundled_models", tuple)())
+    return AdapterInfo(name, package, tuple(family.model_types), bundled)

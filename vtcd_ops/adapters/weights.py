@@ -1,0 +1,72 @@
+"""The weights of a model: their fingerprint, and the untrained control."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import nn
+
+from vtcd_ops.adapter import Adapter
+from vtcd_ops.errors import InputError
+
+__all__ = ["randomize_weights", "weights_sha256"]
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """Return a fingerprint of a model's parameters and saved buffers.
+
+    It depends on names, shapes, types and every bit of the values, not on the device or the order.
+
+    >>> import torch
+    >>> from vtcd_ops.adapters import weights_sha256
+    >>> layer = torch.nn.Linear(2, 2)
+    >>> before = weights_sha256(layer)
+    >>> len(before), before == weights_sha256(layer)
+    (64, True)
+    >>> _ = torch.nn.init.zeros_(layer.bias)
+    >>> before == weights_sha256(layer)
+    False
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        values = tensor.detach().cpu().contiguous().flatten()
+        # Bytes rather than numbers: NumPy has no bfloat16.
+        digest.update(values.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def randomize_weights(adapter: Adapter, seed: int = 0) -> Adapter:
+    """Return the same architecture, untrained: the control for everything found in a model.
+
+    The model parameter randomisation test of Adebayo et al., "Sanity Checks for Saliency Maps"
+    (NeurIPS 2018, section 4.1): all layers get the weights with which their training starts.
+    (Shuffling the trained values instead would keep their distribution, which was learnt.)
+    Fixed tables such as sine positions stay, as do the preprocessing and the token grid.
+
+    >>> from vtcd_ops.adapters import example_adapter, randomize_weights, weights_sha256
+    >>> trained = example_adapter()
+    >>> control = randomize_weights(trained, seed=1)
+    >>> control.name
+    'example (weights randomised, seed 1)'
+    >>> weights_sha256(control.model) == weights_sha256(trained.model)
+    False
+
+    Args:
+        adapter: the model; it is left alone. It must offer ``untrained_model`` and ``with_model``,
+            as the classes of :mod:`vtcd_ops.adapters` do.
+        seed: the same seed gives the same weights; torch's global generator is left as it was.
+    """
+    untrained = getattr(adapter, "untrained_model", None)
+    with_model = getattr(adapter, "with_model", None)
+    if untrained is None or with_model is None:
+        raise InputError(
+            f"randomize_weights: {type(adapter).__name__} expected to have untrained_model() and "
+            "with_model(); derive it from vtcd_ops.adapters.AttentionAdapter"
+        )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = untrained()
+    control: Adapter = with_model(model.eval(), f"{adapter.name} (weights randomised, seed {seed})")
+    return control
