@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: MIT
+"""Pre-train ``hf_videomae:mini-ssl`` on rendered scenes, without labels and without masks.
+
+    python -m zoo.train_mini_ssl SCENES WORK
+
+The batch, the masks and the learning rate of a step follow from its number and the seed, so a
+killed run goes on from its last checkpoint as if nothing had happened. The learning rate is
+constant after the warm-up and falls linearly to zero over the last ``--decay-steps``; as long as
+that fall has not begun, a run may be continued with another ``--steps``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import VideoMAEForPreTraining
+
+from zoo.dataset import load
+from zoo.mini_ssl import (
+    configuration,
+    normalise,
+    random_mask,
+    reconstruct,
+    reconstruction_error,
+    standardised_targets,
+    tube_mask,
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the weights, apart from the scenes."""
+
+    steps: int
+    decay_steps: int
+    seed: int = 0
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    warmup_steps: int = 100
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.95)
+    gradient_norm: float = 1.0
+    tube_share: float = 0.5  # of the clips with a tube mask; the others have a random one
+    decoded_share: float = 0.25  # of the masked tokens that the decoder predicts
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step."""
+        rise = min(1.0, (step + 1) / self.warmup_steps)
+        fall = min(1.0, (self.steps - step) / self.decay_steps)
+        return self.learning_rate * rise * fall
+
+
+def augment(frames: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirror half of the clips and permute their colour channels, [B, T, H, W, 3]."""
+    mirrored = torch.rand(len(frames), generator=generator) < 0.5
+    channels = torch.rand(len(frames), 3, generator=generator).argsort(1)
+    return torch.stack(
+        [
+            (clip.flip(2) if mirror else clip)[..., order]
+            for clip, mirror, order in zip(frames, mirrored, channels, strict=True)
+        ]
+    )
+
+
+def sample_masked(mask: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Indices of a random share of the masked tokens of each row, [B, P]."""
+    count = int(mask[0].sum().item() * share)
+    priority = torch.rand(mask.shape, generator=generator).masked_fill(~mask, -1)
+    return priority.argsort(1, descending=True)[:, :count]
+
+
+def train_step(
+    model: VideoMAEForPreTraining,
+    optimizer: torch.optim.Optimizer,
+    frames: Tensor,
+    recipe: Recipe,
+    step: int,
+) -> float:
+    """One update on the batch that belongs to ``step``; returns its loss."""
+    generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+    index = torch.randint(len(frames), (recipe.batch_size,), generator=generator)
+    clips = augment(frames[index], generator)
+    num_tubes = round(recipe.batch_size * recipe.tube_share)
+    mask = torch.cat(
+        [tube_mask(num_tubes, generator), random_mask(recipe.batch_size - num_tubes, generator)]
+    )
+    predicted = sample_masked(mask, recipe.decoded_share, generator)
+    with torch.autocast("cpu", torch.bfloat16):
+        predictions = reconstruct(model, normalise(clips), mask, predicted)
+    loss = reconstruction_error(predictions, clips, predicted).mean()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.gradient_norm)
+    for group in optimizer.param_groups:
+        group["lr"] = recipe.rate(step)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return loss.item()
+
+
+@torch.no_grad()
+def held_out_loss(model: VideoMAEForPreTraining, frames: Tensor) -> dict[str, float]:
+    """Error on held-out clips under fixed masks of both kinds; 1 = predicting each patch's mean."""
+    losses = {}
+    for name, draw in (("tube", tube_mask), ("random", random_mask)):
+        generator = torch.Generator().manual_seed(0)
+        error, mean_patch_error = 0.0, 0.0
+        for clips in frames.split(32):
+            mask = draw(len(clips), generator)
+            predicted = sample_masked(mask, 1.0, generator)
+            with torch.autocast("cpu", torch.bfloat16):
+                predictions = reconstruct(model, normalise(clips), mask, predicted)
+            error += reconstruction_error(predictions, clips, predicted).sum().item()
+            targets = standardised_targets(clips, predicted)
+            mean_patch_error += targets.square().mean(-1).sum().item()
+        losses[name] = error / mean_patch_error
+    return losses
+
+
+def make_optimizer(model: VideoMAEForPreTraining, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW that decays matrices only."""
+    parameters = list(model.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=recipe.betas, fused=True)
+
+
+class Run:
+    """A training run in a folder: checkpoint, log, and the finished model."""
+
+    def __init__(self, folder: Path, recipe: Recipe) -> None:
+        self.folder, self.recipe = folder, recipe
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(recipe.seed)
+        self.model = VideoMAEForPreTraining(configuration())
+        self.optimizer = make_optimizer(self.model, recipe)
+        self.step, self.cpu_seconds = 0, 0.0
+        self.checkpoint = folder / "checkpoint.pt"
+        if self.checkpoint.exists():
+            self._resume()
+
+    def _resume(self) -> None:
+        state = torch.load(self.checkpoint, weights_only=True)
+        mine = {key: value for key, value in asdict(self.recipe).items() if "steps" not in key}
+        theirs = {key: value for key, value in state["recipe"].items() if key in mine}
+        if mine != theirs:
+            raise ValueError(f"{self.checkpoint} was trained with another recipe: {theirs}")
+        old = Recipe(**state["recipe"])
+        if old != self.recipe and state["step"] > old.steps - old.decay_steps:
+            raise ValueError(f"{self.checkpoint}: the learning rate is already falling")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.cpu_seconds = state["step"], state["cpu_seconds"]
+
+    def save(self) -> None:
+        """Write the checkpoint, whole or not at all."""
+        partial = self.checkpoint.with_suffix(".partial")
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "cpu_seconds": self.cpu_seconds,
+            "recipe": asdict(self.recipe),
+        }
+        torch.save(state, partial)
+        partial.replace(self.checkpoint)
+
+    def log(self, **entry: float) -> None:
+        """Append one line to the log."""
+        entry = {"step": self.step, "cpu_seconds": round(self.cpu_seconds, 1), **entry}
+        with (self.folder / "log.jsonl").open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+        print(entry, flush=True)
+
+    def train(self, frames: Tensor, held_out: Tensor, every: int) -> None:
+        """Train to the end of the recipe, with a checkpoint and a log line ``every`` steps."""
+        stop = False
+
+        def ask_to_stop(*_: object) -> None:
+            nonlocal stop
+            stop = True
+
+        signal.signal(signal.SIGTERM, ask_to_stop)
+        losses: list[float] = []
+        while self.step < self.recipe.steps and not stop:
+            start = time.process_time()
+            loss = train_step(self.model, self.optimizer, frames, self.recipe, self.step)
+            losses.append(loss)
+            self.step += 1
+            self.cpu_seconds += time.process_time() - start
+            if self.step % every == 0 or self.step == self.recipe.steps:
+                scores = held_out_loss(self.model, held_out)
+                rounded = {name: round(score, 4) for name, score in scores.items()}
+                self.log(train=round(float(np.mean(losses)), 4), **rounded)
+                losses = []
+                self.save()
+        self.save()
+
+    def export(self) -> None:
+        """Write the model as float16 safetensors with its configuration."""
+        self.model.half().save_pretrained(self.folder / "model")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("scenes", type=Path, help="folder rendered by zoo.dataset")
+    parser.add_argument("work", type=Path, help="folder of the checkpoint, log and model")
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--decay-steps", type=int, default=1200)
+    parser.add_argument("--tube-share", type=float, default=0.5)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--every", type=int, default=100, help="steps between checkpoints")
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    recipe = Recipe(
+        args.steps, args.decay_steps,
+        tube_share=args.tube_share, learning_rate=args.learning_rate,
+    )  # fmt: skip
+    run = Run(args.work, recipe)
+    frames = torch.from_numpy(load(args.scenes, "train", ("frames",))["frames"])
+    held_out = torch.from_numpy(load(args.scenes, "held_out", ("frames",))["frames"][:96])
+    run.train(frames, held_out, args.every)
+    if run.step == recipe.steps:
+        run.export()
+
+
+if __name__ == "__main__":
+    main()
