@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 import vtcd_ops
 
@@ -58,6 +59,20 @@ def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.Monke
 def test_links_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_schemas_are_the_registered_ones() -> None:
+    text = (ROOT / "docs/operators.md").read_text()
+    documented = dict(re.findall(r"^```schema\n(\w+)(\(.*)\n```", text, re.MULTILINE))
+    registered = {
+        name.removeprefix("vtcd::"): getattr(torch.ops.vtcd, name.removeprefix("vtcd::"))
+        for name in torch._C._dispatch_get_all_op_names()
+        if name.startswith("vtcd::") and not name.startswith("vtcd::_")
+    }
+    assert documented.keys() == registered.keys()
+    for name, signature in documented.items():
+        schema = torch._C.parse_schema(f"vtcd::{name}{signature}")
+        assert schema == registered[name].default._schema
 
 
 def load_tables() -> ModuleType:

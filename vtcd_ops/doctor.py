@@ -9,6 +9,7 @@ from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, v
 from importlib.util import find_spec
 
 import torch
+import typer
 
 import vtcd_ops
 from vtcd_ops import _library
@@ -146,7 +147,7 @@ def _integration(package: str) -> str:
 
 
 def render(diagnosis: Diagnosis) -> str:
-    """Put a diagnosis into words for a terminal."""
+    """Put a diagnosis into words for a terminal; `typer.echo` drops the colours elsewhere."""
     parts = [
         _section("Versions", diagnosis.versions),
         _section("Machine", diagnosis.machine),
@@ -168,22 +169,29 @@ def render_adapters(adapters: list[Line]) -> str:
 
 
 def _section(title: str, lines: Iterable[Line]) -> str:
-    rows = [title]
+    rows = [_bold(title)]
     for line in lines:
-        mark = "✓" if line.good else "✗"
         mend = f"\n  {'':19}→ {line.mend}" if line.mend else ""
-        rows.append(f"  {mark} {line.name:<17}{line.found}{mend}")
+        rows.append(f"  {_mark(line.good)} {line.name:<17}{line.found}{mend}")
     return "\n".join(rows)
 
 
 def _operator_table(operators: list[OperatorLine]) -> str:
-    rows = [f"{'Operators':<21}" + "".join(f"{device:<6}" for device in DEVICES) + "gradient"]
+    heading = f"{'Operators':<21}" + "".join(f"{device:<6}" for device in DEVICES) + "gradient"
+    rows = [_bold(heading)]
     for line in operators:
-        mark = "✓" if line.devices else "✗"
         cells = "".join(f"{'yes' if device in line.devices else '–':<6}" for device in DEVICES)
         gradient = "yes" if line.differentiable else "–"
-        rows.append(f"  {mark} {line.name:<17}{cells}{gradient}")
+        rows.append(f"  {_mark(bool(line.devices))} {line.name:<17}{cells}{gradient}")
     return "\n".join(rows)
+
+
+def _bold(text: str) -> str:
+    return typer.style(text, bold=True)
+
+
+def _mark(good: bool) -> str:
+    return typer.style("✓", fg="green") if good else typer.style("✗", fg="red", bold=True)
 
 
 def _verdict(diagnosis: Diagnosis) -> str:
@@ -201,12 +209,12 @@ def _verdict(diagnosis: Diagnosis) -> str:
 def doctor() -> int:
     """Print the diagnosis and return the exit status: 1 where something installed is broken."""
     diagnosis = diagnose()
-    print(render(diagnosis))
+    typer.echo(render(diagnosis))
     return int(bool(diagnosis.broken))
 
 
 def adapters() -> int:
     """Print the installed families of models and return the exit status."""
     lines = diagnose().adapters
-    print(render_adapters(lines))
+    typer.echo(render_adapters(lines))
     return int(not lines or not all(line.good for line in lines))
