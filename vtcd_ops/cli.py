@@ -1,0 +1,177 @@
+"""The command line: each command calls the public verb of the same name with the same defaults."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Find out what a video transformer has learnt: the concepts of every attention head.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_USER_ERROR = 2  # exit status for what the user can mend
+
+
+def main() -> None:
+    """Run the command line; what the user can mend is one sentence, never a traceback."""
+    try:
+        app(standalone_mode=True)
+    except KeyboardInterrupt:
+        _fail("interrupted; the same command goes on from here", status=130)
+    except (ValueError, OSError, ImportError, MemoryError) as error:
+        if os.environ.get("VTCD_TRACEBACK"):
+            raise
+        _fail(_sentence(error))
+
+
+def _fail(sentence: str, status: int = _USER_ERROR) -> None:
+    print(f"vtcd: {sentence}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return "the memory is used up: give a smaller --max-memory"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def parse_numbers(text: str | None) -> list[int] | None:
+    """Return numbers given as "0,3,8-11"; None or "all": None.
+
+    >>> parse_numbers("0,3,8-11")
+    [0, 3, 8, 9, 10, 11]
+    """
+    from vtcd_ops.errors import InputError
+
+    if text is None or text == "all":
+        return None
+    numbers: list[int] = []
+    try:
+        for piece in text.split(","):
+            first, _, last = piece.partition("-")
+            numbers += range(int(first), int(last or first) + 1)
+    except ValueError:
+        raise InputError(f"expected numbers such as 0,3,8-11, got {text!r}") from None
+    return numbers
+
+
+def _frames(text: str | None) -> int | str | None:
+    return int(text) if text is not None and text.isdecimal() else text
+
+
+Out = Annotated[Path, typer.Option(help="Directory of the run; a run begun there goes on.")]
+
+
+@app.command("discover")
+def discover_command(
+    model: Annotated[str, typer.Argument(help="family:model, a directory, or a Hub id.")],
+    samples: Annotated[
+        list[str],
+        typer.Argument(help="Video files, folders of frames or of videos, manifests (CSV, JSONL)."),
+    ],
+    out: Out,
+    parts: Annotated[str, typer.Option(help="Of queries,keys,values,outputs.")] = "keys",
+    layers: Annotated[str | None, typer.Option(help="Such as 0,3,8-11; all by default.")] = None,
+    heads: Annotated[str | None, typer.Option(help="Such as 0,3,8-11; all by default.")] = None,
+    num_frames: Annotated[
+        str | None, typer.Option(help="Frames of each video, or all; one clip by default.")
+    ] = None,
+    sampling_rate: Annotated[
+        int | None, typer.Option(help="Step in frames; the model's own by default.")
+    ] = None,
+    proposals: Annotated[str, typer.Option(help="slic or random_crops.")] = "slic",
+    n_segments: Annotated[int, typer.Option(help="Tubelets asked of SLIC in a video.")] = 12,
+    compactness: Annotated[float, typer.Option(help="Weight of place against features.")] = 0.1,
+    voxels_per_token: Annotated[int, typer.Option(help="Voxels along a token's edge.")] = 8,
+    min_tubelet: Annotated[float, typer.Option(help="Drop tubelets below this fraction.")] = 0.001,
+    criterion: Annotated[
+        str, typer.Option(help="elbow, elbow_released, silhouette or elbow_silhouette.")
+    ] = "elbow",
+    threshold: Annotated[float, typer.Option(help="Of the elbow criteria.")] = 0.9,
+    assign: Annotated[str, typer.Option(help="encoding or weights.")] = "encoding",
+    batch_size: Annotated[int, typer.Option(help="Windows in one forward.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of everything drawn at random.")] = 0,
+    sanity: Annotated[bool, typer.Option(help="Also a weight-randomised copy.")] = False,
+    max_memory: Annotated[str, typer.Option(help="For features and label volumes.")] = "1GB",
+    resume: Annotated[bool, typer.Option(help="Go on with a run that was begun.")] = True,
+    progress: Annotated[bool, typer.Option(help="Show progress bars.")] = True,
+) -> None:
+    """Discover the concepts of every attention head and store them in a run directory."""
+    from vtcd_ops.discovery import discover
+
+    run = discover(
+        model,
+        samples,
+        out=out,
+        parts=[part.strip() for part in parts.split(",")],
+        layers=parse_numbers(layers),
+        heads=parse_numbers(heads),
+        num_frames=_frames(num_frames),
+        sampling_rate=sampling_rate,
+        proposals=proposals,
+        n_segments=n_segments,
+        compactness=compactness,
+        voxels_per_token=voxels_per_token,
+        min_tubelet=min_tubelet,
+        criterion=criterion,
+        threshold=threshold,
+        assign=assign,
+        batch_size=batch_size,
+        seed=seed,
+        sanity=sanity,
+        max_memory=max_memory,
+        resume=resume,
+        progress=progress,
+    )
+    num_units = sum(len(run.units(part)) for part in run.parts)
+    print(f"{run.path}: {num_units} concepts of {len(run.videos)} videos")
+
+
+@app.command("report")
+def report_command(
+    run: Annotated[Path, typer.Argument(help="The directory of a run.")],
+    out: Annotated[Path | None, typer.Option(help="File; RUN/report.html by default.")] = None,
+    max_clips: Annotated[int, typer.Option(help="Clips shown of every concept.")] = 3,
+    max_videos: Annotated[int, typer.Option(help="Videos in the page.")] = 40,
+) -> None:
+    """Write the concepts of a run as one HTML file that plays offline."""
+    from vtcd_ops.report import report
+
+    print(report(run, out, max_clips=max_clips, max_videos=max_videos))
+
+
+@app.command("demo")
+def demo_command(
+    out: Out = Path("vtcd-run"),
+    sanity: Annotated[bool, typer.Option(help="Also a weight-randomised copy.")] = True,
+) -> None:
+    """Discover the concepts of a bundled miniature model on bundled clips, and report them."""
+    from vtcd_ops.demo import demo
+
+    print(f"Look at {demo(out, sanity=sanity).resolve().as_uri()}")
+
+
+@app.command("doctor")
+def doctor_command() -> None:
+    """Tell what is installed, what works, and what mends the rest."""
+    from vtcd_ops.doctor import doctor
+
+    raise typer.Exit(doctor())
+
+
+@app.command("adapters")
+def adapters_command() -> None:
+    """List the installed families of models."""
+    from vtcd_ops.doctor import adapters
+
+    raise typer.Exit(adapters())

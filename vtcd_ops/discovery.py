@@ -1,0 +1,107 @@
+"""Discover the concepts of a video transformer, and store them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from vtcd_ops.adapter import Adapter
+from vtcd_ops.adapters import load_model, randomize_weights
+from vtcd_ops.errors import InputError
+from vtcd_ops.pipeline import Pipeline
+from vtcd_ops.settings import Settings, parse_bytes
+from vtcd_ops.store import SANITY_FOLDER, Run, load
+
+
+def discover(
+    model: Adapter | str | Path,
+    samples: Any,
+    *,
+    out: str | Path,
+    parts: Sequence[str] = ("keys",),
+    layers: Sequence[int] | None = None,
+    heads: Sequence[int] | None = None,
+    num_frames: int | str | None = None,
+    sampling_rate: int | None = None,
+    proposals: str = "slic",
+    n_segments: int = 12,
+    compactness: float = 0.1,
+    voxels_per_token: int = 8,
+    min_tubelet: float = 0.001,
+    criterion: str = "elbow",
+    threshold: float = 0.9,
+    assign: str = "encoding",
+    batch_size: int = 1,
+    seed: int = 0,
+    sanity: bool = False,
+    max_memory: int | str = "1GB",
+    resume: bool = True,
+    progress: bool = True,
+) -> Run:
+    """Discover the concepts of every attention head, and store them in a run directory.
+
+    Each video is divided into tubelets by the features of each head (equation 1 of the paper); the
+    tubelets of all videos are factorised into concepts head by head (equations 2 and 3). The result
+    depends on the model, the videos and the settings alone: not on ``max_memory``, on interruptions
+    (the same call goes on where a killed one stopped), or on how many processes share the work
+    (start the same command several times, by torchrun or otherwise).
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import vtcd_ops
+    >>> from vtcd_ops.adapters import example_adapter
+    >>> videos = np.random.default_rng(0).integers(0, 255, (3, 4, 32, 32, 3)).astype(np.uint8)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run = vtcd_ops.discover(example_adapter(), videos, out=folder, progress=False)
+    ...     run.support(video=0, layer=2, head=1).shape
+    (4, 32, 32)
+
+    Args:
+        model: an adapter, or what :func:`vtcd_ops.load_model` takes.
+        samples: videos; see :func:`vtcd_ops.samples.as_samples`.
+        out: the run directory; a run that was begun there with the same settings goes on.
+        parts, layers, heads, num_frames, sampling_rate, proposals, n_segments, compactness,
+        voxels_per_token, min_tubelet, criterion, threshold, assign, batch_size, seed: see
+            :class:`vtcd_ops.settings.Settings`.
+        sanity: do the same with a copy of the model whose weights are random, in ``out/sanity``:
+            concepts that look as good there are no discovery.
+        max_memory: most bytes for features and label volumes at a time; layers or heads that do
+            not fit together take turns, with a forward of the model each.
+        resume: False: refuse a directory that holds a run.
+        progress: show progress bars.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        InputError: a video, a setting or the directory cannot be used; what was finished is kept.
+    """
+    adapter = load_model(model)
+    settings = Settings(
+        parts=(parts,) if isinstance(parts, str) else tuple(parts),
+        layers=None if layers is None else tuple(layers),
+        heads=None if heads is None else tuple(heads),
+        num_frames=num_frames,
+        sampling_rate=sampling_rate,
+        proposals=proposals,
+        n_segments=n_segments,
+        compactness=compactness,
+        voxels_per_token=voxels_per_token,
+        min_tubelet=min_tubelet,
+        criterion=criterion,
+        threshold=threshold,
+        assign=assign,
+        batch_size=batch_size,
+        seed=seed,
+    )
+    if sanity and isinstance(samples, Iterator):
+        raise InputError("discover: with sanity the samples are read twice, got an iterator")
+    out, memory = Path(out), parse_bytes(max_memory)
+    progress = progress and os.environ.get("RANK", "0") == "0"
+    Pipeline(adapter, settings, out, memory, resume, progress).run(samples)
+    if sanity:
+        control = randomize_weights(adapter, seed)
+        Pipeline(control, settings, out / SANITY_FOLDER, memory, resume, progress).run(samples)
+    return load(out)

@@ -1,0 +1,235 @@
+"""Features of one video: which frames a model sees, in which windows, and what it makes of them.
+
+A video longer than the model's clip is seen in windows. The frames are padded to a multiple of the
+tubelet length by repeating the last one; windows follow each other, and the last one is moved back
+to end at the end, with the tokens that were covered already dropped. So every token of the joined
+feature map stands at its true time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vtcd_ops.adapter import Adapter, capture
+from vtcd_ops.errors import InputError
+from vtcd_ops.video_reader import VideoSource
+
+IMAGE_MODEL_FRAMES = 16  # frames of a video that an image model looks at by default
+
+
+def frame_indices(
+    num_video_frames: int, num_frames: int | str, sampling_rate: int | None = None
+) -> list[int]:
+    """Return which frames of a video are looked at, ascending.
+
+    >>> frame_indices(20, 4)  # the middles of four equal parts
+    [2, 7, 12, 17]
+    >>> frame_indices(20, 4, sampling_rate=2)  # every second frame, around the middle
+    [6, 8, 10, 12]
+    >>> frame_indices(5, "all")
+    [0, 1, 2, 3, 4]
+
+    Args:
+        num_video_frames: how many frames the video has.
+        num_frames: how many to take, or ``"all"``.
+        sampling_rate: step in frames between two taken; the largest that fits where the video is
+            too short for it. None: evenly spaced over the whole video.
+
+    Raises:
+        InputError: the video has fewer frames than asked for.
+    """
+    if num_frames == "all":
+        return list(range(0, num_video_frames, sampling_rate or 1))
+    count = int(num_frames)
+    if num_video_frames < count:
+        raise InputError(f"expected a video of at least {count} frames, got {num_video_frames}")
+    if sampling_rate is None:
+        return [(2 * i + 1) * num_video_frames // (2 * count) for i in range(count)]
+    step = min(sampling_rate, (num_video_frames - 1) // max(count - 1, 1)) or 1
+    start = (num_video_frames - (count - 1) * step - 1) // 2
+    return list(range(start, start + (count - 1) * step + 1, step))
+
+
+@dataclass(frozen=True)
+class Window:
+    """One clip of a longer video, in frames of the padded video and its tokens along time."""
+
+    start: int  #: first frame of the clip
+    first_token: int  #: where the clip's new tokens begin in the joined feature map
+    skip: int  #: how many of the clip's first tokens were covered by the window before
+
+
+def plan_windows(num_frames: int, clip_frames: int, tubelet_size: int) -> list[Window]:
+    """Return the windows that cover a video, each token exactly once.
+
+    >>> [(w.start, w.first_token, w.skip) for w in plan_windows(19, 16, 2)]
+    [(0, 0, 0), (4, 8, 6)]
+
+    Args:
+        num_frames: frames looked at, at least ``clip_frames``.
+        clip_frames: frames of one clip of the model.
+        tubelet_size: frames that one token spans.
+
+    Raises:
+        InputError: fewer frames than a clip.
+    """
+    if num_frames < clip_frames:
+        raise InputError(f"expected a video of at least {clip_frames} frames, got {num_frames}")
+    padded = padded_length(num_frames, tubelet_size)
+    windows = []
+    for begin in range(0, padded, clip_frames):
+        start = min(begin, padded - clip_frames)
+        windows.append(Window(start, begin // tubelet_size, (begin - start) // tubelet_size))
+    return windows
+
+
+def padded_length(num_frames: int, tubelet_size: int) -> int:
+    """Return the number of frames after padding to a multiple of the tubelet length."""
+    return -(-num_frames // tubelet_size) * tubelet_size
+
+
+def window_clips(
+    frames: Iterable[np.ndarray], windows: Sequence[Window], clip_frames: int
+) -> Iterator[np.ndarray]:
+    """Yield each window's frames [clip_frames, H, W, 3], holding one window in memory.
+
+    The last frame is repeated where a window reaches past the end of ``frames``.
+    """
+    stream = iter(frames)
+    held: deque[np.ndarray] = deque(maxlen=clip_frames)
+    num_read = 0
+    for window in windows:
+        while num_read < window.start + clip_frames:
+            held.append(next(stream, held[-1]) if held else next(stream))
+            num_read += 1
+        yield np.stack(list(held))
+
+
+@dataclass(frozen=True)
+class VideoClip:
+    """The frames of one video that an adapter's model looks at."""
+
+    adapter: Adapter
+    source: VideoSource
+    indices: list[int]  #: frames of the video, ascending
+
+    @property
+    def windows(self) -> list[Window]:
+        """The windows in which the model sees the frames."""
+        return plan_windows(len(self.indices), self.adapter.num_frames, self.adapter.tubelet_size)
+
+    @property
+    def num_steps(self) -> int:
+        """Tokens along time of the joined feature map."""
+        return (
+            padded_length(len(self.indices), self.adapter.tubelet_size) // self.adapter.tubelet_size
+        )
+
+    def clips(self) -> Iterator[Tensor]:
+        """Yield each window as the model wants it, float [T, 3, H', W']."""
+        frames = self.source.frames(self.indices)
+        for clip in window_clips(frames, self.windows, self.adapter.num_frames):
+            yield self.adapter.preprocess(clip)
+
+
+def choose_clip(
+    adapter: Adapter,
+    source: VideoSource,
+    num_frames: int | str | None = None,
+    sampling_rate: int | None = None,
+) -> VideoClip:
+    """Choose the frames of a video that the model looks at.
+
+    Args:
+        adapter: the model.
+        source: the video.
+        num_frames: how many, or ``"all"``; None: one clip of the model (16 of an image model).
+        sampling_rate: step in frames; None: the model's own, else evenly spaced.
+    """
+    clip_frames = adapter.num_frames
+    if num_frames is None:
+        num_frames = clip_frames if clip_frames > 1 else IMAGE_MODEL_FRAMES
+    rate = sampling_rate if sampling_rate is not None else adapter.sampling_rate
+    indices = frame_indices(source.num_frames, num_frames, rate)
+    if len(indices) < clip_frames:
+        raise InputError(f"expected a video of at least {clip_frames} frames, got {len(indices)}")
+    return VideoClip(adapter, source, indices)
+
+
+def capture_video(
+    clip: VideoClip,
+    layers: Sequence[int],
+    parts: Sequence[str],
+    heads: Sequence[int],
+    *,
+    batch_size: int = 1,
+    on_clip: Callable[[Window, Tensor], None] | None = None,
+) -> dict[str, Tensor]:
+    """Return the features of whole layers of one video, joined in time.
+
+    Args:
+        clip: the video's frames and the model.
+        layers: layers wanted.
+        parts: of "queries", "keys", "values", "outputs".
+        heads: heads wanted.
+        batch_size: windows of one forward.
+        on_clip: called with each window and its preprocessed frames [T, 3, H', W'].
+
+    Returns:
+        For each part the features, float32 [layers, heads, C, t, h, w].
+
+    Raises:
+        InputError: a feature is NaN or infinite.
+    """
+    adapter = clip.adapter
+    features: dict[str, Tensor] = {}
+    for batch in _batches(zip(clip.windows, clip.clips(), strict=True), batch_size):
+        if on_clip is not None:
+            for window, frames in batch:
+                on_clip(window, frames)
+        clips = torch.stack([frames for _, frames in batch])  # [B, T, 3, H', W']
+        captured = capture(
+            adapter, clips, layers=list(layers), parts=tuple(parts), heads=list(heads)
+        )
+        plane = adapter.grid_for(clips)[1:]
+        for part in parts:
+            if part not in features:
+                shape = (len(layers), len(heads), adapter.head_dim, clip.num_steps, *plane)
+                features[part] = torch.empty(shape)
+            for row, layer in enumerate(layers):
+                tokens = captured[part][layer]  # [B, A, t*h*w, C]
+                _check_finite(adapter, part, layer, tokens)
+                for (window, _), one in zip(batch, tokens, strict=True):
+                    _place(features[part][row], window, one, plane)
+    return features
+
+
+def _place(joined: Tensor, window: Window, tokens: Tensor, plane: tuple[int, int]) -> None:
+    """Write a window's new tokens [A, t*h*w, C] into the joined map [A, C, t, h, w]."""
+    grid = tokens.unflatten(1, (-1, *plane))[:, window.skip :]  # [A, t, h, w, C]
+    times = slice(window.first_token, window.first_token + grid.shape[1])
+    joined[:, :, times] = grid.permute(0, 4, 1, 2, 3)
+
+
+def _check_finite(adapter: Adapter, part: str, layer: int, tokens: Tensor) -> None:
+    if not bool(torch.isfinite(tokens).all()):
+        raise InputError(f"the {part} of {adapter.name} at layer {layer} are NaN or infinite")
+
+
+def _batches(
+    items: Iterable[tuple[Window, Tensor]], size: int
+) -> Iterator[list[tuple[Window, Tensor]]]:
+    batch: list[tuple[Window, Tensor]] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
