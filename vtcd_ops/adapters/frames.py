@@ -40,7 +40,9 @@ class FrameTransform:
     Attributes:
         size: (H', W') the model sees.
         shortest_edge: the shorter side is brought to this length with the aspect ratio kept, and
-            (H', W') cut from the centre; None stretches the frame to (H', W') instead.
+            (H', W') cut from the centre; None leaves it to ``fit``.
+        fit: without ``shortest_edge``, ``"stretch"`` the frame to (H', W'), or ``"cover"`` (H', W')
+            with the aspect ratio kept, and cut it from the centre.
         mean, std: of the three colours, after scaling.
         scale, offset: a byte v becomes v * scale + offset before the normalisation.
         resample: "bilinear" or "bicubic".
@@ -48,6 +50,7 @@ class FrameTransform:
 
     size: tuple[int, int]
     shortest_edge: int | None = None
+    fit: str = "stretch"
     mean: RGB = IMAGENET_MEAN
     std: RGB = IMAGENET_STD
     scale: float = 1 / 255
@@ -114,22 +117,28 @@ class FrameTransform:
 
     def _fit(self, pixels: Tensor) -> Tensor:  # [T, 3, H, W] -> [T, 3, H', W']
         height, width = pixels.shape[-2:]
-        target = self.size
-        if self.shortest_edge is not None:
-            short, long = sorted((height, width))
-            # Truncation, not rounding, as in the image processors of Hugging Face.
-            resized_long = int(self.shortest_edge * long / short)
-            target = (
-                (self.shortest_edge, resized_long)
-                if height <= width
-                else (resized_long, self.shortest_edge)
-            )
+        target = self._resized(height, width)
         if target != (height, width):
             exact = self.resample == "nearest-exact"
             pixels = functional.interpolate(
                 pixels, size=target, mode=self.resample, antialias=not exact
             )
         return _center_crop(pixels, self.size)
+
+    def _resized(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size of the frame before it is cut."""
+        if self.shortest_edge is not None:
+            # Truncation, not rounding, as in the image processors of Hugging Face.
+            long_edge = int(self.shortest_edge * max(height, width) / min(height, width))
+            edges = (self.shortest_edge, long_edge)
+            return edges if height <= width else edges[::-1]
+        if self.fit == "cover":
+            scale = max(self.size[0] / height, self.size[1] / width)
+            return (
+                max(self.size[0], round(height * scale)),
+                max(self.size[1], round(width * scale)),
+            )
+        return self.size
 
     def _statistics(self, device: torch.device) -> tuple[Tensor, Tensor]:
         mean = torch.tensor(self.mean, device=device).view(3, 1, 1)

@@ -10,11 +10,11 @@ import json
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
 
 from vtcd_ops.adapter import Site, Visitor
 from vtcd_ops.adapters.base import AttentionAdapter
@@ -24,7 +24,9 @@ __all__ = [
     "AttentionInterfaceAdapter",
     "HuggingFaceMixin",
     "attention_layers",
+    "image_sides",
     "load_pretrained",
+    "pretrained_class",
     "read_preprocessor_config",
 ]
 
@@ -83,9 +85,42 @@ AttentionInterface.register(_IMPLEMENTATION, _attention)
 
 
 class HuggingFaceMixin:
-    """Fresh weights as the model's own class draws them, for adapters of Hugging Face models."""
+    """What adapters of Hugging Face models share: finding a checkpoint, and fresh weights.
+
+    Attributes:
+        family: the entry point's name, the part before the colon in ``load_model``.
+        bundled_root: the folder of the models that come with the package, one folder each.
+    """
 
     model: Any
+    family: ClassVar[str]
+    bundled_root: ClassVar[Path | None] = None
+
+    @classmethod
+    def bundled_models(cls) -> tuple[str, ...]:
+        """Return the names of the models that come with the package."""
+        if cls.bundled_root is None:
+            return ()
+        return tuple(sorted(path.parent.name for path in cls.bundled_root.glob("*/config.json")))
+
+    @classmethod
+    def locate(cls, name: str) -> str:
+        """Return the directory of a bundled model, a directory as it is, or a Hub id as it is.
+
+        Raises:
+            InputError: ``name`` is none of these.
+        """
+        if cls.bundled_root is not None and name in cls.bundled_models():
+            return str(cls.bundled_root / name)
+        if Path(name).is_dir():
+            return name
+        if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+            return name
+        bundled = ", ".join(cls.bundled_models()) or "none"
+        raise InputError(
+            f"load_model: {cls.family}:{name} is no directory, no Hub id (owner/name) and no "
+            f"bundled model (bundled: {bundled})"
+        )
 
     def untrained_model(self) -> nn.Module:
         """Return a model of the same class and configuration, as it is before training."""
@@ -177,6 +212,11 @@ def attention_layers(model: PreTrainedModel) -> list[nn.Module]:
     )
 
 
+def image_sides(size: Any) -> tuple[int, int]:
+    """Return (height, width) of a configuration's image or patch size, one number or two."""
+    return (int(size[0]), int(size[1])) if hasattr(size, "__len__") else (int(size), int(size))
+
+
 def _first_attention(block: nn.Module) -> nn.Module | None:
     for module in block.modules():
         heads = getattr(module, "num_attention_heads", getattr(module, "num_heads", None))
@@ -189,12 +229,45 @@ def _first_attention(block: nn.Module) -> nn.Module | None:
     return None
 
 
+def pretrained_class(source: str, classes: Sequence[str]) -> type[Any]:
+    """Return the class that a checkpoint was saved from; the first of ``classes`` if it says none.
+
+    Raises:
+        InputError: it is none of ``classes``, or there is no readable config.json.
+    """
+    import transformers
+
+    try:
+        config, _ = PreTrainedConfig.get_config_dict(source)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"load_model: no readable config.json at {source}: {str(error).splitlines()[0]}"
+        ) from error
+    named = (config.get("architectures") or classes)[0]
+    if named not in classes:
+        raise InputError(
+            f"load_model: {source} expected to hold one of {', '.join(classes)}, got {named}"
+        )
+    found: type[Any] = getattr(transformers, named)
+    return found
+
+
 def load_pretrained(
-    model_class: type[Any], source: str | Path, *, dtype: torch.dtype = torch.float32
+    model_class: type[Any],
+    source: str | Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    optional: Sequence[str] = (),
 ) -> Any:
     """Load a model from a directory or the Hub, in evaluation mode, and check that all fits.
 
     Nothing is loaded but safetensors or a checkpoint of tensors only.
+
+    Args:
+        model_class: of transformers.
+        source: directory or Hub id.
+        dtype: of the weights, whatever they are stored as.
+        optional: last parts of the names of weights that may be missing or surplus.
 
     Raises:
         InputError: missing, surplus or misshapen weights, or nothing to load; one sentence.
@@ -208,6 +281,7 @@ def load_pretrained(
         ) from error
     for problem in ("missing_keys", "mismatched_keys", "unexpected_keys"):
         keys = sorted(map(str, info.get(problem, ())))
+        keys = [key for key in keys if key.rsplit(".", 1)[-1] not in optional]
         if keys:
             more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
             raise InputError(

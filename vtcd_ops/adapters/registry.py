@@ -214,5 +214,5 @@ def _info(name: str, point: metadata.EntryPoint) -> AdapterInfo:
         family = _load_family(name)
     except InputError as error:
         return AdapterInfo(name, package, problem=str(error).removeprefix("load_model: "))
-    bundled = tuple(getattr(family, "bundled_models", tuple)())
+    bundled = tuple(getattr(family, "bundled_models", tuple)())  # optional: () without it
     return AdapterInfo(name, package, tuple(family.model_types), bundled)

@@ -1,0 +1,122 @@
+"""The adapter for TimeSformer as Hugging Face transformers implements it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+
+from vtcd_ops.adapters import FrameTransform, ProjectionAdapter, Projections, TokenLayout
+from vtcd_ops.adapters.huggingface import (
+    HuggingFaceMixin,
+    image_sides,
+    load_pretrained,
+    pretrained_class,
+    read_preprocessor_config,
+)
+from vtcd_ops.errors import InputError
+
+_CLASSES = ("TimesformerModel", "TimesformerForVideoClassification")
+
+# How the tokens stand in each kind of attention. The model keeps its tokens in (h, w, t) order, but
+# hands divided spatial attention the frames in its batch, each with the class token in front.
+_LAYOUTS = {
+    "spatial": TokenLayout("hw", "t", num_prefix_tokens=1),
+    "temporal": TokenLayout("t", "hw"),
+    "joint": TokenLayout("hwt", num_prefix_tokens=1),
+}
+
+
+class TimesformerAdapter(HuggingFaceMixin, ProjectionAdapter):
+    """TimeSformer: divided, joint or space-only attention.
+
+    The spatial attention sees the class token once a frame, so T prefix tokens stand in front.
+
+    >>> from transformers import TimesformerConfig, TimesformerModel
+    >>> config = TimesformerConfig(
+    ...     image_size=32, patch_size=8, num_frames=4, hidden_size=32, num_hidden_layers=2,
+    ...     num_attention_heads=4, intermediate_size=64)
+    >>> TimesformerAdapter(TimesformerModel(config).eval())
+    TimesformerAdapter('timesformer', 2 layers x 4 heads x 8 channels, 4x4x4 tokens)
+
+    Args:
+        model: TimesformerModel or TimesformerForVideoClassification.
+        name: by which ``load_model`` finds it again.
+        preprocessor_config: of the checkpoint; by default its frame size and ImageNet's colours.
+        attention: ``"spatial"`` (default) or ``"temporal"``, of a model with divided attention.
+    """
+
+    family = "hf_timesformer"
+    model_types = ("timesformer",)
+
+    def __init__(
+        self,
+        model: transformers.PreTrainedModel,
+        *,
+        name: str = "timesformer",
+        preprocessor_config: Mapping[str, Any] | None = None,
+        attention: str = "spatial",
+    ) -> None:
+        config = model.config
+        if attention not in ("spatial", "temporal"):
+            raise InputError(
+                f"{name}: attention expected 'spatial' or 'temporal', got {attention!r}"
+            )
+        kind = config.attention_type
+        if attention == "temporal" and kind != "divided_space_time":
+            raise InputError(f"{name}: a {kind} model has no temporal attention of its own")
+        height, width = image_sides(config.image_size)
+        patch_height, patch_width = image_sides(config.patch_size)
+        self.attention = attention
+        layers: Any = model.base_model.encoder.layer
+        super().__init__(
+            model,
+            projections=[_projections(layer, attention) for layer in layers],
+            name=name,
+            num_heads=config.num_attention_heads,
+            num_frames=config.num_frames,
+            tubelet_size=1,
+            token_grid=(config.num_frames, height // patch_height, width // patch_width),
+            frames=FrameTransform.from_config(
+                preprocessor_config or {}, size=(height, width), shortest_edge=min(height, width)
+            ),
+            layout=_LAYOUTS["joint" if kind == "joint_space_time" else attention],
+        )
+
+    @classmethod
+    def from_name(
+        cls,
+        name: str,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        attention: str = "spatial",
+    ) -> TimesformerAdapter:
+        """Load a directory or a Hub id such as ``"facebook/timesformer-base-finetuned-ssv2"``."""
+        source = cls.locate(name)
+        model = load_pretrained(pretrained_class(source, _CLASSES), source, dtype=dtype)
+        option = f"?attention={attention}" if attention != "spatial" else ""
+        return cls(
+            model.to(device),
+            name=f"{cls.family}:{name}{option}",
+            preprocessor_config=read_preprocessor_config(source),
+            attention=attention,
+        )
+
+
+def _projections(layer: Any, attention: str) -> Projections:
+    """Find the projections of a block: three times as wide as its input, and as wide."""
+    block = layer.temporal_attention if attention == "temporal" else layer.attention
+    linears = [module for module in block.modules() if isinstance(module, nn.Linear)]
+    fused = [linear for linear in linears if linear.out_features == 3 * linear.in_features]
+    output = [linear for linear in linears if linear.out_features == linear.in_features]
+    if len(fused) != 1 or len(output) != 1:
+        raise InputError(
+            f"TimesformerAdapter: {type(block).__name__} expected one fused and one output "
+            f"projection, got {len(fused)} and {len(output)}; this version of transformers is not "
+            "known"
+        )
+    return Projections(qkv=fused[0], outputs=output[0])

@@ -1,0 +1,97 @@
+"""The adapter for ViViT as Hugging Face transformers implements it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import transformers
+
+from vtcd_ops.adapters import FrameTransform, TokenLayout
+from vtcd_ops.adapters.huggingface import (
+    AttentionInterfaceAdapter,
+    attention_layers,
+    image_sides,
+    load_pretrained,
+    pretrained_class,
+    read_preprocessor_config,
+)
+
+_CLASSES = ("VivitModel", "VivitForVideoClassification")
+
+
+class VivitAdapter(AttentionInterfaceAdapter):
+    """ViViT (model 1, joint attention): a class token, then t*h*w tokens.
+
+    >>> from transformers import VivitConfig, VivitModel
+    >>> config = VivitConfig(
+    ...     image_size=32, num_frames=4, tubelet_size=[2, 8, 8], hidden_size=32,
+    ...     num_hidden_layers=2, num_attention_heads=4, intermediate_size=64)
+    >>> VivitAdapter(VivitModel(config).eval())
+    VivitAdapter('vivit', 2 layers x 4 heads x 8 channels, 2x4x4 tokens)
+
+    Args:
+        model: VivitModel or VivitForVideoClassification.
+        name: by which ``load_model`` finds it again.
+        preprocessor_config: of the checkpoint; by default what published ones have: shorter side
+            8/7 of the frame, centre crop, colours from -3 to 1 (bytes to [-1, 1], then less 1/2 and
+            divided by 1/2).
+    """
+
+    family = "hf_vivit"
+    model_types = ("vivit",)
+
+    def __init__(
+        self,
+        model: transformers.PreTrainedModel,
+        *,
+        name: str = "vivit",
+        preprocessor_config: Mapping[str, Any] | None = None,
+    ) -> None:
+        config = model.config
+        height, width = image_sides(config.image_size)
+        frames_per_token, patch_height, patch_width = config.tubelet_size
+        frames = FrameTransform.from_config(
+            preprocessor_config or {},
+            size=(height, width),
+            shortest_edge=min(height, width) * 256 // 224,
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+            scale=1 / 127.5,
+            offset=-1.0,
+        )
+        super().__init__(
+            model,
+            attentions=attention_layers(model),
+            name=name,
+            num_heads=config.num_attention_heads,
+            head_dim=config.hidden_size // config.num_attention_heads,
+            num_frames=config.num_frames,
+            tubelet_size=frames_per_token,
+            token_grid=(
+                config.num_frames // frames_per_token,
+                height // patch_height,
+                width // patch_width,
+            ),
+            frames=frames,
+            layout=TokenLayout(num_prefix_tokens=1),
+            sampling_rate=2,
+        )
+
+    @classmethod
+    def from_name(
+        cls,
+        name: str,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> VivitAdapter:
+        """Load a directory or a Hub id such as ``"google/vivit-b-16x2-kinetics400"``."""
+        source = cls.locate(name)
+        model = load_pretrained(pretrained_class(source, _CLASSES), source, dtype=dtype)
+        return cls(
+            model.to(device),
+            name=f"{cls.family}:{name}",
+            preprocessor_config=read_preprocessor_config(source),
+        )

@@ -1,0 +1,125 @@
+"""The adapter for V-JEPA 2 as Hugging Face transformers implements it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+
+from vtcd_ops.adapters import FrameTransform, ProjectionAdapter, Projections
+from vtcd_ops.adapters.huggingface import (
+    HuggingFaceMixin,
+    attention_layers,
+    load_pretrained,
+    pretrained_class,
+    read_preprocessor_config,
+)
+from vtcd_ops.errors import InputError
+
+_CLASSES = ("VJEPA2Model", "VJEPA2ForVideoClassification")
+
+
+class VJEPA2Adapter(HuggingFaceMixin, ProjectionAdapter):
+    """The encoder of V-JEPA 2: joint attention over t*h*w tokens with rotary positions.
+
+    Queries and keys are those *before* the rotation, which would make the same content differ from
+    place to place; so they are read at the projections. The predictor is never run.
+
+    >>> from transformers import VJEPA2Config, VJEPA2Model
+    >>> config = VJEPA2Config(
+    ...     crop_size=32, patch_size=8, frames_per_clip=4, hidden_size=48, num_hidden_layers=2,
+    ...     num_attention_heads=2, pred_hidden_size=48, pred_num_attention_heads=2,
+    ...     pred_num_hidden_layers=1)
+    >>> VJEPA2Adapter(VJEPA2Model(config).eval())
+    VJEPA2Adapter('vjepa2', 2 layers x 2 heads x 24 channels, 2x4x4 tokens)
+
+    Args:
+        model: VJEPA2Model or VJEPA2ForVideoClassification.
+        name: by which ``load_model`` finds it again.
+        preprocessor_config: of the checkpoint; by default what published ones have: shorter side
+            8/7 of the frame, centre crop, ImageNet's colours.
+        num_frames: of a clip; those of the configuration by default, though the model takes any
+            multiple of the tubelet length.
+    """
+
+    family = "hf_vjepa2"
+    model_types = ("vjepa2",)
+
+    def __init__(
+        self,
+        model: transformers.PreTrainedModel,
+        *,
+        name: str = "vjepa2",
+        preprocessor_config: Mapping[str, Any] | None = None,
+        num_frames: int | None = None,
+    ) -> None:
+        config = model.config
+        side, patch, tubelet = config.crop_size, config.patch_size, config.tubelet_size
+        frames_per_clip = config.frames_per_clip if num_frames is None else num_frames
+        if not isinstance(frames_per_clip, int) or frames_per_clip < 1 or frames_per_clip % tubelet:
+            raise InputError(
+                f"{name}: num_frames expected a multiple of {tubelet}, got {frames_per_clip!r}"
+            )
+        frames = FrameTransform.from_config(
+            preprocessor_config or {}, size=(side, side), shortest_edge=side * 256 // 224
+        )
+        super().__init__(
+            model,
+            projections=[_projections(attention) for attention in attention_layers(model)],
+            name=name,
+            num_heads=config.num_attention_heads,
+            num_frames=frames_per_clip,
+            tubelet_size=tubelet,
+            token_grid=(frames_per_clip // tubelet, side // patch, side // patch),
+            frames=frames,
+        )
+
+    @classmethod
+    def from_name(
+        cls,
+        name: str,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        num_frames: int | None = None,
+    ) -> VJEPA2Adapter:
+        """Load a directory or a Hub id such as ``"facebook/vjepa2-vitl-fpc64-256"``."""
+        source = cls.locate(name)
+        model = load_pretrained(pretrained_class(source, _CLASSES), source, dtype=dtype)
+        return cls(
+            model.to(device),
+            name=f"{cls.family}:{name}" + (f"?num_frames={num_frames}" if num_frames else ""),
+            preprocessor_config=read_preprocessor_config(source),
+            num_frames=num_frames,
+        )
+
+    def forward(self, clips: Tensor) -> Any:
+        """Run the model on clips [B, T, 3, H', W'], without the predictor."""
+        clips = self.to_model(clips)
+        if isinstance(self.model, transformers.VJEPA2ForVideoClassification):
+            return self.model(clips)
+        return self.model(clips, skip_predictor=True)
+
+
+def _projections(attention: nn.Module) -> Projections:
+    """Find the projections of an attention module under the names they have had so far."""
+    return Projections(
+        queries=_child(attention, "query", "q_proj"),
+        keys=_child(attention, "key", "k_proj"),
+        values=_child(attention, "value", "v_proj"),
+        outputs=_child(attention, "proj", "o_proj"),
+    )
+
+
+def _child(module: nn.Module, *names: str) -> nn.Module:
+    for name in names:
+        child = getattr(module, name, None)
+        if isinstance(child, nn.Module):
+            return child
+    raise InputError(
+        f"VJEPA2Adapter: {type(module).__name__} expected a projection named {' or '.join(names)}; "
+        "this version of transformers is not known"
+    )

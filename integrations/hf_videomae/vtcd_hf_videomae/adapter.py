@@ -1,0 +1,142 @@
+"""The adapter for VideoMAE as Hugging Face transformers implements it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+
+from vtcd_ops.adapters import FrameTransform
+from vtcd_ops.adapters.huggingface import (
+    AttentionInterfaceAdapter,
+    attention_layers,
+    image_sides,
+    load_pretrained,
+    pretrained_class,
+    read_preprocessor_config,
+)
+from vtcd_ops.errors import InputError
+
+_CLASSES = ("VideoMAEModel", "VideoMAEForVideoClassification", "VideoMAEForPreTraining")
+
+
+class VideoMAEAdapter(AttentionInterfaceAdapter):
+    """A VideoMAE encoder: joint attention over t*h*w tokens, no prefix tokens.
+
+    The pre-training model is captured with every token visible, so its ``forward`` runs the encoder
+    alone (with nothing masked, the pre-training class itself raises). Its decoder is left as it is.
+
+    >>> from transformers import VideoMAEConfig, VideoMAEForVideoClassification
+    >>> config = VideoMAEConfig(
+    ...     image_size=32, patch_size=8, num_frames=4, hidden_size=32, num_hidden_layers=2,
+    ...     num_attention_heads=4, intermediate_size=64)
+    >>> VideoMAEAdapter(VideoMAEForVideoClassification(config).eval())
+    VideoMAEAdapter('videomae', 2 layers x 4 heads x 8 channels, 2x4x4 tokens)
+
+    Args:
+        model: VideoMAEModel, VideoMAEForVideoClassification or VideoMAEForPreTraining.
+        name: by which ``load_model`` finds it again.
+        preprocessor_config: of the checkpoint; by default its frame size and ImageNet's colours.
+    """
+
+    family = "hf_videomae"
+    model_types = ("videomae",)
+    bundled_root = Path(__file__).parent / "models"
+
+    def __init__(
+        self,
+        model: transformers.PreTrainedModel,
+        *,
+        name: str = "videomae",
+        preprocessor_config: Mapping[str, Any] | None = None,
+    ) -> None:
+        config = model.config
+        height, width = image_sides(config.image_size)
+        patch_height, patch_width = image_sides(config.patch_size)
+        preprocessing = preprocessor_config or {}
+        frames = FrameTransform.from_config(
+            preprocessing, size=(height, width), shortest_edge=min(height, width)
+        )
+        if frames.size != (height, width):
+            raise InputError(
+                f"{name}: the preprocessor configuration gives frames of {frames.size[0]}x"
+                f"{frames.size[1]}, expected the model's {height}x{width}"
+            )
+        super().__init__(
+            model,
+            attentions=attention_layers(model),
+            name=name,
+            num_heads=config.num_attention_heads,
+            head_dim=config.hidden_size // config.num_attention_heads,
+            num_frames=config.num_frames,
+            tubelet_size=config.tubelet_size,
+            token_grid=(
+                config.num_frames // config.tubelet_size,
+                height // patch_height,
+                width // patch_width,
+            ),
+            frames=frames,
+            sampling_rate=preprocessing.get("sampling_rate"),
+        )
+
+    @classmethod
+    def from_name(
+        cls,
+        name: str,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        allow_zero_biases: bool = False,
+    ) -> VideoMAEAdapter:
+        """Load a bundled model, a directory or a Hub id.
+
+        Args:
+            name: for example ``"mini-ssl"`` or ``"MCG-NJU/videomae-base-finetuned-ssv2"``.
+            device: where the model runs.
+            dtype: of its weights and activations; features are captured in float32 in any case.
+            allow_zero_biases: accept a checkpoint whose query and value biases are all zero.
+
+        Raises:
+            InputError: nothing to load, weights that do not fit, or biases that were lost.
+        """
+        source = cls.locate(name)
+        model = load_pretrained(pretrained_class(source, _CLASSES), source, dtype=dtype)
+        if not allow_zero_biases:
+            check_biases(model, source)
+        preprocessing = read_preprocessor_config(source)
+        return cls(model.to(device), name=f"{cls.family}:{name}", preprocessor_config=preprocessing)
+
+    def forward(self, clips: Tensor) -> Any:
+        """Run the model on clips [B, T, 3, H', W']; of the pre-training model, the encoder."""
+        model = self.model
+        if isinstance(model, transformers.VideoMAEForPreTraining):
+            model = model.videomae
+        return model(self.to_model(clips))
+
+
+def check_biases(model: nn.Module, source: str) -> None:
+    """Refuse a model whose query and value biases are all zero.
+
+    transformers 5.6 to 5.17 dropped these biases without a word when loading published checkpoints
+    (huggingface/transformers#48675); a checkpoint saved by them has lost them for good.
+
+    Raises:
+        InputError: every one of them is zero.
+    """
+    biases = [
+        parameter
+        for name, parameter in model.named_parameters()
+        if name.rsplit(".", 2)[-2] in ("query", "value", "q_proj", "v_proj")
+        and name.endswith("bias")
+    ]
+    if biases and not any(bool(bias.any()) for bias in biases):
+        raise InputError(
+            f"load_model: every query and value bias of the VideoMAE checkpoint {source} is zero, "
+            "so they were lost: transformers 5.6 to 5.17 drop them; convert it again with "
+            f"transformers>=5.18 (this is {transformers.__version__}), or pass "
+            "allow_zero_biases=True for a model that was never trained"
+        )
