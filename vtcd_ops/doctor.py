@@ -22,7 +22,7 @@ OPTIONAL_PACKAGES = (
     ("av", "av", "read video files", "pip install av"),
     ("jinja2", "jinja2", "write the report", "pip install jinja2"),
     ("PIL", "pillow", "read folders of frames, write the report", "pip install pillow"),
-    ("transformers", "transformers", "Hugging Face models", "pip install transformers"),
+    ("transformers", "transformers", "wrap Hugging Face models", "pip install transformers"),
 )
 
 
