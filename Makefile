@@ -52,8 +52,10 @@ tables: $(READY)  ## renew the tables of README.md and docs/ from benchmarks/res
 demo: build  ## the whole pipeline on bundled clips with a bundled miniature model
 	$(VENV)/bin/vtcd demo $(ARGS)
 
-test-abi:  ## build a wheel with this torch, install and test it in a fresh environment with another: TORCH=2.14.1
-	build_tools/test_abi.sh "$(PYTHON)" "$(VENV)" "$(TORCH)"
+test-abi: TORCH = 2.15.0
+test-abi: OTHER = build/torch-$(TORCH)
+test-abi: $(READY)  ## build a wheel with the torch of .venv, test that wheel under another: TORCH=2.10.0
+	PYTHON="$(PYTHON)" build_tools/test_abi.sh "$(VENV)" "$(OTHER)" "$(TORCH)"
 
 clean:  ## remove what was built, but not the environment
 	rm -rf build dist *.egg-info vtcd_ops/_C_*.so
