@@ -1,12 +1,12 @@
 # Every command of the project. `make help` lists them.
 #
-# The commands run in an environment of their own, .venv, which `make` sets up with all it needs: a C++ compiler,
-# make, Python >= 3.10 with venv, and either the internet or pip's own mirror suffice.
+# The commands run in the environment that is activated, else in one of their own, .venv; `make` installs into it what
+# it lacks. A C++ compiler, make, Python >= 3.10 with venv and pip's access to packages suffice.
 #   make test PYTHON=python3.12         the interpreter that .venv is made from; a torch that it has is used
 #   make test VENV=path/to/environment  an environment that exists already; a torch that it has is used
 #   make test TORCH=2.14.1              the torch to install where there is none
 PYTHON ?= python3
-VENV ?= .venv
+VENV ?= $(or $(VIRTUAL_ENV),.venv)
 TORCH ?= 2.13.0
 ARGS ?=
 RUN := $(VENV)/bin/python
