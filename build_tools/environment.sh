@@ -29,8 +29,9 @@ fi
 pip install --quiet 'setuptools>=77' wheel 'cmake>=3.22' ninja build
 PATH="$(cd "$venv/bin" && pwd):$PATH"
 [ -d /usr/include/eigen3 ] || pip install --quiet 'cmeel-eigen>=3.4,<4'
-pip install --quiet --no-build-isolation -e '.[test,lint]'
-for integration in integrations/*/; do
-  [ -f "$integration/pyproject.toml" ] && pip install --quiet --no-build-isolation -e "$integration"
+# one call, so that pip takes what they need of one another from here
+editable=(-e '.[test,lint]')
+for integration in integrations/*/pyproject.toml; do
+  [ -f "$integration" ] && editable+=(-e "./$(dirname "$integration")")
 done
-exit 0
+pip install --quiet --no-build-isolation "${editable[@]}"
