@@ -29,6 +29,39 @@ inline std::string shape_text(const torch::stable::Tensor& tensor) {
   return text + "]";
 }
 
+// The dtype of a tensor as Python names it, without `torch.`: float32.
+inline std::string dtype_text(const torch::stable::Tensor& tensor) {
+  using torch::headeronly::ScalarType;
+  switch (tensor.scalar_type()) {
+    case ScalarType::Float:
+      return "float32";
+    case ScalarType::Double:
+      return "float64";
+    case ScalarType::Half:
+      return "float16";
+    case ScalarType::BFloat16:
+      return "bfloat16";
+    case ScalarType::Bool:
+      return "bool";
+    case ScalarType::Byte:
+      return "uint8";
+    case ScalarType::Char:
+      return "int8";
+    case ScalarType::Short:
+      return "int16";
+    case ScalarType::Int:
+      return "int32";
+    case ScalarType::Long:
+      return "int64";
+    case ScalarType::ComplexFloat:
+      return "complex64";
+    case ScalarType::ComplexDouble:
+      return "complex128";
+    default:
+      return "another dtype";
+  }
+}
+
 }  // namespace vtcd
 
 // Throws the bare message, which the dispatcher hands to Python as a RuntimeError. torch's own

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+// Convex non-negative matrix factorisation (Ding, Li, Jordan 2010): X ~ W U with W = X G, where the
+// columns of X [C, N] are tubelets, those of G [N, K] >= 0 sum to 1, and U [K, N] >= 0. Minimises
+// |X - X G U|, Frobenius norm (equations 2 and 3 of the paper).
+#pragma once
+
+#include <Eigen/Core>
+#include <cstdint>
+
+#include "core/nnls.h"
+#include "core/parallel.h"
+
+namespace vtcd {
+
+struct CnmfOptions {
+  int64_t max_num_iter = 1000;
+  double tol = 1e-6;  // stop when changing the weights alone, or the encoding alone, gains less
+                      // than this share of the squared error
+};
+
+struct CnmfFactors {
+  Eigen::MatrixXd weights;   // G [N, K]
+  Eigen::MatrixXd encoding;  // U [K, N]
+  Eigen::MatrixXd centers;   // W = X G [C, K]
+  double error = 0;          // |X - W U|
+  int64_t num_iter = 0;
+};
+
+// Coordinate and active-set descent. labels [N] in [0, K): the start. Needs X^T X only through
+// products with X: O(N C K) a sweep.
+CnmfFactors cnmf_descent(const PointSet& data, const int32_t* labels, int64_t num_concepts,
+                         const CnmfOptions& options, const ParallelFor& parallel_for);
+
+// The multiplicative updates of Ding, Li, Jordan 2010. Holds two N x N matrices, O(N^2 K) an
+// iteration.
+CnmfFactors cnmf_multiplicative(const PointSet& data, const int32_t* labels, int64_t num_concepts,
+                                const CnmfOptions& options);
+
+// |X - W U|, summed over fixed chunks of columns.
+double factorisation_error(const Eigen::MatrixXd& data, const Eigen::MatrixXd& centers,
+                           const Eigen::MatrixXd& encoding, const ParallelFor& parallel_for);
+
+// Columns of a chunk: partial sums over chunks are added in order, so results do not depend on the
+// threads.
+inline constexpr int64_t kCnmfChunk = 512;
+
+}  // namespace vtcd

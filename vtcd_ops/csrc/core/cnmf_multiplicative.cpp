@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: MIT
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/cnmf.h"
+
+namespace vtcd {
+namespace {
+
+using Eigen::ArrayXXd;
+using Eigen::MatrixXd;
+
+// Added to the indicator of the k-means labels, as Ding, Li, Jordan do: a factor that is 0 stays 0.
+constexpr double kStartOffset = 0.2;
+// Entries that decay towards 0 are set to 0 here, before they and their squares turn into subnormal
+// numbers, which the processor multiplies an order of magnitude slower.
+constexpr double kFlushBelow = 1e-140;
+// Iterations between two looks at the stopping rule.
+constexpr int64_t kCheckEvery = 10;
+
+class MultiplicativeUpdates {
+ public:
+  MultiplicativeUpdates(const PointSet& data, const int32_t* labels, int64_t num_concepts)
+      : squared_norm_(data.squared_norms.sum()) {
+    const int64_t num_points = data.points.cols();
+    encoding_ = MatrixXd::Constant(num_points, num_concepts, kStartOffset);
+    Eigen::RowVectorXd sizes = Eigen::RowVectorXd::Zero(num_concepts);
+    for (int64_t n = 0; n < num_points; ++n) {
+      encoding_(n, labels[n]) += 1;
+      sizes[labels[n]] += 1;
+    }
+    weights_ = encoding_.array().rowwise() / sizes.array().max(1.0);
+    positive_.noalias() = data.points.transpose() * data.points;
+    negative_ = (-positive_.array()).max(0.0);
+    positive_ = positive_.array().max(0.0);
+  }
+
+  int64_t run(const CnmfOptions& options) {
+    for (int64_t iteration = 0; iteration < options.max_num_iter; ++iteration) {
+      positive_weights_.noalias() = positive_ * weights_;
+      negative_weights_.noalias() = negative_ * weights_;
+      positive_encoding_.noalias() = positive_ * encoding_;
+      negative_encoding_.noalias() = negative_ * encoding_;
+      if (iteration % kCheckEvery == 0 && has_converged(options.tol)) return iteration;
+      update();
+    }
+    return options.max_num_iter;
+  }
+
+  MatrixXd weights_, encoding_;  // G [N, K], V = U^T [N, K]
+
+ private:
+  // V <- V sqrt((Y+ G + V G'Y- G) / (Y- G + V G'Y+ G)), then G <- G sqrt((Y+ V + Y- G V'V) / (Y- V
+  // + Y+ G V'V)), with Y = X'X = Y+ - Y- (Ding, Li, Jordan 2010, equations 23 and 24).
+  void update() {
+    multiply(positive_weights_ + encoding_ * (weights_.transpose() * negative_weights_),
+             negative_weights_ + encoding_ * (weights_.transpose() * positive_weights_),
+             &encoding_);
+    positive_encoding_.noalias() = positive_ * encoding_;
+    negative_encoding_.noalias() = negative_ * encoding_;
+    const MatrixXd encoding_gram = encoding_.transpose() * encoding_;
+    multiply(positive_encoding_ + negative_weights_ * encoding_gram,
+             negative_encoding_ + positive_weights_ * encoding_gram, &weights_);
+  }
+
+  static void multiply(const MatrixXd& numerator, const MatrixXd& denominator, MatrixXd* factor) {
+    constexpr double kTiny = std::numeric_limits<double>::min();  // 0 / 0 becomes 1: no change
+    factor->array() *= ((numerator.array() + kTiny) / (denominator.array() + kTiny)).sqrt();
+    *factor = (factor->array() < kFlushBelow).select(0.0, *factor);
+  }
+
+  // The rule of the descent: what the weights alone (Frank-Wolfe gap of a convex problem) and the
+  // single entries of the encoding could still gain, against the squared error.
+  bool has_converged(double tol) const {
+    const MatrixXd data_weights = positive_weights_ - negative_weights_;  // Y G
+    const MatrixXd center_gram = weights_.transpose() * data_weights;     // W'W
+    const MatrixXd encoding_gram = encoding_.transpose() * encoding_;     // U U'
+    const MatrixXd weight_slope =
+        data_weights * encoding_gram - (positive_encoding_ - negative_encoding_);
+    double possible_gain = 0;
+    for (int64_t k = 0; k < weights_.cols(); ++k) {
+      possible_gain += 2 * (weight_slope.col(k).dot(weights_.col(k)) -
+                            weight_slope.col(k).minCoeff() * weights_.col(k).sum());
+    }
+    const ArrayXXd slope = (encoding_ * center_gram - data_weights).array();
+    const ArrayXXd curvature =
+        center_gram.diagonal().transpose().array().max(1e-300).replicate(slope.rows(), 1);
+    const ArrayXXd step = (-slope / curvature).max(-encoding_.array());
+    possible_gain -= (step * (2 * slope + curvature * step)).sum();
+    const double squared_error = squared_norm_ - 2 * encoding_.cwiseProduct(data_weights).sum() +
+                                 encoding_gram.cwiseProduct(center_gram).sum();
+    return possible_gain <= std::max(tol * squared_error, 1e-14 * squared_norm_);
+  }
+
+  const double squared_norm_;
+  MatrixXd positive_, negative_;                    // Y+, Y- [N, N]
+  MatrixXd positive_weights_, negative_weights_;    // Y+ G, Y- G [N, K]
+  MatrixXd positive_encoding_, negative_encoding_;  // Y+ V, Y- V [N, K]
+};
+
+}  // namespace
+
+CnmfFactors cnmf_multiplicative(const PointSet& data, const int32_t* labels, int64_t num_concepts,
+                                const CnmfOptions& options) {
+  MultiplicativeUpdates updates(data, labels, num_concepts);
+  CnmfFactors factors;
+  factors.num_iter = updates.run(options);
+  // Only the product of a column of G and a row of U matters: give the columns the sum 1 of a
+  // convex combination.
+  for (int64_t k = 0; k < num_concepts; ++k) {
+    const double sum = updates.weights_.col(k).sum();
+    if (sum > 0) {
+      updates.weights_.col(k) /= sum;
+      updates.encoding_.col(k) *= sum;
+    } else {
+      updates.weights_(0, k) = 1;
+      updates.encoding_.col(k).setZero();
+    }
+  }
+  factors.weights = updates.weights_;
+  factors.encoding = updates.encoding_.transpose();
+  factors.centers = data.points * factors.weights;
+  factors.error = factorisation_error(data.points, factors.centers, factors.encoding, serial_for);
+  return factors;
+}
+
+}  // namespace vtcd

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <Eigen/Core>
+#include <cstdint>
+#include <vector>
+
+#include "core/parallel.h"
+#include "core/point_set.h"
+
+namespace vtcd {
+
+struct KMeansOptions {
+  int64_t num_restarts = 10;
+  int64_t max_num_iter = 300;
+  double tol =
+      1e-4;  // stop when the centres move by less than this share of the mean variance of a channel
+  int64_t seed = 0;
+};
+
+struct KMeansResult {
+  std::vector<int32_t> labels;  // [N]
+  Eigen::MatrixXd centers;      // [C, K]
+  double inertia = 0;           // sum of squared distances of the points to their centres
+  int64_t num_iter = 0;         // of the best run
+};
+
+// Lloyd's k-means from greedy k-means++ starts (Arthur and Vassilvitskii 2007), the best of
+// num_restarts runs. An emptied cluster moves to the point farthest from its centre.
+KMeansResult kmeans(const PointSet& data, int64_t num_clusters, const KMeansOptions& options,
+                    const ParallelFor& parallel_for);
+
+}  // namespace vtcd

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT
+// Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011): a counter-based generator. A number is a pure
+// function of a key and a counter, so results do not depend on threads, batches or devices.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+namespace vtcd {
+
+using PhiloxCounter = std::array<uint32_t, 4>;
+using PhiloxKey = std::array<uint32_t, 2>;
+
+// Four random words of one counter.
+inline PhiloxCounter philox4x32(PhiloxCounter counter, PhiloxKey key) {
+  for (int round = 0; round < 10; ++round) {
+    const uint64_t product0 = uint64_t{0xD2511F53} * counter[0];
+    const uint64_t product1 = uint64_t{0xCD9E8D57} * counter[2];
+    counter = {static_cast<uint32_t>(product1 >> 32) ^ counter[1] ^ key[0],
+               static_cast<uint32_t>(product1),
+               static_cast<uint32_t>(product0 >> 32) ^ counter[3] ^ key[1],
+               static_cast<uint32_t>(product0)};
+    key[0] += 0x9E3779B9;  // golden ratio
+    key[1] += 0xBB67AE85;  // sqrt(3) - 1
+  }
+  return counter;
+}
+
+// A sequence of numbers under (seed, stream, substream).
+class PhiloxStream {
+ public:
+  PhiloxStream(uint64_t seed, uint32_t stream, uint32_t substream)
+      : key_{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)},
+        counter_{0, 0, stream, substream} {}
+
+  uint32_t next() {
+    if (used_ == 4) {
+      words_ = philox4x32(counter_, key_);
+      if (++counter_[0] == 0) ++counter_[1];
+      used_ = 0;
+    }
+    return words_[used_++];
+  }
+
+  // Uniform on [0, 1) with 53 random bits.
+  double uniform() {
+    const uint64_t high = next() >> 5, low = next() >> 6;
+    return static_cast<double>((high << 26) | low) * 0x1p-53;
+  }
+
+ private:
+  PhiloxKey key_;
+  PhiloxCounter counter_;
+  PhiloxCounter words_{};
+  int used_ = 4;
+};
+
+}  // namespace vtcd
