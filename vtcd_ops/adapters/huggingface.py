@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
+from transformers.utils import logging
 
 from vtcd_ops.adapter import Site, Visitor
 from vtcd_ops.adapters.base import AttentionAdapter
@@ -273,8 +275,9 @@ def load_pretrained(
         InputError: missing, surplus or misshapen weights, or nothing to load; one sentence.
     """
     try:
-        model, info = model_class.from_pretrained(source, dtype=dtype, output_loading_info=True)
-    except (OSError, RuntimeError, ValueError) as error:
+        with _quiet():
+            model, info = model_class.from_pretrained(source, dtype=dtype, output_loading_info=True)
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise InputError(
             f"load_model: {source} could not be loaded as {model_class.__name__}: {first_line}"
@@ -289,6 +292,20 @@ def load_pretrained(
                 f"{problem.replace('_', ' ')} {', '.join(keys[:3])}{more}"
             )
     return model.eval()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers from printing a bar and a report: what does not fit is raised here."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def read_preprocessor_config(source: str | Path) -> dict[str, Any]:

@@ -71,10 +71,10 @@ class TimesformerAdapter(HuggingFaceMixin, ProjectionAdapter):
         height, width = image_sides(config.image_size)
         patch_height, patch_width = image_sides(config.patch_size)
         self.attention = attention
-        layers: Any = model.base_model.encoder.layer
+        base: Any = model.base_model
         super().__init__(
             model,
-            projections=[_projections(layer, attention) for layer in layers],
+            projections=[_projections(layer, attention) for layer in base.encoder.layer],
             name=name,
             num_heads=config.num_attention_heads,
             num_frames=config.num_frames,
