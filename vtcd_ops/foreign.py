@@ -68,6 +68,7 @@ def store_concepts(
             sizes.append(counts)
         writer.write_concepts(part, layer, *_tables(sizes, vectors))
     writer.finish(len(videos.videos), list(range(heads)))
+    writer.close()
     return load(out)
 
 

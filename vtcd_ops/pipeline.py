@@ -112,10 +112,12 @@ class Pipeline:
             self._check_finished(samples)
             return
         self.writer.log("started")
-        num_videos = self._do_videos(samples)
-        self._do_concepts(num_videos)
-        self.writer.finish(num_videos, self.heads)
-        self.writer.claims.close()
+        try:
+            num_videos = self._do_videos(samples)
+            self._do_concepts(num_videos)
+            self.writer.finish(num_videos, self.heads)
+        finally:
+            self.writer.close()
 
     def _check_finished(self, samples: Any) -> None:
         """A finished run must be of the videos that are asked for."""

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +58,17 @@ class RunWriter:
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._begin(document, resume)
-            self.claims = _files.Claims(path / LOCK_FILE)
         except OSError as error:
             raise InputError(f"{path} cannot be written: {error.strerror}") from error
+
+    @cached_property
+    def claims(self) -> _files.Claims:
+        """Which process does what."""
+        return _files.Claims(self.path / LOCK_FILE)
+
+    def close(self) -> None:
+        """End the claims of this process."""
+        self.claims.close()
 
     @property
     def finished(self) -> bool:
