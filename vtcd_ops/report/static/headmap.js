@@ -1,0 +1,112 @@
+// The map of layers and heads: colours, keyboard, legend.
+
+class HeadMap {
+  constructor(onSelect) {
+    this.table = document.getElementById("head-map");
+    this.cells = [...this.table.querySelectorAll("button")];
+    this.select = document.getElementById("quantity");
+    this.onSelect = onSelect;
+    this.part = runs.get("model").heads[0].part;
+    this.select.addEventListener("change", () => this.colour());
+    this.table.addEventListener("click", (event) => {
+      const cell = event.target.closest("button");
+      if (cell) onSelect(this.keyOf(cell));
+    });
+    this.table.addEventListener("keydown", (event) => this.move(event));
+    this.colour();
+  }
+
+  keyOf(cell) {
+    return `${this.part}-L${cell.dataset.layer}-H${cell.dataset.head}`;
+  }
+
+  headOf(cell) {
+    return headsOf.get("model").get(this.keyOf(cell));
+  }
+
+  // Arrow keys as in a spreadsheet; the selected head follows.
+  move(event) {
+    const columns = this.table.tHead.rows[0].cells.length - 2;
+    const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[event.key];
+    const index = this.cells.indexOf(event.target);
+    if (index < 0) return;
+    let target = step ? index + step : null;
+    const row = index - (index % columns);
+    if (event.key === "Home") target = row;
+    if (event.key === "End") target = row + columns - 1;
+    const leavesRow = Math.abs(step) === 1 && (target < row || target >= row + columns);
+    if (target === null || leavesRow || !this.cells[target]) return;
+    event.preventDefault();
+    this.cells[target].focus();
+    this.onSelect(this.keyOf(this.cells[target]));
+  }
+
+  mark(head) {
+    this.part = head.part;
+    for (const cell of this.cells) {
+      const selected = this.keyOf(cell) === head.key;
+      cell.tabIndex = selected ? 0 : -1;
+      cell.toggleAttribute("data-selected", selected);
+      cell.parentElement.setAttribute("aria-selected", String(selected));
+    }
+    this.colour();
+  }
+
+  colour() {
+    const quantity = report.quantities.find(({ key }) => key === this.select.value);
+    const valueOf = (cell) => this.headOf(cell)?.values[quantity.key] ?? null;
+    const values = this.cells.map(valueOf).filter((value) => value !== null);
+    const scale = this.scale(quantity, values);
+    this.table.classList.toggle("diverging", quantity.diverging);
+    for (const cell of this.cells) {
+      const value = valueOf(cell);
+      const place = value === null ? 0 : scale.place(value);
+      cell.style.setProperty("--v", place.toFixed(3));
+      const strength = quantity.diverging ? Math.abs(2 * place - 1) : place;
+      cell.classList.toggle("over-light", strength > 0.6);
+      cell.classList.toggle("over-dark", strength > 0.42);
+      cell.classList.toggle("empty", value === null);
+      cell.textContent = shortNumber(value, quantity.style);
+      const { layer, head } = cell.dataset;
+      const written = formatNumber(value, quantity.style);
+      cell.ariaLabel = `layer ${layer}, head ${head}: ${quantity.label} ${written}`;
+      cell.title = `layer ${layer}, head ${head}\n${quantity.label} ${written}`;
+    }
+    this.layerMeans(quantity, scale, valueOf);
+    this.legend(quantity, scale);
+  }
+
+  scale(quantity, values) {
+    let low = Math.min(...values, Infinity);
+    let high = Math.max(...values, -Infinity);
+    if (!values.length) [low, high] = [0, 1];
+    if (quantity.diverging) [low, high] = [-Math.max(-low, high), Math.max(-low, high)];
+    const span = high - low;
+    return { low, high, place: (value) => (span > 0 ? (value - low) / span : 0.5) };
+  }
+
+  layerMeans(quantity, scale, valueOf) {
+    for (const mean of this.table.querySelectorAll("td.layer-mean")) {
+      const cells = this.cells.filter((cell) => cell.dataset.layer === mean.dataset.layer);
+      const values = cells.map(valueOf).filter((value) => value !== null);
+      const average = values.length ? values.reduce((a, b) => a + b, 0) / values.length : null;
+      mean.style.setProperty("--v", average === null ? 0 : scale.place(average).toFixed(3));
+      mean.querySelector("output").textContent = formatNumber(average, quantity.style);
+    }
+  }
+
+  legend(quantity, scale) {
+    document.getElementById("legend-low").textContent = formatNumber(scale.low, quantity.style);
+    document.getElementById("legend-high").textContent = formatNumber(scale.high, quantity.style);
+    document.querySelector(".legend").classList.toggle("diverging", quantity.diverging);
+    document.getElementById("explanation").textContent = quantity.explanation;
+  }
+}
+
+// A number short enough for a square: .31, 14, 6.
+function shortNumber(value, style) {
+  if (value === null) return "";
+  if (style === "percent") return (100 * value).toFixed(100 * value < 9.5 ? 1 : 0);
+  if (style === "count") return Number.isInteger(value) ? String(value) : value.toFixed(1);
+  return value.toFixed(2).replace(/^(-?)0\./, "$1.").replace("-", "−");
+}

@@ -1,0 +1,164 @@
+// The selected head: its concepts with their clips, for one or both shown runs.
+
+class HeadView {
+  constructor() {
+    this.columns = document.getElementById("columns");
+    this.title = document.getElementById("head-title");
+    this.clips = [];
+    this.enlarged = new Enlarged();
+  }
+
+  show(head, runIds, order) {
+    for (const clip of this.clips) clip.dispose();
+    this.clips = [];
+    const part = headsOf.get("model").size && manyParts() ? `${capitalise(head.part)} · ` : "";
+    this.title.textContent = `${part}Layer ${head.layer} · Head ${head.head}`;
+    const columns = runIds
+      .map((runId) => [runs.get(runId), headsOf.get(runId).get(head.key)])
+      .filter(([, found]) => found)
+      .map(([run, found]) => this.column(run, found, order));
+    this.columns.replaceChildren(...columns);
+    this.columns.style.setProperty("--columns", columns.length);
+  }
+
+  column(run, head, order) {
+    const concepts = head.concepts
+      .map((concept, index) => ({ ...concept, index }))
+      .sort((a, b) => (b[order] ?? -2) - (a[order] ?? -2) || a.index - b.index);
+    const tubelets = concepts.reduce((sum, concept) => sum + concept.tubelets, 0);
+    const silhouette = formatNumber(head.values.silhouette, "fraction");
+    const facts =
+      `${plural(concepts.length, "concept")} · ${plural(tubelets, "tubelet")} · ` +
+      `silhouette ${silhouette}`;
+    return element(
+      "div",
+      { class: `column ${run.id}` },
+      element(
+        "header",
+        { class: "column-head" },
+        element("h3", {}, run.title),
+        element("p", {}, facts),
+      ),
+      this.overview(run, head),
+      ...concepts.map((concept) => this.card(run, head, concept)),
+    );
+  }
+
+  // All concepts of the head at once, in the videos that most of them are shown in.
+  overview(run, head) {
+    const uses = new Map(head.packed.map((video) => [video, 0]));
+    head.concepts.forEach(({ clips }) => clips.forEach((video) => uses.set(video, uses.get(video) + 1)));
+    const videos = [...uses.keys()].sort((a, b) => uses.get(b) - uses.get(a) || a - b).slice(0, 3);
+    return element(
+      "section",
+      { class: "concept overview", "aria-label": "All concepts together" },
+      element("header", {}, element("h4", {}, "All concepts together")),
+      this.clipRow(run, head, "all", videos),
+    );
+  }
+
+  card(run, head, concept) {
+    const { colour, dashed } = conceptStyle(concept.index);
+    const chip = element("span", { class: dashed ? "chip dashed" : "chip", "--colour": colour }, String(concept.index));
+    const numbers = [
+      ["size", formatNumber(concept.size, "percent"), "share of the video volume, where it occurs"],
+      ["silhouette", formatNumber(concept.silhouette, "fraction"), "how far from the head's other concepts, −1 to 1"],
+      ["videos", String(concept.videos), "videos in which it occurs"],
+      ["tubelets", String(concept.tubelets), "space-time segments that belong to it"],
+    ].map(([name, value, title]) =>
+      element("div", { title }, element("dt", {}, name), element("dd", {}, value)),
+    );
+    return element(
+      "article",
+      { class: "concept", id: run.id === "model" ? `${head.key}-C${concept.index}` : null },
+      element(
+        "header",
+        {},
+        element("h4", {}, "Concept ", chip),
+        element("dl", { class: "numbers" }, ...numbers),
+      ),
+      this.clipRow(run, head, concept.index, concept.clips),
+    );
+  }
+
+  clipRow(run, head, concept, videos) {
+    return element(
+      "div",
+      { class: "clips" },
+      ...videos.map((video) => this.figure(new Clip(run.id, head, concept, video))),
+    );
+  }
+
+  figure(clip) {
+    this.clips.push(clip);
+    const button = element(
+      "button",
+      {
+        type: "button",
+        class: "clip",
+        "aria-label": `Enlarge: ${clip.description()}`,
+        onclick: () => this.enlarged.open(clip),
+      },
+      clip.canvas,
+    );
+    const parts = [button];
+    if (typeof clip.concept === "number") parts.push(coverageBars(clip));
+    parts.push(caption(clip.video));
+    return element("figure", {}, ...parts);
+  }
+}
+
+// A clip in large beside the bare video.
+class Enlarged {
+  constructor() {
+    this.dialog = document.getElementById("enlarged");
+    this.clips = [];
+    document.getElementById("close").addEventListener("click", () => this.dialog.close());
+    this.dialog.addEventListener("click", (event) => {
+      if (event.target === this.dialog) this.dialog.close(); // a click beside it
+    });
+    this.dialog.addEventListener("close", () => {
+      for (const clip of this.clips) clip.dispose();
+      this.clips = [];
+    });
+  }
+
+  open(clip) {
+    const { head, video } = clip;
+    const concept = clip.concept === "all" ? "all concepts" : `concept ${clip.concept}`;
+    const where = `Layer ${head.layer} · Head ${head.head} · ${concept}`;
+    this.clips = [clip.concept, null].map(
+      (shown) => new Clip(clip.runId, head, shown, clip.videoIndex),
+    );
+    this.dialog.querySelector("h2").textContent = `${where} · ${runs.get(clip.runId).title}`;
+    const figures = this.clips.map((each) => {
+      const bars = typeof each.concept === "number" ? [coverageBars(each)] : [];
+      return element("figure", {}, each.canvas, ...bars);
+    });
+    this.dialog.querySelector(".pair").replaceChildren(...figures);
+    const label = video.label ? ` (${video.label})` : "";
+    this.dialog.querySelector("p").textContent =
+      `${video.name}${label}, ${video.frames.length} of ${plural(video.total, "frame")}` +
+      (typeof clip.concept === "number"
+        ? "; bars: share of each frame that the concept covers, relative to its largest."
+        : ".");
+    this.dialog.showModal();
+  }
+}
+
+function caption(video) {
+  const label = video.label && video.label !== video.name ? ` · ${video.label}` : "";
+  return element("figcaption", { title: `${video.name}${label}` }, `${video.name}${label}`);
+}
+
+function plural(count, noun) {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+function capitalise(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+function manyParts() {
+  return new Set(runs.get("model").heads.map(({ part }) => part)).size > 1;
+}
