@@ -2,7 +2,8 @@
 
 Tensors are safetensors files whose one metadata entry is a JSON text with a SHA-256 of the tensors;
 JSON documents carry a SHA-256 of themselves. Writing goes to a temporary file that is flushed to
-the disk and then renamed, so a file that has its name is complete.
+the disk and then renamed, so a file that has its name is complete. (The folder is not flushed: a
+power cut may take the last names with it, and their files are made again.)
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import fcntl
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,7 +48,7 @@ def write_atomic(path: Path, content: bytes, *, replace: bool = True) -> bool:
     Returns:
         Whether it was written.
     """
-    temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
+    temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}-{threading.get_ident()}")
     with temporary.open("wb") as file:
         file.write(content)
         file.flush()
@@ -60,16 +62,7 @@ def write_atomic(path: Path, content: bytes, *, replace: bool = True) -> bool:
         return False
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
     return True
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def remove_temporaries(folder: Path) -> None:

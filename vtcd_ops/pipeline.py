@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -218,14 +219,22 @@ class Pipeline:
         tubelets = find_tubelets(
             features.flatten(0, 1), size, record.num_frames, self.settings, seeds
         )
+        for layer in group.layers:
+            packed.setdefault((part, layer), PackedTubelets((t, h, w), size))
         labels, means, sizes = (
             tensor.numpy() for tensor in (tubelets.labels, tubelets.means, tubelets.sizes)
         )
-        for row, (layer, _) in enumerate(sites):
-            layer_packed = packed.setdefault((part, layer), PackedTubelets((t, h, w), size))
-            layer_packed.add(labels[row], means[row], sizes[row])
+
+        def store(number: int) -> None:
+            layer = group.layers[number]
+            layer_packed = packed[part, layer]
+            for row in range(number * len(group.heads), (number + 1) * len(group.heads)):
+                layer_packed.add(labels[row], means[row], sizes[row])
             if len(layer_packed) == len(self.heads):
                 self.writer.write_tubelets(record.index, part, layer, packed.pop((part, layer)))
+
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # zlib lets others run meanwhile
+            list(pool.map(store, range(len(group.layers))))
 
     def _head_bytes(self, clip: VideoClip) -> int:
         """Memory that the features and labels of one head of one video take."""
