@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from vtcd_ops.errors import InputError
+
 __all__ = ["FrameTransform"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -98,12 +100,12 @@ class FrameTransform:
             np.ascontiguousarray(frames) if isinstance(frames, np.ndarray) else frames
         )
         if pixels.dim() != 4 or pixels.shape[-1] != 3 or pixels.dtype != torch.uint8:
-            raise ValueError(
+            raise InputError(
                 "preprocess: frames expected uint8 [T, H, W, 3], got "
                 f"{str(pixels.dtype).removeprefix('torch.')} {list(pixels.shape)}"
             )
         if 0 in pixels.shape:
-            raise ValueError(f"preprocess: frames expected none empty, got {list(pixels.shape)}")
+            raise InputError(f"preprocess: frames expected none empty, got {list(pixels.shape)}")
         pixels = self._fit(pixels.permute(0, 3, 1, 2))
         mean, std = self._statistics(pixels.device)
         return (pixels.to(torch.float32) * self.scale + self.offset - mean) / std
