@@ -203,6 +203,10 @@ class Descent {
     factors.weights = MatrixXd::Zero(num_points_, num_concepts_);
     for (int64_t k = 0; k < num_concepts_; ++k) {
       const ConeProjection& projection = projections_[k];
+      if (projection.support().empty()) {  // nothing is left to represent: any point will do
+        factors.weights(0, k) = 1;
+        centers_.col(k) = data_.points.col(0);
+      }
       for (size_t i = 0; i < projection.support().size(); ++i) {
         factors.weights(projection.support()[i], k) = projection.coefficients()[i];
       }

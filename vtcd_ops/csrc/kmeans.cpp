@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+#include "core/kmeans.h"
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+
+#include <algorithm>
+#include <tuple>
+#include <vector>
+
+#include "ragged.h"
+
+namespace vtcd {
+namespace {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+// centers [Kmax, C], inertia [1]: those of one problem.
+template <typename T>
+void write_clusters(const KMeansResult& result, T* centers, T* inertia) {
+  for (int64_t i = 0; i < result.centers.size(); ++i)
+    centers[i] = static_cast<T>(result.centers.data()[i]);
+  *inertia = static_cast<T>(result.inertia);
+}
+
+// data [ΣN, C], offsets int64 [P + 1], k int64 [P].
+std::tuple<Tensor, Tensor, Tensor, Tensor> kmeans_op(const Tensor& data, const Tensor& offsets,
+                                                     const Tensor& k, int64_t num_restarts,
+                                                     int64_t max_num_iter, double tol,
+                                                     int64_t seed) {
+  const RaggedBatch batch = check_ragged("kmeans", data, offsets);
+  const std::vector<int64_t> num_clusters = check_k("kmeans", batch, k);
+  VTCD_CHECK(num_restarts >= 1, "kmeans: num_restarts expected at least 1, got ", num_restarts);
+  check_iterations("kmeans", max_num_iter, tol);
+
+  const int64_t num_problems = batch.num_problems(), num_channels = data.size(1);
+  const int64_t max_k =
+      num_problems > 0 ? *std::max_element(num_clusters.begin(), num_clusters.end()) : 0;
+  Tensor labels = torch::stable::new_zeros(data, {data.size(0)}, ScalarType::Int);
+  Tensor centers = torch::stable::new_zeros(data, {num_problems, max_k, num_channels});
+  Tensor inertia = torch::stable::new_zeros(data, {num_problems});
+  Tensor num_iter = torch::stable::new_zeros(data, {num_problems}, ScalarType::Long);
+  const KMeansOptions options{num_restarts, max_num_iter, tol, seed};
+  for_each_problem(batch, [&](int64_t problem, const ParallelFor& parallel_for) {
+    const KMeansResult result =
+        kmeans(batch.points(problem), num_clusters[problem], options, parallel_for);
+    std::copy(result.labels.begin(), result.labels.end(),
+              labels.mutable_data_ptr<int32_t>() + batch.offsets[problem]);
+    const int64_t first_center = problem * max_k * num_channels;
+    if (data.scalar_type() == ScalarType::Float) {
+      write_clusters(result, centers.mutable_data_ptr<float>() + first_center,
+                     inertia.mutable_data_ptr<float>() + problem);
+    } else {
+      write_clusters(result, centers.mutable_data_ptr<double>() + first_center,
+                     inertia.mutable_data_ptr<double>() + problem);
+    }
+    num_iter.mutable_data_ptr<int64_t>()[problem] = result.num_iter;
+  });
+  return {labels, centers, inertia, num_iter};
+}
+
+}  // namespace
+}  // namespace vtcd
+
+STABLE_TORCH_LIBRARY_IMPL(vtcd, CPU, m) { m.impl("kmeans", TORCH_BOX(&vtcd::kmeans_op)); }

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: MIT
+// A ragged batch: P problems of N_p rows each in one tensor [ΣN, C], problem p in rows [offsets[p],
+// offsets[p + 1]). Its checks, in the same words as vtcd_ops/_checks.py, and the loop over its
+// problems.
+#pragma once
+
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "checks.h"
+#include "core/parallel.h"
+#include "core/point_set.h"
+#include "parallel.h"
+
+namespace vtcd {
+
+// A problem of at least this many rows has all threads to itself; smaller ones run side by side,
+// one thread each.
+inline constexpr int64_t kLargeProblem = 2048;
+
+struct RaggedBatch {
+  torch::stable::Tensor data;    // [ΣN, C], contiguous
+  std::vector<int64_t> offsets;  // [P + 1]
+
+  int64_t num_problems() const { return static_cast<int64_t>(offsets.size()) - 1; }
+  int64_t num_rows(int64_t problem) const { return offsets[problem + 1] - offsets[problem]; }
+
+  PointSet points(int64_t problem) const {
+    const int64_t num_channels = data.size(1), first = offsets[problem] * num_channels;
+    if (data.scalar_type() == torch::headeronly::ScalarType::Float) {
+      return PointSet::from_rows(data.const_data_ptr<float>() + first, num_rows(problem),
+                                 num_channels);
+    }
+    return PointSet::from_rows(data.const_data_ptr<double>() + first, num_rows(problem),
+                               num_channels);
+  }
+};
+
+inline std::vector<int64_t> read_integers(const torch::stable::Tensor& tensor) {
+  const torch::stable::Tensor dense = torch::stable::contiguous(tensor);
+  if (dense.scalar_type() == torch::headeronly::ScalarType::Int) {
+    const int32_t* values = dense.const_data_ptr<int32_t>();
+    return {values, values + dense.numel()};
+  }
+  const int64_t* values = dense.const_data_ptr<int64_t>();
+  return {values, values + dense.numel()};
+}
+
+template <typename T>
+bool all_finite(const T* values, int64_t count) {
+  T zero = 0;  // x - x is 0, or NaN where x is not finite
+#pragma omp simd reduction(+ : zero)
+  for (int64_t i = 0; i < count; ++i) zero += values[i] - values[i];
+  return zero == 0;
+}
+
+// data [ΣN, C], offsets int64 [P + 1].
+inline RaggedBatch check_ragged(const char* op, const torch::stable::Tensor& data,
+                                const torch::stable::Tensor& offsets) {
+  using torch::headeronly::ScalarType;
+  VTCD_CHECK(data.dim() == 2, op, ": data expected [N, C], got ", shape_text(data));
+  const bool is_float = data.scalar_type() == ScalarType::Float;
+  VTCD_CHECK(is_float || data.scalar_type() == ScalarType::Double, op,
+             ": data expected float32 or float64, got ", dtype_text(data));
+  VTCD_CHECK(data.size(1) > 0, op, ": data expected at least 1 channel, got ", shape_text(data));
+  VTCD_CHECK(offsets.scalar_type() == ScalarType::Long, op, ": offsets expected int64, got ",
+             dtype_text(offsets));
+  VTCD_CHECK(offsets.dim() == 1 && offsets.numel() > 0, op, ": offsets expected [P + 1], got ",
+             shape_text(offsets));
+  RaggedBatch batch{torch::stable::contiguous(data), read_integers(offsets)};
+  VTCD_CHECK(batch.offsets[0] == 0, op, ": offsets expected to start with 0, got ",
+             batch.offsets[0]);
+  for (int64_t p = 0; p < batch.num_problems(); ++p) {
+    VTCD_CHECK(batch.num_rows(p) > 0, op, ": offsets expected to increase, got ",
+               batch.offsets[p + 1], " after ", batch.offsets[p]);
+  }
+  VTCD_CHECK(batch.offsets.back() == data.size(0), op, ": offsets expected to end with ",
+             data.size(0), ", the rows of data, got ", batch.offsets.back());
+  const bool finite = is_float ? all_finite(batch.data.const_data_ptr<float>(), data.numel())
+                               : all_finite(batch.data.const_data_ptr<double>(), data.numel());
+  VTCD_CHECK(finite, op, ": data expected finite values, got NaN or Inf");
+  return batch;
+}
+
+// k int64 [P]: how many clusters or concepts each problem gets.
+inline std::vector<int64_t> check_k(const char* op, const RaggedBatch& batch,
+                                    const torch::stable::Tensor& k) {
+  VTCD_CHECK(k.scalar_type() == torch::headeronly::ScalarType::Long, op, ": k expected int64, got ",
+             dtype_text(k));
+  VTCD_CHECK(k.dim() == 1 && k.size(0) == batch.num_problems(), op, ": k expected [",
+             batch.num_problems(), "], one per problem, got ", shape_text(k));
+  std::vector<int64_t> values = read_integers(k);
+  for (int64_t p = 0; p < batch.num_problems(); ++p) {
+    VTCD_CHECK(values[p] >= 1 && values[p] <= batch.num_rows(p), op, ": k expected 1 to ",
+               batch.num_rows(p), ", the rows of problem ", p, ", got ", values[p]);
+  }
+  return values;
+}
+
+// labels int32 or int64 [ΣN], from 0 and below k[p] (any, where k is empty).
+inline std::vector<int64_t> check_labels(const char* op, const char* argument,
+                                         const RaggedBatch& batch, const std::vector<int64_t>& k,
+                                         const torch::stable::Tensor& labels) {
+  using torch::headeronly::ScalarType;
+  VTCD_CHECK(labels.scalar_type() == ScalarType::Int || labels.scalar_type() == ScalarType::Long,
+             op, ": ", argument, " expected int32 or int64, got ", dtype_text(labels));
+  VTCD_CHECK(labels.dim() == 1 && labels.size(0) == batch.data.size(0), op, ": ", argument,
+             " expected [", batch.data.size(0), "], one per row of data, got ", shape_text(labels));
+  std::vector<int64_t> values = read_integers(labels);
+  for (int64_t p = 0; p < batch.num_problems(); ++p) {
+    for (int64_t n = batch.offsets[p]; n < batch.offsets[p + 1]; ++n) {
+      VTCD_CHECK(values[n] >= 0, op, ": ", argument, " expected at least 0, got ", values[n]);
+      VTCD_CHECK(k.empty() || values[n] < k[p], op, ": ", argument, " expected below ",
+                 k.empty() ? 0 : k[p], ", the k of problem ", p, ", got ", values[n]);
+    }
+  }
+  return values;
+}
+
+inline void check_iterations(const char* op, int64_t max_num_iter, double tol) {
+  VTCD_CHECK(max_num_iter >= 1, op, ": max_num_iter expected at least 1, got ", max_num_iter);
+  VTCD_CHECK(tol >= 0 && std::isfinite(tol), op, ": tol expected finite and at least 0, got ", tol);
+}
+
+// Calls solve(problem, parallel_for) for every problem. A problem's result does not depend on which
+// ParallelFor it is given, so neither threads nor batching change it.
+inline void for_each_problem(const RaggedBatch& batch,
+                             const std::function<void(int64_t, const ParallelFor&)>& solve) {
+  std::vector<int64_t> small;
+  for (int64_t p = 0; p < batch.num_problems(); ++p) {
+    if (batch.num_rows(p) >= kLargeProblem) {
+      solve(p, torch_parallel_for);
+    } else {
+      small.push_back(p);
+    }
+  }
+  torch_parallel_for(0, static_cast<int64_t>(small.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) solve(small[i], serial_for);
+  });
+}
+
+}  // namespace vtcd
