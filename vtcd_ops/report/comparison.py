@@ -8,8 +8,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vtcd_ops.report.numbers import Quantity
+
 if TYPE_CHECKING:
     from vtcd_ops.report.contents import Head, ShownRun
+
+MARGIN = Quantity(
+    "margin",
+    "Silhouette beyond the copy's",
+    "The head's silhouette less that of the same head in the randomised copy: at or below 0, its "
+    "concepts are no better apart than those of a network that has learnt nothing.",
+    "fraction",
+    diverging=True,
+)
 
 
 @dataclass(frozen=True)
@@ -31,38 +42,42 @@ class Comparison:
     ahead: int  #: of these, heads in which the model's is larger
 
 
+def add_margins(model: ShownRun, control: ShownRun) -> None:
+    """Give every head of the model its `MARGIN` over the same head of the control."""
+    theirs = {head.key: head.values["silhouette"] for head in control.heads}
+    for head in model.heads:
+        pair = (head.values["silhouette"], theirs.get(head.key))
+        head.values[MARGIN.key] = None if None in pair else pair[0] - pair[1]  # type: ignore[operator]
+
+
 def compare(model: ShownRun, control: ShownRun, part: str) -> Comparison:
-    """Compare a run with its control, head by head, for one part of the heads."""
-    ours = {(head.layer, head.head): head for head in model.heads if head.part == part}
-    theirs = {(head.layer, head.head): head for head in control.heads if head.part == part}
-    pairs = [
-        (ours[key].values["silhouette"], theirs[key].values["silhouette"])
-        for key in sorted(ours.keys() & theirs.keys())
-    ]
-    defined = [(a, b) for a, b in pairs if a is not None and b is not None]
-    columns = [_summary(list(heads.values())) for heads in (ours, theirs)]
+    """Compare a run with its control for one part of the heads.
+
+    Args:
+        model: The shown run, after `add_margins`.
+        control: Its control.
+        part: Which part.
+
+    Returns:
+        Medians over heads and concepts, and the number of heads ahead of the control.
+    """
+    ours, theirs = ([h for h in view.heads if h.part == part] for view in (model, control))
+    margins = [m for head in ours if (m := head.values[MARGIN.key]) is not None]
     rows = [
-        Row(label, style, columns[0][label], columns[1][label])
-        for label, style in (
-            ("Concepts in all heads", "count"),
-            ("Silhouette of a head (median)", "fraction"),
-            ("Size of a tubelet (median of heads)", "percent"),
-            ("Videos in which a concept occurs (median)", "count"),
-        )
+        Row("Concepts, all heads", "count", _num_concepts(ours), _num_concepts(theirs)),
+        Row("Silhouette of a head", "fraction", *_medians(ours, theirs, "silhouette")),
+        Row("Size of a tubelet", "percent", *_medians(ours, theirs, "tubelet_size")),
+        Row("Videos per concept", "count", *_medians(ours, theirs, "videos")),
     ]
-    return Comparison(rows, len(defined), sum(a > b for a, b in defined))
+    return Comparison(rows, len(margins), sum(margin > 0 for margin in margins))
 
 
-def _summary(heads: list[Head]) -> dict[str, float | None]:
-    concepts = [concept for head in heads for concept in head.concepts]
-    return {
-        "Concepts in all heads": float(len(concepts)),
-        "Silhouette of a head (median)": _median([h.values["silhouette"] for h in heads]),
-        "Size of a tubelet (median of heads)": _median([h.values["tubelet_size"] for h in heads]),
-        "Videos in which a concept occurs (median)": _median(
-            [float(concept.num_videos) for concept in concepts]
-        ),
-    }
+def _num_concepts(heads: list[Head]) -> int:
+    return sum(len(head.concepts) for head in heads)
+
+
+def _medians(ours: list[Head], theirs: list[Head], key: str) -> tuple[float | None, float | None]:
+    return _median([h.values[key] for h in ours]), _median([h.values[key] for h in theirs])
 
 
 def _median(values: list[float | None]) -> float | None:

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vtcd_ops.report.clips import choose_videos, rank_videos
-from vtcd_ops.report.numbers import QUANTITIES, ConceptNumbers, concept_numbers, head_values
+from vtcd_ops.report.comparison import add_margins
+from vtcd_ops.report.numbers import Values, concept_values, head_values, rounded
 from vtcd_ops.report.previews import contact_sheet
 from vtcd_ops.report.supports import pack_supports, sample_frames, sample_support, sampling_stride
 
@@ -45,8 +46,8 @@ class Head:
     part: str
     layer: int
     head: int
-    concepts: list[ConceptNumbers]
-    values: dict[str, float | None]  #: the head map's quantities
+    concepts: list[Values]  #: per concept its numbers
+    values: Values  #: the numbers of the head
     rankings: list[list[int]]  #: per concept its videos, best first
     clips: list[list[int]] = field(default_factory=list)  #: per concept the videos shown
     packed: list[int] = field(default_factory=list)  #: videos of `supports`, in this order
@@ -60,21 +61,15 @@ class Head:
     def document(self) -> dict[str, Any]:
         """Return the head as the page's scripts read it."""
         concepts = [
-            {
-                "size": round(concept.size, 4),
-                "silhouette": None if concept.silhouette is None else round(concept.silhouette, 4),
-                "videos": concept.num_videos,
-                "tubelets": concept.num_tubelets,
-                "clips": clips,
-            }
-            for concept, clips in zip(self.concepts, self.clips, strict=True)
+            {"values": rounded(values), "clips": clips}
+            for values, clips in zip(self.concepts, self.clips, strict=True)
         ]
         return {
             "key": self.key,
             "part": self.part,
             "layer": self.layer,
             "head": self.head,
-            "values": self.values,
+            "values": rounded(self.values),
             "concepts": concepts,
             "packed": self.packed,
         }
@@ -102,8 +97,10 @@ def gather(run: Run, limits: Limits) -> tuple[list[ShownRun], list[dict[str, Any
         WebP), in the same order.
     """
     shown = [_shown_run("model", "Model", run)]
-    if run.sanity is not None:
-        shown.append(_shown_run("control", "Randomised copy", run.sanity))
+    control = run.sanity
+    if control is not None:
+        shown.append(_shown_run("control", "Randomised copy", control))
+        add_margins(*shown)
     rankings = [ranking for view in shown for head in view.heads for ranking in head.rankings]
     chosen = sorted(choose_videos(rankings, limits.videos, limits.clips))
     position = {video: index for index, video in enumerate(chosen)}
@@ -131,9 +128,10 @@ def _shown_run(identifier: str, title: str, run: Run) -> ShownRun:
 def _head(
     part: str, layer: int, head: int, concepts: HeadConcepts, volumes: dict[int, int]
 ) -> Head:
-    numbers = concept_numbers(concepts, volumes)
+    of_concepts = concept_values(concepts, volumes)
+    of_head = head_values(concepts, volumes, of_concepts)
     rankings = [rank_videos(concepts, index) for index in range(concepts.k)]
-    return Head(part, layer, head, numbers, head_values(numbers), rankings)
+    return Head(part, layer, head, of_concepts, of_head, rankings)
 
 
 def _volumes(run: Run) -> dict[int, int]:
@@ -202,16 +200,3 @@ def _supports(
         stride = video["support"][view.id]["stride"]
         yield sample_support(volume, video["frames"], video["total"], stride)
 
-
-def quantities_document() -> list[dict[str, Any]]:
-    """Return the head map's quantities as the page's scripts read them."""
-    return [
-        {
-            "key": quantity.key,
-            "label": quantity.label,
-            "explanation": quantity.explanation,
-            "style": quantity.style,
-            "diverging": quantity.diverging,
-        }
-        for quantity in QUANTITIES
-    ]

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""The numbers of the report: one table of quantities, for concepts and for heads."""
+"""The numbers of the report: what is measured of a concept and of a head.
+
+The head map, the cards, the order of the concepts and the table of all concepts follow the two
+tuples of quantities: a further number is a further entry and its value.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,90 +18,68 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from vtcd_ops.store import HeadConcepts
 
-
-@dataclass(frozen=True)
-class ConceptNumbers:
-    """What the report says of one concept."""
-
-    size: float  #: share of the video volume, mean over the videos in which the concept occurs
-    silhouette: float | None  #: mean over its tubelets; None where it is undefined (k = 1)
-    num_videos: int  #: videos in which it occurs
-    num_tubelets: int  #: tubelets that belong to it
+Values = dict[str, float | None]  #: by the key of the quantity; None where it is undefined
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """Something the head map can be coloured by; a further one is a further entry of a tuple."""
+    """A number that the page shows."""
 
     key: str
     label: str
     explanation: str
-    style: str  #: how the page writes it: "fraction" (0.42), "percent" (12 %) or "count" (7)
-    of_head: Callable[[list[ConceptNumbers]], float | None]
+    style: str  #: how it is written: "fraction" (0.42), "percent" (12 %) or "count" (7)
     diverging: bool = False  #: coloured to both sides of zero
 
 
-def _mean(values: list[float]) -> float | None:
-    return float(np.mean(values)) if values else None
+CONCEPT_QUANTITIES: tuple[Quantity, ...] = (
+    Quantity(
+        "silhouette",
+        "Silhouette",
+        "How much nearer its tubelets are to each other than to the head's next concept, −1 to 1.",
+        "fraction",
+    ),
+    Quantity(
+        "size", "Size", "Share of the video volume it covers, where it occurs at all.", "percent"
+    ),
+    Quantity("videos", "Videos", "Videos in which it occurs.", "count"),
+    Quantity("tubelets", "Tubelets", "Space-time segments that belong to it.", "count"),
+)
 
-
-def _mean_silhouette(concepts: list[ConceptNumbers]) -> float | None:
-    """Mean over the head's tubelets, as for the number of concepts (equations 3)."""
-    defined = [concept for concept in concepts if concept.silhouette is not None]
-    tubelets = sum(concept.num_tubelets for concept in defined)
-    if not tubelets:
-        return None
-    return sum((c.silhouette or 0.0) * c.num_tubelets for c in defined) / tubelets
-
-
-def _mean_tubelet_size(concepts: list[ConceptNumbers]) -> float | None:
-    tubelets = sum(concept.num_tubelets for concept in concepts)
-    volume = sum(concept.size * concept.num_videos for concept in concepts)
-    return volume / tubelets if tubelets else None
-
-
-QUANTITIES: tuple[Quantity, ...] = (
+HEAD_QUANTITIES: tuple[Quantity, ...] = (
     Quantity(
         "silhouette",
         "Silhouette",
         "How well the head's concepts are apart: 1 = tight and far from each other, "
         "0 = overlapping. Mean over tubelets.",
         "fraction",
-        _mean_silhouette,
     ),
     Quantity(
-        "concepts",
-        "Number of concepts",
-        "How many concepts were found in the head.",
-        "count",
-        lambda concepts: float(len(concepts)),
+        "concepts", "Number of concepts", "How many concepts were found in the head.", "count"
     ),
     Quantity(
         "tubelet_size",
-        "Mean tubelet size",
-        "Share of the video volume (all pixels of all frames) that one tubelet covers, on average.",
+        "Tubelet size",
+        "Share of the video volume (all pixels of all frames) that a tubelet covers, on average.",
         "percent",
-        _mean_tubelet_size,
     ),
     Quantity(
         "videos",
         "Videos per concept",
         "In how many videos a concept of the head occurs, on average.",
-        "fraction",
-        lambda concepts: _mean([float(concept.num_videos) for concept in concepts]),
+        "count",
     ),
     Quantity(
         "largest",
         "Largest concept",
-        "Share of the video volume covered by the head's largest concept: near 100 % the head "
+        "Share of the video volume that the head's largest concept covers: near 100 %, the head "
         "sees one background and little else.",
         "percent",
-        lambda concepts: max((concept.size for concept in concepts), default=None),
     ),
 )
 
 
-def concept_numbers(concepts: HeadConcepts, volumes: Mapping[int, int]) -> list[ConceptNumbers]:
+def concept_values(concepts: HeadConcepts, volumes: Mapping[int, int]) -> list[Values]:
     """Measure every concept of a head.
 
     Args:
@@ -105,7 +87,7 @@ def concept_numbers(concepts: HeadConcepts, volumes: Mapping[int, int]) -> list[
         volumes: Voxels of every video's label volume.
 
     Returns:
-        One entry a concept, in the order of the concept indices.
+        For each concept, in the order of their indices, its `CONCEPT_QUANTITIES`.
     """
     return [
         _one_concept(concepts, np.flatnonzero(concepts.concept == index), volumes)
@@ -114,24 +96,52 @@ def concept_numbers(concepts: HeadConcepts, volumes: Mapping[int, int]) -> list[
 
 
 def _one_concept(
-    concepts: HeadConcepts, members: npt.NDArray[np.intp], volumes: Mapping[int, int]
-) -> ConceptNumbers:
+    concepts: HeadConcepts,
+    members: npt.NDArray[np.intp],  # [N of the concept]
+    volumes: Mapping[int, int],
+) -> Values:
     videos = concepts.video[members]
-    shares = [
-        size / volumes[int(video)]
-        for video, size in zip(videos, concepts.size[members], strict=True)
-    ]
+    sizes = concepts.size[members]
+    shares = [size / volumes[int(video)] for video, size in zip(videos, sizes, strict=True)]
     num_videos = len(set(videos.tolist()))
-    silhouette = float(concepts.silhouette[members].mean()) if members.size else math.nan
-    return ConceptNumbers(
-        size=float(sum(shares)) / num_videos if num_videos else 0.0,
-        silhouette=None if math.isnan(silhouette) else silhouette,
-        num_videos=num_videos,
-        num_tubelets=int(members.size),
-    )
+    return {
+        "silhouette": _mean(concepts.silhouette[members]),
+        "size": float(sum(shares)) / num_videos if num_videos else 0.0,
+        "videos": num_videos,
+        "tubelets": len(members),
+    }
 
 
-def head_values(concepts: list[ConceptNumbers]) -> dict[str, float | None]:
-    """Evaluate every quantity of the head map for one head, rounded to four digits."""
-    values = {quantity.key: quantity.of_head(concepts) for quantity in QUANTITIES}
+def head_values(
+    concepts: HeadConcepts, volumes: Mapping[int, int], of_concepts: list[Values]
+) -> Values:
+    """Measure a head.
+
+    Args:
+        concepts: Concept table of the head.
+        volumes: Voxels of every video's label volume.
+        of_concepts: What `concept_values` gave for it.
+
+    Returns:
+        Its `HEAD_QUANTITIES`.
+    """
+    volume = np.array([volumes[int(video)] for video in concepts.video], dtype=np.float64)
+    return {
+        "silhouette": _mean(concepts.silhouette),
+        "concepts": concepts.k,
+        "tubelet_size": _mean(concepts.size / volume),
+        "videos": _mean([values["videos"] for values in of_concepts]),
+        "largest": max((values["size"] or 0.0 for values in of_concepts), default=None),
+    }
+
+
+def _mean(values: npt.ArrayLike) -> float | None:
+    """Mean of all values; None where there is none, or one of them is not defined."""
+    array = np.asarray(values, dtype=np.float64)
+    mean = float(array.mean()) if array.size else math.nan
+    return None if math.isnan(mean) else mean
+
+
+def rounded(values: Values) -> Values:
+    """Round to what the page can show, which keeps the file small."""
     return {key: None if value is None else round(value, 4) for key, value in values.items()}

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from vtcd_ops.report.comparison import compare
-from vtcd_ops.report.contents import FRAMES_PER_SECOND, Limits, gather, quantities_document
+from vtcd_ops.report.comparison import MARGIN, compare
+from vtcd_ops.report.contents import FRAMES_PER_SECOND, Limits, gather
 from vtcd_ops.report.figures import silhouette_figure
+from vtcd_ops.report.numbers import CONCEPT_QUANTITIES, HEAD_QUANTITIES, Quantity, Values
 
 if TYPE_CHECKING:
     from vtcd_ops.report.contents import ShownRun
@@ -45,10 +46,13 @@ def render_page(run: Run, limits: Limits) -> str:
         HTML that needs no other file. The same run and limits give the same text.
     """
     shown, videos, sheets = gather(run, limits)
+    of_head = _defined((*HEAD_QUANTITIES, MARGIN), [h.values for h in shown[0].heads])
+    of_concept = _defined(CONCEPT_QUANTITIES, [v for h in shown[0].heads for v in h.concepts])
     document = {
         "format": _FORMAT,
         "framesPerSecond": FRAMES_PER_SECOND,
-        "quantities": quantities_document(),
+        "headQuantities": [asdict(quantity) for quantity in of_head],
+        "conceptQuantities": [asdict(quantity) for quantity in of_concept],
         "videos": videos,
         "runs": [
             {"id": view.id, "title": view.title, "heads": [h.document() for h in view.heads]}
@@ -61,14 +65,21 @@ def render_page(run: Run, limits: Limits) -> str:
         shown=shown,
         model=shown[0],
         facts=_facts(run, shown),
+        provenance=_provenance(run),
         notes=_notes(run, len(videos)),
-        quantities=document["quantities"],
+        head_quantities=of_head,
+        concept_quantities=of_concept,
         sections=_sections(run, shown),
         document=_script_json(document),
         sheets=sheets,
         styles="\n".join(_asset(name) for name in _STYLES),
         scripts="\n".join(_asset(name) for name in _SCRIPTS),
     )
+
+
+def _defined(quantities: tuple[Quantity, ...], values: list[Values]) -> list[Quantity]:
+    """Leave out what the run does not have at all, such as silhouettes of foreign concepts."""
+    return [q for q in quantities if any(each.get(q.key) is not None for each in values)]
 
 
 def _sections(run: Run, shown: list[ShownRun]) -> list[Section]:
@@ -100,6 +111,14 @@ def _facts(run: Run, shown: list[ShownRun]) -> list[tuple[str, str]]:
     return [(f"{number:,}", noun + ("" if number == 1 else "s")) for number, noun in counts]
 
 
+def _provenance(run: Run) -> str:
+    """Say in one line what was looked at, and with what."""
+    frames = sorted({video.num_frames for video in run.videos})
+    span = str(frames[0]) if len(frames) == 1 else f"{frames[0]} to {frames[-1]}"
+    made_with = ", ".join(f"{name} {version}" for name, version in sorted(run.versions.items()))
+    return f"{', '.join(run.parts).capitalize()} · {span} frames a video · {made_with}"
+
+
 def _notes(run: Run, num_shown: int) -> list[str]:
     """Return what a reader must know before believing the page."""
     notes = []
@@ -114,8 +133,8 @@ def _notes(run: Run, num_shown: int) -> list[str]:
 
 
 def _settings(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Flatten model and settings into tables of (name, value)."""
-    tables = (("Model", run.model), ("Run", run.settings))
+    """Flatten what identifies the run into tables of (name, value)."""
+    tables = (("Model", run.model), ("Settings", run.settings), ("Versions", run.versions))
     return [(title, _rows(values)) for title, values in tables]
 
 

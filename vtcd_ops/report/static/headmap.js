@@ -53,7 +53,7 @@ class HeadMap {
   }
 
   colour() {
-    const quantity = report.quantities.find(({ key }) => key === this.select.value);
+    const quantity = report.headQuantities.find(({ key }) => key === this.select.value);
     const valueOf = (cell) => this.headOf(cell)?.values[quantity.key] ?? null;
     const values = this.cells.map(valueOf).filter((value) => value !== null);
     const scale = this.scale(quantity, values);

@@ -11,7 +11,7 @@ class HeadView {
   show(head, runIds, order) {
     for (const clip of this.clips) clip.dispose();
     this.clips = [];
-    const part = headsOf.get("model").size && manyParts() ? `${capitalise(head.part)} · ` : "";
+    const part = manyParts() ? `${capitalise(head.part)} · ` : "";
     this.title.textContent = `${part}Layer ${head.layer} · Head ${head.head}`;
     const columns = runIds
       .map((runId) => [runs.get(runId), headsOf.get(runId).get(head.key)])
@@ -24,12 +24,12 @@ class HeadView {
   column(run, head, order) {
     const concepts = head.concepts
       .map((concept, index) => ({ ...concept, index }))
-      .sort((a, b) => (b[order] ?? -2) - (a[order] ?? -2) || a.index - b.index);
-    const tubelets = concepts.reduce((sum, concept) => sum + concept.tubelets, 0);
-    const silhouette = formatNumber(head.values.silhouette, "fraction");
+      .sort((a, b) => (b.values[order] ?? -2) - (a.values[order] ?? -2) || a.index - b.index);
+    const tubelets = concepts.reduce((sum, { values }) => sum + values.tubelets, 0);
+    const { silhouette } = head.values;
     const facts =
-      `${plural(concepts.length, "concept")} · ${plural(tubelets, "tubelet")} · ` +
-      `silhouette ${silhouette}`;
+      `${plural(concepts.length, "concept")} · ${plural(tubelets, "tubelet")}` +
+      (silhouette === null ? "" : ` · silhouette ${formatNumber(silhouette, "fraction")}`);
     return element(
       "div",
       { class: `column ${run.id}` },
@@ -60,13 +60,13 @@ class HeadView {
   card(run, head, concept) {
     const { colour, dashed } = conceptStyle(concept.index);
     const chip = element("span", { class: dashed ? "chip dashed" : "chip", "--colour": colour }, String(concept.index));
-    const numbers = [
-      ["size", formatNumber(concept.size, "percent"), "share of the video volume, where it occurs"],
-      ["silhouette", formatNumber(concept.silhouette, "fraction"), "how far from the head's other concepts, −1 to 1"],
-      ["videos", String(concept.videos), "videos in which it occurs"],
-      ["tubelets", String(concept.tubelets), "space-time segments that belong to it"],
-    ].map(([name, value, title]) =>
-      element("div", { title }, element("dt", {}, name), element("dd", {}, value)),
+    const numbers = report.conceptQuantities.map(({ key, label, explanation, style }) =>
+      element(
+        "div",
+        { title: explanation },
+        element("dt", {}, label.toLowerCase()),
+        element("dd", {}, formatNumber(concept.values[key], style)),
+      ),
     );
     return element(
       "article",

@@ -42,26 +42,34 @@ function followAddress() {
 
 function setPlaying(playing) {
   clock.playing = playing;
-  byId("play").textContent = playing ? "❚❚" : "▶";
-  byId("play").ariaLabel = playing ? "Pause" : "Play";
+  for (const button of document.querySelectorAll("[data-play]")) {
+    button.textContent = playing ? "❚❚" : "▶";
+    button.ariaLabel = playing ? "Pause" : "Play";
+  }
 }
 
+// One clock drives all clips; the page and the enlarged clip have a set of controls each.
 function setUpPlayback() {
-  const slider = byId("frame");
   const longest = Math.max(...report.videos.map(({ frames }) => frames.length), 1);
-  slider.max = String(longest - 1);
+  const sliders = [...document.querySelectorAll("[data-frame]")];
+  const numbers = [...document.querySelectorAll("[data-frame-number]")];
   if (!clock.playing) clock.tick = Math.floor(longest / 2);
   setPlaying(clock.playing);
   clock.onFrame = (tick) => {
     const frame = Math.floor(tick) % longest;
-    if (slider.valueAsNumber !== frame) slider.value = String(frame);
-    byId("frame-number").textContent = `${frame + 1} / ${longest}`;
+    for (const slider of sliders) if (slider.valueAsNumber !== frame) slider.value = String(frame);
+    for (const number of numbers) number.textContent = `${frame + 1} / ${longest}`;
   };
-  slider.addEventListener("input", () => {
-    setPlaying(false);
-    clock.tick = slider.valueAsNumber;
-  });
-  byId("play").addEventListener("click", () => setPlaying(!clock.playing));
+  for (const slider of sliders) {
+    slider.max = String(longest - 1);
+    slider.addEventListener("input", () => {
+      setPlaying(false);
+      clock.tick = slider.valueAsNumber;
+    });
+  }
+  for (const button of document.querySelectorAll("[data-play]")) {
+    button.addEventListener("click", () => setPlaying(!clock.playing));
+  }
   document.addEventListener("keydown", (event) => {
     const busy = event.target.closest("button, input, select, summary, a");
     if (event.key !== " " || busy) return;
