@@ -13,14 +13,30 @@ from vtcd_ops import _registrations  # noqa: E402, F401
 from vtcd_ops.adapter import Adapter, capture, edit  # noqa: E402
 from vtcd_ops.adapters import load_model, randomize_weights  # noqa: E402
 from vtcd_ops.errors import InputError  # noqa: E402
+from vtcd_ops.ops import (  # noqa: E402
+    ConvexNMF,
+    KMeans,
+    NumConcepts,
+    choose_num_concepts,
+    cnmf,
+    kmeans,
+    silhouette,
+)
 
 __all__ = [
     "INSTRUCTION_SET",
     "Adapter",
+    "ConvexNMF",
     "InputError",
+    "KMeans",
+    "NumConcepts",
     "__version__",
     "capture",
+    "choose_num_concepts",
+    "cnmf",
     "edit",
+    "kmeans",
     "load_model",
     "randomize_weights",
+    "silhouette",
 ]

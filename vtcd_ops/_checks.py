@@ -2,3 +2,127 @@
 
 Every message reads ``operator: argument expected ..., got ...``.
 """
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+
+@contextmanager
+def kernel_errors(op: str, caller: str | None = None) -> Iterator[None]:
+    """Raise what a kernel says about the values of its arguments as ValueError.
+
+    Shapes and dtypes are checked in Python before; NaN, or a label out of range, only the kernel
+    sees, and the dispatcher makes a RuntimeError of its words.
+
+    Args:
+        op: the operator called.
+        caller: the name to put in its place, for a function that calls it inside.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        message = str(error)
+        if not message.startswith(f"{op}: "):
+            raise
+        raise ValueError((caller or op) + message.removeprefix(op)) from None
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _check_ragged(op: str, data: Tensor, offsets: Tensor) -> None:
+    if data.dim() != 2:
+        raise ValueError(f"{op}: data expected [N, C], got {list(data.shape)}")
+    if data.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"{op}: data expected float32 or float64, got {_dtype(data)}")
+    if data.shape[1] == 0:
+        raise ValueError(f"{op}: data expected at least 1 channel, got {list(data.shape)}")
+    if offsets.dtype != torch.int64:
+        raise TypeError(f"{op}: offsets expected int64, got {_dtype(offsets)}")
+    if offsets.dim() != 1 or offsets.shape[0] == 0:
+        raise ValueError(f"{op}: offsets expected [P + 1], got {list(offsets.shape)}")
+
+
+def _check_k(op: str, offsets: Tensor, k: Tensor) -> None:
+    if k.dtype != torch.int64:
+        raise TypeError(f"{op}: k expected int64, got {_dtype(k)}")
+    count = offsets.shape[0] - 1
+    if k.dim() != 1 or k.shape[0] != count:
+        raise ValueError(f"{op}: k expected [{count}], one per problem, got {list(k.shape)}")
+
+
+def _check_labels(op: str, argument: str, data: Tensor, labels: Tensor) -> None:
+    if labels.dtype not in (torch.int32, torch.int64):
+        raise TypeError(f"{op}: {argument} expected int32 or int64, got {_dtype(labels)}")
+    if labels.dim() != 1 or labels.shape[0] != data.shape[0]:
+        raise ValueError(
+            f"{op}: {argument} expected [{data.shape[0]}], one per row of data, "
+            f"got {list(labels.shape)}"
+        )
+
+
+def _check_iterations(op: str, max_num_iter: int, tol: float) -> None:
+    if max_num_iter < 1:
+        raise ValueError(f"{op}: max_num_iter expected at least 1, got {max_num_iter}")
+    if not 0 <= tol < math.inf:
+        raise ValueError(f"{op}: tol expected finite and at least 0, got {tol:g}")
+
+
+def check_cnmf(
+    data: Tensor,  # [ΣN, C]
+    offsets: Tensor,  # [P + 1]
+    k: Tensor,  # [P]
+    init: Tensor | None,  # [ΣN]
+    solver: str,
+    max_num_iter: int,
+    tol: float,
+) -> None:
+    """Check what is known of the arguments of ``cnmf`` without their values."""
+    _check_ragged("cnmf", data, offsets)
+    _check_k("cnmf", offsets, k)
+    if init is not None:
+        _check_labels("cnmf", "init", data, init)
+    if solver not in ("cd", "mu"):
+        raise ValueError(f"cnmf: solver expected cd or mu, got {solver}")
+    _check_iterations("cnmf", max_num_iter, tol)
+
+
+def check_kmeans(
+    data: Tensor,  # [ΣN, C]
+    offsets: Tensor,  # [P + 1]
+    k: Tensor,  # [P]
+    num_restarts: int,
+    max_num_iter: int,
+    tol: float,
+) -> None:
+    """Check what is known of the arguments of ``kmeans`` without their values."""
+    _check_ragged("kmeans", data, offsets)
+    _check_k("kmeans", offsets, k)
+    if num_restarts < 1:
+        raise ValueError(f"kmeans: num_restarts expected at least 1, got {num_restarts}")
+    _check_iterations("kmeans", max_num_iter, tol)
+
+
+def check_silhouette(
+    data: Tensor,  # [ΣN, C]
+    offsets: Tensor,  # [P + 1]
+    labels: Tensor,  # [ΣN]
+) -> None:
+    """Check what is known of the arguments of ``silhouette`` without their values."""
+    _check_ragged("silhouette", data, offsets)
+    _check_labels("silhouette", "labels", data, labels)
+
+
+def check_num_concepts(data: Tensor, offsets: Tensor, num_restarts: int) -> None:
+    """Check the arguments of ``choose_num_concepts``, its matrices one below the other."""
+    op = "choose_num_concepts"
+    _check_ragged(op, data, offsets)
+    if num_restarts < 1:
+        raise ValueError(f"{op}: num_restarts expected at least 1, got {num_restarts}")
