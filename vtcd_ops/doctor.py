@@ -13,6 +13,7 @@ import typer
 
 import vtcd_ops
 from vtcd_ops import _library
+from vtcd_ops.adapters.registry import describe
 
 ADAPTER_GROUP = "vtcd_ops.adapters"
 DEVICES = ("CPU", "CUDA")
@@ -129,14 +130,15 @@ def _package(module: str, distribution: str, purpose: str, command: str) -> Line
 
 
 def _adapter(point: EntryPoint) -> Line:
-    package = point.dist.name if point.dist else point.module
-    try:
-        point.load()
-    except Exception as error:  # whatever an integration raises is a finding, not a crash
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    info = describe(point)
+    if info.problem is not None:
+        package = point.dist.name if point.dist else point.module
         mend = f"pip install --force-reinstall --no-deps {_integration(package)}"
-        return Line(point.name, f"{package} fails: {reason}", good=False, mend=mend)
-    return Line(point.name, f"{package} {point.dist.version if point.dist else ''}".rstrip())
+        return Line(info.family, f"{package} fails: {info.problem}", good=False, mend=mend)
+    found = [info.package, f"reads {', '.join(info.model_types)}"]
+    if info.bundled:
+        found.append(f"bundled: {', '.join(f'{info.family}:{name}' for name in info.bundled)}")
+    return Line(info.family, "; ".join(found))
 
 
 def _integration(package: str) -> str:

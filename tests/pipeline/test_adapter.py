@@ -51,11 +51,11 @@ def test_an_adapter_needs_no_base_class() -> None:
 
 def test_something_that_is_no_adapter() -> None:
     model: Any = nn.Conv3d(3, 4, 1)
-    with pytest.raises(InputError, match="capture: adapter expected an Adapter .*, got Conv3d"):
+    with pytest.raises(InputError, match=r"capture: adapter expected an Adapter .*, got Conv3d"):
         vtcd_ops.capture(model, torch.rand(1, 4, 3, 32, 32))
     edited = vtcd_ops.edit(model, lambda part, layer, x: x)
     with (
-        pytest.raises(InputError, match="edit: adapter expected an Adapter .*, got Conv3d"),
+        pytest.raises(InputError, match=r"edit: adapter expected an Adapter .*, got Conv3d"),
         edited,
     ):
         pass

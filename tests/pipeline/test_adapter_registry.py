@@ -116,7 +116,7 @@ def test_directory_without_config(tmp_path: Path) -> None:
 def test_listing_names_what_is_broken() -> None:
     broken, nameless, toy = list_adapters()
     assert broken.problem is not None
-    assert "cannot be imported: ModuleNotFoundError" in broken.problem
+    assert broken.problem == "ModuleNotFoundError: No module named 'no_such_module'"
     assert nameless.problem is not None
     assert toy.problem is None
     assert toy.model_types == ("toy",)

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 from vtcd_ops.adapter import Adapter
 from vtcd_ops.errors import InputError
 
-__all__ = ["AdapterFamily", "AdapterInfo", "families", "list_adapters", "load_model"]
+__all__ = ["AdapterFamily", "AdapterInfo", "describe", "families", "list_adapters", "load_model"]
 
 ENTRY_POINT_GROUP = "vtcd_ops.adapters"
 
@@ -65,7 +65,7 @@ def families() -> dict[str, metadata.EntryPoint]:
 
 def list_adapters() -> list[AdapterInfo]:
     """Return every installed family, also one that cannot be imported, with the reason."""
-    return [_info(name, point) for name, point in families().items()]
+    return [describe(point) for point in families().values()]
 
 
 def load_model(model: str | os.PathLike[str] | Adapter, **options: Any) -> Adapter:
@@ -208,11 +208,14 @@ def _config_from_hub(source: str) -> Path:
         raise missing from error
 
 
-def _info(name: str, point: metadata.EntryPoint) -> AdapterInfo:
-    package = f"{point.dist.name} {point.dist.version}" if point.dist is not None else "?"
+def describe(point: metadata.EntryPoint) -> AdapterInfo:
+    """Return what an entry point offers, or why it cannot be imported."""
+    distribution = point.dist
+    package = f"{distribution.name} {distribution.version}" if distribution else point.module
     try:
-        family = _load_family(name)
-    except InputError as error:
-        return AdapterInfo(name, package, problem=str(error).removeprefix("load_model: "))
-    bundled = tuple(getattr(family, "bundled_models", tuple)())  # optional: () without it
-    return AdapterInfo(name, package, tuple(family.model_types), bundled)
+        family: type[AdapterFamily] = point.load()
+    except Exception as error:  # whatever a broken plug-in raises is a finding
+        problem = f"{type(error).__name__}: {error}".splitlines()[0]
+        return AdapterInfo(point.name, package, problem=problem)
+    bundled = tuple(getattr(family, "bundled_models", tuple)())  # optional
+    return AdapterInfo(point.name, package, tuple(family.model_types), bundled)
