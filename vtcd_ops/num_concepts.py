@@ -87,8 +87,9 @@ def choose_num_concepts(
         data: float32 or float64 [N, C], or a list of such, worked on together.
         criterion: ``"elbow"``, the paper's: the last k that still helped, k - 1 for the first k
             with J(k) > threshold · J(k - 1), J the inertia per row; ``"elbow_released"``, the
-            failing k itself, which is what the authors' code returns; ``"silhouette"``, the k >= 2 of the
-            best mean silhouette; ``"elbow_silhouette"``, the elbow of 1 − mean silhouette, from 2.
+            failing k itself, which is what the authors' code returns; ``"silhouette"``, the
+            k >= 2 of the best mean silhouette; ``"elbow_silhouette"``, the elbow of
+            1 − mean silhouette, from 2.
             J(k - 1) = 0 ends the search: nothing is left to explain.
         threshold: how much a further concept must leave at most; of the elbows.
         num_restarts: of k-means.

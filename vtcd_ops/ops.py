@@ -103,8 +103,8 @@ def cnmf(
 
     Minimises ``‖data - encoding @ weights.T @ data‖`` (Frobenius) with ``weights, encoding >= 0``
     and columns of ``weights`` that sum to 1: equations 2 and 3 of the paper, convex NMF of Ding,
-    Li and Jordan (2010). It stops when changing the weights alone, or the encoding alone, could not lower
-    the squared error by more than the share ``tol``, however slowly the error moves meanwhile.
+    Li and Jordan (2010). It stops when changing the weights alone, or the encoding alone, could not
+    lower the squared error by more than the share ``tol``, however slowly the error moves.
 
     Args:
         data: float32 or float64 [N, C], or a list of such, solved in one call.
