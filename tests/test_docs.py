@@ -17,11 +17,20 @@ import torch
 import vtcd_ops
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+INTEGRATIONS = sorted((ROOT / "integrations").glob("*/vtcd_*"))
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *(folder.parent / "README.md" for folder in INTEGRATIONS),
+]
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(vtcd_ops.__path__, "vtcd_ops.")
     if "._C_" not in module.name  # operator libraries, not Python modules
+) + sorted(
+    module.name
+    for folder in INTEGRATIONS
+    for module in pkgutil.walk_packages([str(folder)], f"{folder.name}.")
 )
 PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
@@ -43,7 +52,7 @@ def test_every_public_function_has_an_example() -> None:
     assert lacking == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The blocks of a page, one after the other, in one namespace, as a reader would paste them."""
     monkeypatch.chdir(tmp_path)
@@ -55,7 +64,7 @@ def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.Monke
         exec(code, namespace)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
     assert [target for target in targets if not (page.parent / target).exists()] == []
@@ -83,7 +92,7 @@ def load_tables() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_tables_say_what_the_json_says(page: Path) -> None:
     text = page.read_text()
     assert text == load_tables().with_tables(text), "run: make tables"

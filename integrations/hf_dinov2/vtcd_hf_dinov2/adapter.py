@@ -35,11 +35,11 @@ class Dinov2Adapter(AttentionInterfaceAdapter):
 
     >>> from transformers import Dinov2Config, Dinov2Model
     >>> config = Dinov2Config(hidden_size=32, num_hidden_layers=2, num_attention_heads=4)
-    >>> adapter = Dinov2Adapter(Dinov2Model(config).eval(), image_size="64x128")
+    >>> adapter = Dinov2Adapter(Dinov2Model(config).eval(), image_size="56x112")
     >>> adapter
     Dinov2Adapter('dinov2', 2 layers x 4 heads x 8 channels, 1x4x8 tokens)
     >>> import torch, vtcd_ops
-    >>> clips = torch.rand(1, 3, 3, 64, 128)  # three frames
+    >>> clips = torch.rand(1, 3, 3, 56, 112)  # three frames
     >>> vtcd_ops.capture(adapter, clips, layers=[0])["keys"][0].shape  # [B, A, 3*4*8, C]
     torch.Size([1, 4, 96, 8])
 
