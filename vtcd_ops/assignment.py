@@ -111,8 +111,12 @@ def assign(run: Run, sample: Any, model: Adapter | str | None = None) -> Assignm
             t, h, w = joined.shape[-3:]
             grid = (t, h, w)
             size = volume_size(grid, adapter.tubelet_size, settings.voxels_per_token)
-            seeds = [[settings.seed, 0, 0, layer, head] for head in run.heads]
             tubelets[part, layer] = find_tubelets(
-                joined[0], size, len(clip.indices), settings, seeds
+                joined[0],
+                size,
+                len(clip.indices),
+                settings,
+                compactness=run.compactness(layer, part),
+                seeds=[[settings.seed, 0, 0, layer, head] for head in run.heads],
             )
     return Assignment(run, clip.indices, grid, tubelets)

@@ -69,6 +69,13 @@ def _frames(text: str | None) -> int | str | None:
     return int(text) if text is not None and text.isdecimal() else text
 
 
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 Out = Annotated[Path, typer.Option(help="Directory of the run; a run begun there goes on.")]
 
 
@@ -91,7 +98,9 @@ def discover_command(
     ] = None,
     proposals: Annotated[str, typer.Option(help="slic or random_crops.")] = "slic",
     n_segments: Annotated[int, typer.Option(help="Tubelets asked of SLIC in a video.")] = 12,
-    compactness: Annotated[float, typer.Option(help="Weight of place against features.")] = 0.1,
+    compactness: Annotated[
+        str, typer.Option(help="Weight of place against features, or auto.")
+    ] = "0.1",
     voxels_per_token: Annotated[int, typer.Option(help="Voxels along a token's edge.")] = 8,
     min_tubelet: Annotated[float, typer.Option(help="Drop tubelets below this fraction.")] = 0.001,
     criterion: Annotated[
@@ -120,7 +129,7 @@ def discover_command(
         sampling_rate=sampling_rate,
         proposals=proposals,
         n_segments=n_segments,
-        compactness=compactness,
+        compactness=_number(compactness),
         voxels_per_token=voxels_per_token,
         min_tubelet=min_tubelet,
         criterion=criterion,

@@ -27,7 +27,7 @@ def discover(
     sampling_rate: int | None = None,
     proposals: str = "slic",
     n_segments: int = 12,
-    compactness: float = 0.1,
+    compactness: float | str = 0.1,
     voxels_per_token: int = 8,
     min_tubelet: float = 0.001,
     criterion: str = "elbow",

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
-from torch.nn import functional
 from tqdm import tqdm
 
 from vtcd_ops._files import read_tensors
@@ -21,58 +19,16 @@ from vtcd_ops.adapter import Adapter
 from vtcd_ops.adapters import weights_sha256
 from vtcd_ops.concepts import find_concepts
 from vtcd_ops.errors import InputError
-from vtcd_ops.features import VideoClip, Window, capture_video, choose_clip
-from vtcd_ops.run_writer import PackedTubelets, RunWriter
+from vtcd_ops.features import VideoClip, choose_clip
+from vtcd_ops.layer_compactness import NUM_VIDEOS, layer_compactness
+from vtcd_ops.run_writer import RunWriter
 from vtcd_ops.samples import Sample, as_samples
 from vtcd_ops.settings import Settings
 from vtcd_ops.store import LayerTubelets, VideoRecord, clip_file, concept_file, tubelet_file
-from vtcd_ops.tubelets import find_tubelets, volume_size
+from vtcd_ops.video_divider import VideoDivider
 from vtcd_ops.video_reader import open_video
 
-PREVIEW_EDGE = 224  # longest edge of stored preview frames, in pixels
 _POLL_SECONDS = 0.2
-
-
-@dataclass(frozen=True)
-class Group:
-    """Layers and heads whose features are in memory together."""
-
-    layers: list[int]
-    heads: list[int]
-
-
-def plan_groups(
-    layers: Sequence[int],
-    heads: Sequence[int],
-    head_bytes: int,
-    max_memory: int,
-) -> list[Group]:
-    """Return groups of whole layers, or of a layer's heads, that fit into the memory.
-
-    >>> [(g.layers, g.heads) for g in plan_groups([0, 1, 2], [0, 1], 10, max_memory=45)]
-    [([0, 1], [0, 1]), ([2], [0, 1])]
-
-    Args:
-        layers: all layers.
-        heads: all heads.
-        head_bytes: what one head of one layer takes.
-        max_memory: bytes that a group may take.
-
-    Raises:
-        InputError: a single head does not fit.
-    """
-    fitting = max_memory // head_bytes
-    if fitting == 0:
-        raise InputError(
-            f"discover: max_memory expected at least {head_bytes / 1e6:.0f} MB, which one head of "
-            f"this video takes, got {max_memory / 1e6:.0f} MB"
-        )
-    if fitting < len(heads):
-        parts = [list(heads[i : i + fitting]) for i in range(0, len(heads), fitting)]
-        return [Group([layer], part) for layer in layers for part in parts]
-    step = fitting // len(heads)
-    chunks = [list(layers[i : i + step]) for i in range(0, len(layers), step)]
-    return [Group(chunk, list(heads)) for chunk in chunks]
 
 
 class Pipeline:
@@ -135,114 +91,70 @@ class Pipeline:
 
     def _do_videos(self, samples: Any) -> int:
         """Find the tubelets of all videos; return how many videos there are."""
+        only_once = isinstance(samples, Iterator)
+        stream = as_samples(samples)
+        first = list(itertools.islice(stream, NUM_VIDEOS))
+        divider = VideoDivider(
+            self.adapter,
+            self.settings,
+            self.layers,
+            self.heads,
+            self._compactness(first),
+            self.max_memory,
+            self.writer,
+        )
+        stream = itertools.chain(first, stream)
         bar = tqdm(desc="videos", unit="video", total=_length(samples), disable=not self.progress)
         checked: set[int] = set()
         while True:
-            index, waiting = -1, False
-            for index, sample in enumerate(as_samples(samples)):
-                if index not in checked:
-                    waiting |= not self._do_video(index, sample, checked)
-                    bar.update(len(checked) - bar.n)
-            if not waiting:
+            index = -1
+            for index, sample in enumerate(stream):
+                if index not in checked and self._do_video(divider, index, sample, only_once):
+                    checked.add(index)
+                    bar.update()
+            if len(checked) == index + 1:
                 bar.close()
                 return index + 1
             time.sleep(_POLL_SECONDS)  # another process works on the rest, or is dying
+            stream = as_samples(samples)
 
-    def _do_video(self, index: int, sample: Sample, checked: set[int]) -> bool:
+    def _do_video(self, divider: VideoDivider, index: int, sample: Sample, wait: bool) -> bool:
         """Do one video unless another process is at it; return whether it is done."""
-        with self.writer.claims.claim(index) as mine:
+        with self.writer.claims.claim(index, wait=wait) as mine:
             if not mine:
                 return False
-            try:
+            with _naming(sample):
                 source = open_video(sample.video)
                 sha256 = source.sha256()
                 self.writer.check_video(index, sha256, str(sample.name))
                 if not self.writer.has_video(index):
-                    clip = choose_clip(
-                        self.adapter, source, self.settings.num_frames, self.settings.sampling_rate
-                    )
-                    self._do_layers(clip, _record(index, sample, sha256, clip))
-            except ValueError as error:
-                raise InputError(f"video {sample.name}: {error}") from error
-        checked.add(index)
+                    clip = self._clip(sample)
+                    divider.divide(clip, _record(index, sample, sha256, clip))
         return True
 
-    def _do_layers(self, clip: VideoClip, record: VideoRecord) -> None:
-        """Find the tubelets of the layers of one video that are not done."""
-        begun = self.writer.has(clip_file(record.index))
-        layers = [n for n in self.layers if not (begun and self.writer.has_layer(record.index, n))]
-        packed: dict[tuple[str, int], PackedTubelets] = {}
-        for group in plan_groups(layers, self.heads, self._head_bytes(clip), self.max_memory):
-            preview: list[np.ndarray] = []
-            features = self._capture(clip, group, None if begun else preview)
-            if not begun:
-                self.writer.write_clip(record, np.concatenate(preview)[: record.num_frames])
-                begun = True
-            for part in self.settings.parts:
-                self._do_group(part, group, features.pop(part), record, packed)
-
-    def _capture(
-        self, clip: VideoClip, group: Group, preview: list[np.ndarray] | None
-    ) -> dict[str, Tensor]:
-        """Capture a group's features; on the way collect what the model saw, if wanted."""
-
-        def show(window: Window, frames: Tensor) -> None:
-            if preview is not None:
-                new = frames[window.skip * self.adapter.tubelet_size :]
-                preview.append(_shrink(self.adapter.display(new)))
-
-        return capture_video(
-            clip,
-            group.layers,
-            self.settings.parts,
-            group.heads,
-            batch_size=self.settings.batch_size,
-            on_clip=show,
+    def _clip(self, sample: Sample) -> VideoClip:
+        return choose_clip(
+            self.adapter,
+            open_video(sample.video),
+            self.settings.num_frames,
+            self.settings.sampling_rate,
         )
 
-    def _do_group(
-        self,
-        part: str,
-        group: Group,
-        features: Tensor,  # [layers, heads, C, t, h, w]
-        record: VideoRecord,
-        packed: dict[tuple[str, int], PackedTubelets],
-    ) -> None:
-        """Find the tubelets of a group's layers and heads in one part; store complete layers."""
-        t, h, w = features.shape[-3:]
-        size = volume_size((t, h, w), self.adapter.tubelet_size, self.settings.voxels_per_token)
-        sites = [(layer, head) for layer in group.layers for head in group.heads]
-        seeds = [
-            [self.settings.seed, record.index, self.settings.parts.index(part), layer, head]
-            for layer, head in sites
-        ]
-        tubelets = find_tubelets(
-            features.flatten(0, 1), size, record.num_frames, self.settings, seeds
-        )
-        for layer in group.layers:
-            packed.setdefault((part, layer), PackedTubelets((t, h, w), size))
-        labels, means, sizes = (
-            tensor.numpy() for tensor in (tubelets.labels, tubelets.means, tubelets.sizes)
-        )
+    def _compactness(self, first: list[Sample]) -> dict[tuple[str, int], float]:
+        """The compactness of every part and layer: the fixed one, or chosen from some videos."""
+        fixed = self.settings.compactness
+        sites = [(part, layer) for part in self.settings.parts for layer in self.layers]
+        if not isinstance(fixed, str):
+            return dict.fromkeys(sites, fixed)
 
-        def store(number: int) -> None:
-            layer = group.layers[number]
-            layer_packed = packed[part, layer]
-            for row in range(number * len(group.heads), (number + 1) * len(group.heads)):
-                layer_packed.add(labels[row], means[row], sizes[row])
-            if len(layer_packed) == len(self.heads):
-                self.writer.write_tubelets(record.index, part, layer, packed.pop((part, layer)))
+        def choose() -> dict[tuple[str, int], float]:
+            clips = []
+            for sample in first:
+                with _naming(sample):
+                    clips.append(self._clip(sample))
+            return layer_compactness(clips, self.layers, self.heads, self.settings, self.max_memory)
 
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # zlib lets others run meanwhile
-            list(pool.map(store, range(len(group.layers))))
-
-    def _head_bytes(self, clip: VideoClip) -> int:
-        """Memory that the features and labels of one head of one video take."""
-        _, h, w = self.adapter.token_grid
-        tokens = clip.num_steps * h * w
-        voxels = tokens * self.adapter.tubelet_size * self.settings.voxels_per_token**2
-        # features in float32 for every part; labels in int32 of one part, and a copy of one head
-        return 4 * tokens * self.adapter.head_dim * len(self.settings.parts) + 4 * voxels
+        return self.writer.compactness(choose)
 
     def _do_concepts(self, num_videos: int) -> None:
         """Find the concepts of all layers."""
@@ -292,6 +204,15 @@ class Pipeline:
             {name: np.concatenate([video[name] for video in head]) for name in head[0]}
             for head in rows
         ]
+
+
+@contextmanager
+def _naming(sample: Sample) -> Iterator[None]:
+    """Name the video in what is said about it."""
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(f"video {sample.name}: {error}") from error
 
 
 def library_versions() -> dict[str, str]:
@@ -351,15 +272,3 @@ def _record(index: int, sample: Sample, sha256: str, clip: VideoClip) -> VideoRe
 
 def _path(value: Any) -> str | None:
     return str(Path(value).resolve()) if isinstance(value, str | Path) else None
-
-
-def _shrink(frames: np.ndarray) -> np.ndarray:
-    """Frames [T, H, W, 3] whose longest edge is at most that of a preview."""
-    height, width = frames.shape[1:3]
-    scale = PREVIEW_EDGE / max(height, width)
-    if scale >= 1:
-        return frames
-    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
-    size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    small = functional.interpolate(pixels, size=size, mode="bilinear", antialias=True)
-    return small.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()

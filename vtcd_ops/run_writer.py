@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from vtcd_ops._codec import pack_frames, pack_labels
 from vtcd_ops.concepts import Factorisation
 from vtcd_ops.errors import InputError
 from vtcd_ops.store import (
+    COMPACTNESS_FILE,
     FORMAT,
     LOG_FILE,
     MANIFEST_FILE,
@@ -33,6 +35,7 @@ from vtcd_ops.store import (
 
 LOCK_FILE = ".lock"
 _FINISH_TASK = 1 << 40  # beyond any video
+_COMPACTNESS_TASK = _FINISH_TASK + 1
 _CONCEPT_TASK = 1 << 39
 
 
@@ -121,6 +124,24 @@ class RunWriter:
         """Return the record of a video that was begun."""
         return record_from_json(_files.read_tensors(self.path / clip_file(video))[1]["record"])
 
+    def compactness(
+        self, choose: Callable[[], dict[tuple[str, int], float]]
+    ) -> dict[tuple[str, int], float]:
+        """Return the compactness of every part and layer; one process chooses and stores it."""
+        path = self.path / COMPACTNESS_FILE
+        with self.claims.claim(_COMPACTNESS_TASK, wait=True):
+            if not path.is_file():
+                chosen = choose()
+                table: dict[str, dict[str, float]] = {part: {} for part in self.parts}
+                for (part, layer), value in chosen.items():
+                    table[part][str(layer)] = value
+                _files.write_atomic(path, _files.encode_json(table))
+        return {
+            (part, int(layer)): value
+            for part, values in _files.read_json(path).items()
+            for layer, value in values.items()
+        }
+
     def write_clip(self, record: VideoRecord, preview: np.ndarray) -> None:
         """Store a video's record and what the model saw of it, uint8 [T, H, W, 3]."""
         info = {"record": asdict(record), "preview_shape": list(preview.shape)}
@@ -177,6 +198,7 @@ class RunWriter:
             records = [self.record(video) for video in range(num_videos)]
             _files.write_atomic(self.path / MANIFEST_FILE, manifest_lines(records))
             names = [SETTINGS_FILE, MANIFEST_FILE, *(clip_file(v) for v in range(num_videos))]
+            names += [COMPACTNESS_FILE] if self.has(COMPACTNESS_FILE) else []
             for part in self.parts:
                 for layer in self.layers:
                     names.append(concept_file(part, layer))

@@ -28,7 +28,8 @@ class Settings:
         sampling_rate: step in frames; None: the model's own, else evenly spaced over the video.
         proposals: "slic", or "random_crops", the paper's baseline.
         n_segments: tubelets asked of SLIC in one video (or crops drawn).
-        compactness: weight of space and time against features in SLIC.
+        compactness: weight of space and time against features in SLIC; "auto": for each layer
+            chosen from the first videos, see :func:`vtcd_ops.choose_compactness`.
         voxels_per_token: edge of a token in voxels of the SLIC grid, in space; in time a voxel is
             a frame.
         min_tubelet: tubelets below this fraction of the volume are dropped.
@@ -47,7 +48,7 @@ class Settings:
     sampling_rate: int | None = None
     proposals: str = "slic"
     n_segments: int = 12
-    compactness: float = 0.1
+    compactness: float | str = 0.1
     voxels_per_token: int = 8
     min_tubelet: float = 0.001
     criterion: str = "elbow"
@@ -69,7 +70,8 @@ class Settings:
             _expect_count("num_frames", self.num_frames, or_else=' or "all"')
         if self.sampling_rate is not None:
             _expect_count("sampling_rate", self.sampling_rate)
-        _expect(_is_real(self.compactness, 0), "compactness", "a positive number", self.compactness)
+        valid = self.compactness == "auto" or _is_real(self.compactness, 0)
+        _expect(valid, "compactness", 'a positive number or "auto"', self.compactness)
         inside = _is_real(self.threshold, 0) and self.threshold <= 1
         _expect(inside, "threshold", "a number in (0, 1]", self.threshold)
         inside = self.min_tubelet == 0 or (_is_real(self.min_tubelet, 0) and self.min_tubelet < 1)

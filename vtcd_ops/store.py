@@ -4,6 +4,7 @@
     RUN/videos/00003/clip.safetensors   what the model saw of video 3, and its record
     RUN/videos/00003/keys-05.safetensors  tubelets of all heads of layer 5: label volumes, means
     RUN/concepts/keys-05.safetensors    concepts of all heads of layer 5, and whose tubelets
+    RUN/compactness.json                of every layer, where it was chosen from the features
     RUN/manifest.jsonl                  the samples
     RUN/run.json                        size and SHA-256 of every file; written last
     RUN/log.jsonl                       time stamps, the only thing that differs between equal runs
@@ -35,6 +36,7 @@ SETTINGS_FILE = "settings.json"
 RUN_FILE = "run.json"
 LOG_FILE = "log.jsonl"
 MANIFEST_FILE = "manifest.jsonl"
+COMPACTNESS_FILE = "compactness.json"
 SANITY_FOLDER = "sanity"
 
 
@@ -240,6 +242,16 @@ class Run:
             for row in range(len(self.heads))
         ]
         return np.stack(rows).astype(np.int32)
+
+    def compactness(self, layer: int, part: str = "keys") -> float:
+        """Return the compactness with which SLIC divided the videos in a layer."""
+        self._row(layer, self.heads[0], part)
+        fixed = self.settings.get("compactness")
+        if fixed == "auto":
+            return float(read_json(self.path / COMPACTNESS_FILE)[part][str(layer)])
+        if fixed is None:
+            raise InputError(f"{self.path}: its concepts were made elsewhere, without SLIC")
+        return float(fixed)
 
     def units(self, part: str = "keys") -> np.ndarray:
         """Return (layer, head, concept) of every concept of the run, int64 [U, 3]."""

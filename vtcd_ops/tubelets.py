@@ -46,6 +46,8 @@ def find_tubelets(
     size: tuple[int, int, int],
     num_frames: int,
     settings: Settings,
+    *,
+    compactness: float,
     seeds: list[list[int]],
 ) -> Tubelets:
     """Divide one video into tubelets by the features of each of B heads.
@@ -55,16 +57,15 @@ def find_tubelets(
         size: label grid (T, H, W).
         num_frames: frames before padding, at most T; the others belong to no tubelet and are cut
             off the labels.
-        settings: proposals, n_segments, compactness, min_tubelet.
+        settings: proposals, n_segments, min_tubelet.
+        compactness: of SLIC.
         seeds: for each head the numbers that seed its random crops.
 
     Returns:
         The tubelets, small ones dropped; labels [B, num_frames, H, W].
     """
     if settings.proposals == "slic":
-        labels = slic3d(
-            features, size, n_segments=settings.n_segments, compactness=settings.compactness
-        )
+        labels = slic3d(features, size, settings.n_segments, compactness)
     else:
         crops = [random_crops(size, settings.n_segments, seed) for seed in seeds]
         labels = torch.from_numpy(np.stack(crops))

@@ -20,12 +20,13 @@ from vtcd_ops.adapter import capture
 from vtcd_ops.adapters import example_adapter
 from vtcd_ops.adapters.projections import ProjectionAdapter
 from vtcd_ops.cli import discover_command
+from vtcd_ops.compactness import choose_compactness
 from vtcd_ops.discovery import discover
 from vtcd_ops.errors import InputError
 from vtcd_ops.foreign import store_concepts
 from vtcd_ops.ops import slic3d
-from vtcd_ops.pipeline import plan_groups
 from vtcd_ops.store import Run, load
+from vtcd_ops.video_divider import plan_groups
 
 WORKER = Path(__file__).with_name("discover_worker.py")
 
@@ -165,6 +166,31 @@ def test_random_crops_depend_on_the_seed_alone(
     assert (first.labels(3, 1) != first.labels(2, 1)).any()
 
 
+def test_compactness_is_chosen_for_each_layer(
+    tmp_path: Path, videos: list[np.ndarray], adapter: ProjectionAdapter
+) -> None:
+    options: dict[str, Any] = {"compactness": "auto", "parts": ("keys", "values")}
+    run = discover(adapter, videos, out=tmp_path / "a", progress=False, **options)
+    again = discover(
+        adapter, iter(videos), out=tmp_path / "b", progress=False, max_memory=20_000, **options
+    )
+    assert run_files(run.path) == run_files(again.path)
+    assert len({run.compactness(layer, part) for layer in run.layers for part in run.parts}) > 1
+    clips = torch.stack([adapter.preprocess(video) for video in videos[:3]])
+    tokens = capture(adapter, clips, layers=[2], parts=("values",))["values"][2]
+    grids = list(tokens.unflatten(2, (2, 4, 4)).permute(0, 1, 5, 2, 3, 4))
+    expected = choose_compactness(grids, (4, 32, 32), 12)
+    assert run.compactness(2, "values") == expected
+    fixed = discover(
+        adapter, videos, out=tmp_path / "c", layers=[2], compactness=expected,
+        parts=("values",), progress=False,
+    )  # fmt: skip
+    np.testing.assert_array_equal(fixed.labels(3, 2, "values"), run.labels(3, 2, "values"))
+    np.testing.assert_array_equal(
+        run.assign(videos[3], adapter).tokens(2, "values"), run.tokens(3, 2, "values")
+    )
+
+
 def test_sanity_is_a_run_of_other_weights(
     tmp_path: Path, videos: list[np.ndarray], adapter: ProjectionAdapter
 ) -> None:
@@ -226,6 +252,8 @@ def test_command_line_and_python_have_the_same_options() -> None:
         expected = parameter.default
         if name == "parts":
             expected = ",".join(expected)
+        if name == "compactness":
+            expected = str(expected)
         assert command[name].default == expected, name
 
 

@@ -28,7 +28,7 @@ def features() -> torch.Tensor:
 @pytest.mark.parametrize("proposals", ["slic", "random_crops"])
 def test_means_and_sizes_are_those_of_the_labels(features: torch.Tensor, proposals: str) -> None:
     settings = Settings(proposals=proposals, min_tubelet=0.02)
-    found = find_tubelets(features, SIZE, 8, settings, [[0, 1], [0, 2]])
+    found = find_tubelets(features, SIZE, 8, settings, compactness=0.1, seeds=[[0, 1], [0, 2]])
     dense = interpolate(features, SIZE)
     for head in range(2):
         labels = found.labels[head]
@@ -45,7 +45,7 @@ def test_small_tubelets_are_dropped(features: torch.Tensor) -> None:
     sizes = torch.stack([torch.bincount(one.flatten(), minlength=20) for one in labels])
     limit = float(sizes[sizes > 0].float().median()) / labels[0].numel()
     settings = Settings(min_tubelet=limit)
-    found = find_tubelets(features, SIZE, 8, settings, [[], []])
+    found = find_tubelets(features, SIZE, 8, settings, compactness=0.1, seeds=[])
     for head in range(2):
         small = [n for n in range(20) if 0 < sizes[head, n] < limit * labels[0].numel()]
         dropped = torch.isin(labels[head], torch.tensor(small, dtype=labels.dtype))
@@ -57,8 +57,9 @@ def test_small_tubelets_are_dropped(features: torch.Tensor) -> None:
 
 
 def test_padding_belongs_to_no_tubelet(features: torch.Tensor) -> None:
-    whole = find_tubelets(features, SIZE, 8, Settings(min_tubelet=0), [[], []])
-    cut = find_tubelets(features, SIZE, 7, Settings(min_tubelet=0), [[], []])
+    settings = Settings(min_tubelet=0)
+    whole = find_tubelets(features, SIZE, 8, settings, compactness=0.1, seeds=[])
+    cut = find_tubelets(features, SIZE, 7, settings, compactness=0.1, seeds=[])
     assert cut.labels.shape == (2, 7, 32, 32)
     assert torch.equal(cut.labels, whole.labels[:, :7])
     mask = cut.labels[0] == 0
