@@ -12,6 +12,7 @@ __version__: str = _version("vtcd-ops")
 from vtcd_ops import _registrations  # noqa: E402, F401
 from vtcd_ops.adapter import Adapter, capture, edit  # noqa: E402
 from vtcd_ops.adapters import load_model, randomize_weights  # noqa: E402
+from vtcd_ops.compactness import choose_compactness  # noqa: E402
 from vtcd_ops.errors import InputError  # noqa: E402
 from vtcd_ops.ops import (  # noqa: E402
     ConvexNMF,
@@ -32,6 +33,7 @@ __all__ = [
     "NumConcepts",
     "__version__",
     "capture",
+    "choose_compactness",
     "choose_num_concepts",
     "cnmf",
     "edit",

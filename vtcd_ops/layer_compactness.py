@@ -52,6 +52,8 @@ def layer_compactness(
 
 
 def _choose(videos: list[Tensor], tubelet_size: int, settings: Settings) -> float:
-    t, h, w = videos[0].shape[-3:]
-    size = volume_size((t, h, w), tubelet_size, settings.voxels_per_token)
-    return choose_compactness(videos, size, settings.n_segments)
+    sizes = []
+    for video in videos:  # their lengths may differ
+        t, h, w = video.shape[-3:]
+        sizes.append(volume_size((t, h, w), tubelet_size, settings.voxels_per_token))
+    return choose_compactness(videos, sizes, settings.n_segments)
