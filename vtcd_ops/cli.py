@@ -184,3 +184,7 @@ def adapters_command() -> None:
     from vtcd_ops.doctor import adapters
 
     raise typer.Exit(adapters())
+
+
+if __name__ == "__main__":
+    main()

@@ -51,31 +51,36 @@ def find_concepts(tubelets: list[np.ndarray], settings: Settings) -> list[Factor
     Raises:
         InputError: a head has a single tubelet in all videos.
     """
-    for head, rows in enumerate(tubelets):
-        _expect_several(head, len(rows))
+    for head, its_tubelets in enumerate(tubelets):
+        _expect_several(head, len(its_tubelets))
     data = [torch.from_numpy(rows) for rows in tubelets]
     chosen = choose_num_concepts(
         data, criterion=settings.criterion, threshold=settings.threshold, seed=settings.seed
     )
     results = cnmf(data, chosen, seed=settings.seed)
-    found = []
-    for vectors, result in zip(data, results, strict=True):
-        centers = result.centers.numpy()
-        encoding = encode(vectors.numpy(), centers)
-        table = encoding if settings.assign == "encoding" else result.weights.numpy()
-        concept = table.argmax(axis=1).astype(np.int32)
-        found.append(
-            Factorisation(
-                centers=centers,
-                concept=concept,
-                encoding=encoding,
-                weights=result.weights.numpy(),
-                silhouettes=_silhouettes(vectors, concept),
-                error=float(result.error),
-                num_iter=int(result.num_iter),
-            )
+    encodings = [
+        encode(rows, result.centers.numpy()) for rows, result in zip(tubelets, results, strict=True)
+    ]
+    tables = [
+        encoding if settings.assign == "encoding" else result.weights.numpy()
+        for encoding, result in zip(encodings, results, strict=True)
+    ]
+    concepts = [table.argmax(axis=1).astype(np.int32) for table in tables]
+    silhouettes = silhouette(data, [torch.from_numpy(concept) for concept in concepts])
+    return [
+        Factorisation(
+            centers=result.centers.numpy(),
+            concept=concept,
+            encoding=encoding,
+            weights=result.weights.numpy(),
+            silhouettes=_where_defined(coefficients.numpy(), concept),
+            error=float(result.error),
+            num_iter=int(result.num_iter),
         )
-    return found
+        for result, encoding, concept, coefficients in zip(
+            results, encodings, concepts, silhouettes, strict=True
+        )
+    ]
 
 
 def _expect_several(head: int, count: int) -> None:
@@ -86,11 +91,10 @@ def _expect_several(head: int, count: int) -> None:
         )
 
 
-def _silhouettes(data: torch.Tensor, concept: np.ndarray) -> np.ndarray:
-    """Silhouette of each tubelet [N]; NaN where all belong to one concept."""
-    if len(np.unique(concept)) < 2:
-        return np.full(len(concept), np.nan, dtype=np.float32)
-    return silhouette(data, torch.from_numpy(concept)).numpy().astype(np.float32)
+def _where_defined(silhouettes: np.ndarray, concept: np.ndarray) -> np.ndarray:
+    """The silhouettes [N], or NaN where all tubelets belong to one concept."""
+    alone = len(np.unique(concept)) < 2
+    return np.full(len(concept), np.nan, dtype=np.float32) if alone else silhouettes
 
 
 def encode(tubelets: np.ndarray, centers: np.ndarray) -> np.ndarray:

@@ -28,6 +28,27 @@ def store_concepts(
 ) -> Run:
     """Store concepts that were found by any method, so that everything here works on them.
 
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import vtcd_ops
+    >>> from vtcd_ops.adapters import example_adapter
+    >>> videos = np.random.default_rng(0).integers(0, 255, (3, 4, 32, 32, 3)).astype(np.uint8)
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> run = vtcd_ops.discover(
+    ...     example_adapter(), videos, out=f"{folder.name}/run", layers=[2], progress=False
+    ... )
+    >>> halves = np.repeat([0, 1], 16).reshape(1, 2, 4, 4).repeat(2, axis=0)  # [A, t, h, w]
+    >>> stored = vtcd_ops.store_concepts(
+    ...     f"{folder.name}/halves",
+    ...     run,
+    ...     supports={("keys", 2): [halves] * 3},
+    ...     centers={("keys", 2): [np.eye(2, 8), np.eye(2, 8)]},
+    ...     method="first and second half",
+    ... )
+    >>> stored.units().tolist()
+    [[2, 0, 0], [2, 0, 1], [2, 1, 0], [2, 1, 1]]
+    >>> folder.cleanup()
+
     Args:
         out: the run directory to make.
         videos: the run whose videos these are; records and previews are taken from it.

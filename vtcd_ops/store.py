@@ -321,6 +321,18 @@ def record_from_json(values: dict[str, Any]) -> VideoRecord:
 def load(path: str | Path, *, progress: Callable[[str], None] | None = None) -> Run:
     """Return a finished run after verifying every file of it.
 
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import vtcd_ops
+    >>> from vtcd_ops.adapters import example_adapter
+    >>> videos = np.random.default_rng(0).integers(0, 255, (3, 4, 32, 32, 3)).astype(np.uint8)
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> _ = vtcd_ops.discover(example_adapter(), videos, out=folder.name, progress=False)
+    >>> run = vtcd_ops.load(folder.name)
+    >>> run.model["name"], len(run.videos), run.layers, run.heads
+    ('example', 3, (0, 1, 2), (0, 1))
+    >>> folder.cleanup()
+
     Args:
         path: the run's directory.
         progress: called with the name of each file as it is verified.
