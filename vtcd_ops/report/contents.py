@@ -199,4 +199,3 @@ def _supports(
         volume = view.run.support(chosen[index], head.layer, head.head, part=head.part)
         stride = video["support"][view.id]["stride"]
         yield sample_support(volume, video["frames"], video["total"], stride)
-

@@ -130,7 +130,7 @@ def head_values(
         "silhouette": _mean(concepts.silhouette),
         "concepts": concepts.k,
         "tubelet_size": _mean(concepts.size / volume),
-        "videos": _mean([values["videos"] for values in of_concepts]),
+        "videos": _mean([values["videos"] or 0.0 for values in of_concepts]),
         "largest": max((values["size"] or 0.0 for values in of_concepts), default=None),
     }
 

@@ -122,8 +122,11 @@ def _provenance(run: Run) -> str:
 def _notes(run: Run, num_shown: int) -> list[str]:
     """Return what a reader must know before believing the page."""
     notes = []
-    if run.model.get("note"):
-        notes.append(str(run.model["note"]))
+    if ":mini-" in run.model["name"]:
+        notes.append(
+            "This is a miniature model, trained on rendered scenes so that everything here can be "
+            "tried in minutes. It shows how the method works, and nothing about full-size models."
+        )
     if num_shown < len(run.videos):
         notes.append(
             f"Clips are shown from {num_shown} of the {len(run.videos)} videos, those that most "

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
+from vtcd_ops.errors import InputError
+
 MAX_CONCEPTS = 254  #: one byte a voxel, 0 for "no concept"
 
 
@@ -65,14 +67,15 @@ def sample_support(
         stride: Step between the voxels taken, in voxels.
 
     Returns:
-        uint8 [len(frames), ceil((H - stride // 2) / stride), ...], 0 = none, concept + 1 otherwise.
+        uint8 [frames, voxels down, voxels across], 0 where there is none, otherwise concept + 1.
 
     Raises:
-        ValueError: If a concept index does not fit into a byte.
+        InputError: If a concept index does not fit into a byte.
     """
     if support.size and int(support.max()) >= MAX_CONCEPTS:
-        raise ValueError(
-            f"report: a head must have at most {MAX_CONCEPTS} concepts, got {int(support.max()) + 1}"
+        raise InputError(
+            f"report: concepts of a head expected at most {MAX_CONCEPTS}, "
+            f"got {int(support.max()) + 1}"
         )
     steps = [frame * support.shape[0] // num_frames for frame in frames]
     offset = stride // 2
