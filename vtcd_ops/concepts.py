@@ -12,7 +12,7 @@ from vtcd_ops.ops import choose_num_concepts, cnmf, silhouette
 from vtcd_ops.settings import Settings
 
 _NNLS_SWEEPS = 10_000
-_NNLS_TOLERANCE = 1e-12
+_NNLS_TOLERANCE = 1e-9  # relative; well below what float32 shows
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ def find_concepts(tubelets: list[np.ndarray], settings: Settings) -> list[Factor
     )
     results = cnmf(data, chosen, seed=settings.seed)
     encodings = [
-        encode(rows, result.centers.numpy()) for rows, result in zip(tubelets, results, strict=True)
+        encode(rows, result.centers.numpy(), start=result.encoding.numpy())
+        for rows, result in zip(tubelets, results, strict=True)
     ]
     tables = [
         encoding if settings.assign == "encoding" else result.weights.numpy()
@@ -97,7 +98,9 @@ def _where_defined(silhouettes: np.ndarray, concept: np.ndarray) -> np.ndarray:
     return np.full(len(concept), np.nan, dtype=np.float32) if alone else silhouettes
 
 
-def encode(tubelets: np.ndarray, centers: np.ndarray) -> np.ndarray:
+def encode(
+    tubelets: np.ndarray, centers: np.ndarray, start: np.ndarray | None = None
+) -> np.ndarray:
     """Return how tubelets are composed of given concepts: non-negative least squares.
 
     Solves equation 3 for U with W fixed, ``min ‖x − Wu‖ over u >= 0`` for each tubelet x, by cyclic
@@ -110,6 +113,7 @@ def encode(tubelets: np.ndarray, centers: np.ndarray) -> np.ndarray:
     Args:
         tubelets: [N, C].
         centers: [K, C].
+        start: [N, K], not negative, where to begin; 0 by default. The solution is the same.
 
     Returns:
         float32 [N, K].
@@ -118,7 +122,7 @@ def encode(tubelets: np.ndarray, centers: np.ndarray) -> np.ndarray:
     w = centers.astype(np.float64)
     gram = np.einsum("kc,jc->kj", w, w)  # [K, K]; einsum sums in one order, whatever the threads
     target = np.einsum("nc,kc->nk", x, w)  # [N, K]
-    encoding = np.zeros_like(target)
+    encoding = np.zeros_like(target) if start is None else start.astype(np.float64)
     scale = np.abs(target).max(initial=0.0)
     for _ in range(_NNLS_SWEEPS):
         largest = 0.0
