@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -78,24 +79,9 @@ def discover(
     Raises:
         InputError: a video, a setting or the directory cannot be used; what was finished is kept.
     """
+    arguments = dict(locals())  # before anything else is defined
+    settings = Settings(**{field.name: arguments[field.name] for field in fields(Settings)})
     adapter = load_model(model)
-    settings = Settings(
-        parts=(parts,) if isinstance(parts, str) else tuple(parts),
-        layers=None if layers is None else tuple(layers),
-        heads=None if heads is None else tuple(heads),
-        num_frames=num_frames,
-        sampling_rate=sampling_rate,
-        proposals=proposals,
-        n_segments=n_segments,
-        compactness=compactness,
-        voxels_per_token=voxels_per_token,
-        min_tubelet=min_tubelet,
-        criterion=criterion,
-        threshold=threshold,
-        assign=assign,
-        batch_size=batch_size,
-        seed=seed,
-    )
     if sanity and isinstance(samples, Iterator):
         raise InputError("discover: with sanity the samples are read twice, got an iterator")
     out, memory = Path(out), parse_bytes(max_memory)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -41,9 +43,9 @@ class Settings:
         seed: of everything drawn at random.
     """
 
-    parts: tuple[str, ...] = ("keys",)
-    layers: tuple[int, ...] | None = None
-    heads: tuple[int, ...] | None = None
+    parts: Sequence[str] = ("keys",)
+    layers: Sequence[int] | None = None
+    heads: Sequence[int] | None = None
     num_frames: int | str | None = None
     sampling_rate: int | None = None
     proposals: str = "slic"
@@ -58,6 +60,10 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        parts = (self.parts,) if isinstance(self.parts, str) else tuple(self.parts)
+        object.__setattr__(self, "parts", parts)
+        object.__setattr__(self, "layers", _numbers("layers", self.layers))
+        object.__setattr__(self, "heads", _numbers("heads", self.heads))
         for part in self.parts:
             _expect_one_of("parts", part, PARTS)
         _expect(len(self.parts) > 0, "parts", "at least one of " + ", ".join(PARTS), self.parts)
@@ -94,6 +100,13 @@ class Settings:
             for name, value in values.items()
         }
         return cls(**plain)
+
+
+def _numbers(name: str, values: Sequence[int] | None) -> tuple[int, ...] | None:
+    try:
+        return None if values is None else tuple(operator.index(value) for value in values)
+    except TypeError:
+        raise InputError(f"discover: {name} expected whole numbers, got {values!r}") from None
 
 
 def _is_real(value: Any, above: float) -> bool:
