@@ -1,4 +1,3 @@
-# SPDX-License-Identifier: MIT
 """One self-contained HTML file that shows the concepts of a run, playing.
 
     run -> contents (numbers, best clips, previews, supports) -> page -> report.html
@@ -32,10 +31,15 @@ def report(
 ) -> Path:
     """Write the concepts of a run as one HTML file that plays offline.
 
-    Example:
-        >>> import vtcd_ops
-        >>> vtcd_ops.report("runs/mini-ssl")  # doctest: +SKIP
-        PosixPath('runs/mini-ssl/report.html')
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import vtcd_ops
+    >>> from vtcd_ops.adapters import example_adapter
+    >>> videos = np.random.default_rng(0).integers(0, 255, (3, 4, 32, 32, 3)).astype(np.uint8)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run = vtcd_ops.discover(example_adapter(), videos, out=folder, progress=False)
+    ...     vtcd_ops.report(run).name
+    'report.html'
 
     Args:
         run: A run of `discover`, or the directory it was written to. If it has a sanity control

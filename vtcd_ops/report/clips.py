@@ -1,4 +1,3 @@
-# SPDX-License-Identifier: MIT
 """Which clips show a concept best."""
 
 from __future__ import annotations
@@ -43,9 +42,8 @@ def rank_videos(concepts: HeadConcepts, concept: int) -> list[int]:
 def choose_videos(rankings: Iterable[list[int]], max_videos: int, num_clips: int) -> set[int]:
     """Choose the videos that the page carries: those wanted by most concepts.
 
-    Example:
-        >>> sorted(choose_videos([[0, 1], [2, 1], [2, 0]], max_videos=2, num_clips=1))
-        [0, 2]
+    >>> sorted(choose_videos([[0, 1], [2, 1], [2, 0]], max_videos=2, num_clips=1))
+    [0, 2]
 
     Args:
         rankings: Videos of every concept, best first (see `rank_videos`).

@@ -1,4 +1,3 @@
-# SPDX-License-Identifier: MIT
 """The model's numbers beside those of its weight-randomised copy."""
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 MARGIN = Quantity(
     "margin",
-    "Silhouette beyond the copy's",
+    "Silhouette above copy",
     "The head's silhouette less that of the same head in the randomised copy: at or below 0, its "
     "concepts are no better apart than those of a network that has learnt nothing.",
     "fraction",

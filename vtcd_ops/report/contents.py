@@ -1,4 +1,3 @@
-# SPDX-License-Identifier: MIT
 """What goes into the page: everything the report takes from a run, as plain data.
 
 A page holds one or more *shown runs* over the same videos: the run itself and, where there is

@@ -1,4 +1,3 @@
-# SPDX-License-Identifier: MIT
 """Geometry of the page's figures; the templates draw them as inline SVG."""
 
 from __future__ import annotations
@@ -47,9 +46,8 @@ class SilhouetteFigure:
 def round_axis(values: Sequence[float], num_ticks: int = 5) -> Axis:
     """Find an axis over all values with ticks at 1, 2 or 5 times a power of ten.
 
-    Example:
-        >>> round_axis([0.07, 0.44]).ticks
-        [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
+    >>> round_axis([0.07, 0.44]).ticks
+    [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
 
     Args:
         values: At least one finite value.

@@ -1,4 +1,3 @@
-# SPDX-License-Identifier: MIT
 """The numbers of the report: what is measured of a concept and of a head.
 
 The head map, the cards, the order of the concepts and the table of all concepts follow the two

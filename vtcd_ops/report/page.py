@@ -1,4 +1,3 @@
-# SPDX-License-Identifier: MIT
 """The page: what was gathered, written into the templates as one HTML file."""
 
 from __future__ import annotations

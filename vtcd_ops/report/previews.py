@@ -1,4 +1,3 @@
-# SPDX-License-Identifier: MIT
 """Preview frames of a video as one WebP contact sheet."""
 
 from __future__ import annotations
@@ -30,10 +29,9 @@ def contact_sheet(
 ) -> ContactSheet:
     """Shrink frames to ``max_edge`` pixels and lay them out in a near-square sheet.
 
-    Example:
-        >>> sheet = contact_sheet(np.zeros((5, 32, 64, 3), np.uint8), max_edge=32)
-        >>> sheet.columns, sheet.width, sheet.height
-        (2, 32, 16)
+    >>> sheet = contact_sheet(np.zeros((5, 32, 64, 3), np.uint8), max_edge=32)
+    >>> sheet.columns, sheet.width, sheet.height
+    (2, 32, 16)
 
     Args:
         frames: uint8 [T, H, W, 3], T >= 1.

@@ -64,7 +64,7 @@ class HeadMap {
       cell.style.setProperty("--v", place.toFixed(3));
       const strength = quantity.diverging ? Math.abs(2 * place - 1) : place;
       cell.classList.toggle("over-light", strength > 0.6);
-      cell.classList.toggle("over-dark", strength > 0.42);
+      cell.classList.toggle("over-dark", strength > (quantity.diverging ? 0.62 : 0.42));
       cell.classList.toggle("empty", value === null);
       cell.textContent = shortNumber(value, quantity.style);
       const { layer, head } = cell.dataset;
