@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vtcd_ops._files import write_atomic
 from vtcd_ops.errors import InputError
 from vtcd_ops.report.contents import Limits
 
@@ -64,10 +65,7 @@ def report(
     opened = _open(run) if isinstance(run, (str, os.PathLike)) else run
     target = Path(out) if out is not None else Path(opened.path) / "report.html"
     page = render_page(opened, Limits(clips=max_clips, videos=max_videos))
-    # A reader who reloads the page meanwhile sees the old file or the new one, never a half.
-    part = target.with_name(target.name + ".part")
-    part.write_text(page, encoding="utf-8")
-    part.replace(target)
+    write_atomic(target, page.encode("utf-8", errors="replace"))
     return target
 
 

@@ -126,6 +126,11 @@ def _notes(run: Run, num_shown: int) -> list[str]:
             "This is a miniature model, trained on rendered scenes so that everything here can be "
             "tried in minutes. It shows how the method works, and nothing about full-size models."
         )
+    if run.model.get("num_frames") == 1:
+        notes.append(
+            "This is an image model: it saw every frame by itself. Its concepts follow things "
+            "through time only as far as they look alike from frame to frame."
+        )
     if num_shown < len(run.videos):
         notes.append(
             f"Clips are shown from {num_shown} of the {len(run.videos)} videos, those that most "
@@ -153,7 +158,7 @@ def _rows(values: Any, prefix: str = "") -> list[tuple[str, str]]:
 
 def _script_json(document: dict[str, Any]) -> str:
     """Write JSON that cannot end the script element it stands in."""
-    text = json.dumps(document, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+    text = json.dumps(document, separators=(",", ":"), sort_keys=True, allow_nan=False)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 

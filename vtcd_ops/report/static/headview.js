@@ -136,7 +136,7 @@ class Enlarged {
       return element("figure", {}, each.canvas, ...bars);
     });
     this.dialog.querySelector(".pair").replaceChildren(...figures);
-    const label = video.label ? ` (${video.label})` : "";
+    const label = video.label === null ? "" : ` (${video.label})`;
     this.dialog.querySelector("p").textContent =
       `${video.name}${label}, ${video.frames.length} of ${plural(video.total, "frame")}` +
       (typeof clip.concept === "number"
@@ -147,8 +147,8 @@ class Enlarged {
 }
 
 function caption(video) {
-  const label = video.label && video.label !== video.name ? ` · ${video.label}` : "";
-  return element("figcaption", { title: `${video.name}${label}` }, `${video.name}${label}`);
+  const text = video.label === null ? video.name : `${video.name} · ${video.label}`;
+  return element("figcaption", { title: text }, text);
 }
 
 function plural(count, noun) {

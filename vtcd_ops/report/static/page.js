@@ -15,6 +15,10 @@ const view = new HeadView();
 const map = new HeadMap((key) => select(key));
 
 function render() {
+  if (!("DecompressionStream" in window)) {
+    byId("columns").textContent = "The clips need a browser of 2024 or later.";
+    return;
+  }
   const runIds = state.view === "both" ? ["model", "control"] : [state.view];
   view.show(state.head, runIds, state.order);
 }
