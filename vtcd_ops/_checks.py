@@ -6,7 +6,7 @@ Every message reads ``operator: argument expected ..., got ...``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -126,3 +126,86 @@ def check_num_concepts(data: Tensor, offsets: Tensor, num_restarts: int) -> None
     _check_ragged(op, data, offsets)
     if num_restarts < 1:
         raise ValueError(f"{op}: num_restarts expected at least 1, got {num_restarts}")
+
+
+_FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+
+def _check_features(op: str, features: Tensor) -> None:
+    if features.dim() != 5:
+        raise ValueError(f"{op}: features expected [B, C, t, h, w], got {list(features.shape)}")
+    if features.dtype not in _FLOATING:
+        raise TypeError(f"{op}: features expected a floating dtype, got {_dtype(features)}")
+    if any(length == 0 for length in features.shape[1:]):
+        raise ValueError(f"{op}: features expected channels and tokens, got {list(features.shape)}")
+
+
+def _check_interpolation(op: str, interpolation: str) -> None:
+    if interpolation not in ("trilinear", "nearest"):
+        raise ValueError(f"{op}: interpolation expected trilinear or nearest, got {interpolation}")
+
+
+def _numbers(values: Sequence[float]) -> str:
+    """Return numbers as the kernels write them: [1, 0.5, 2]."""
+    return "[" + ", ".join(f"{value:g}" for value in values) + "]"
+
+
+def check_slic3d(
+    features: Tensor,  # [B, C, t, h, w]
+    size: Sequence[int],
+    n_segments: int,
+    compactness: float,
+    max_num_iter: int,
+    spacing: Sequence[float],
+    min_size_factor: float,
+    max_size_factor: float,
+    interpolation: str,
+) -> None:
+    """Check what is known of the arguments of ``slic3d`` without the values of the features."""
+    op = "slic3d"
+    _check_features(op, features)
+    if len(size) != 3 or any(length <= 0 for length in size):
+        raise ValueError(f"{op}: size expected positive numbers (T, H, W), got {list(size)}")
+    if math.prod(size) >= 2**31:
+        raise ValueError(f"{op}: size expected fewer than 2^31 voxels, got {list(size)}")
+    if n_segments < 1:
+        raise ValueError(f"{op}: n_segments expected at least 1, got {n_segments}")
+    if not 0 < compactness < math.inf:
+        raise ValueError(f"{op}: compactness expected finite and above 0, got {compactness:g}")
+    if max_num_iter < 1:
+        raise ValueError(f"{op}: max_num_iter expected at least 1, got {max_num_iter}")
+    if len(spacing) != 3 or not all(0 < length < math.inf for length in spacing):
+        raise ValueError(f"{op}: spacing expected finite numbers above 0, got {_numbers(spacing)}")
+    if not 0 <= min_size_factor < math.inf:
+        raise ValueError(
+            f"{op}: min_size_factor expected finite and at least 0, got {min_size_factor:g}"
+        )
+    if not 0 < max_size_factor < math.inf:
+        raise ValueError(
+            f"{op}: max_size_factor expected finite and above 0, got {max_size_factor:g}"
+        )
+    _check_interpolation(op, interpolation)
+
+
+def check_tubelet_pool(
+    features: Tensor,  # [B, C, t, h, w]
+    labels: Tensor,  # [B, T, H, W]
+    num_tubelets: int,
+    interpolation: str,
+) -> None:
+    """Check what is known of the arguments of ``tubelet_pool`` without the values of the labels."""
+    op = "tubelet_pool"
+    _check_features(op, features)
+    if labels.dtype not in (torch.int32, torch.int64):
+        raise TypeError(f"{op}: labels expected int32 or int64, got {_dtype(labels)}")
+    if labels.device != features.device:
+        raise ValueError(f"{op}: labels expected on {features.device}, got {labels.device}")
+    if labels.dim() != 4 or labels.shape[0] != features.shape[0]:
+        raise ValueError(
+            f"{op}: labels expected [{features.shape[0]}, T, H, W], got {list(labels.shape)}"
+        )
+    if any(length == 0 for length in labels.shape[1:]):
+        raise ValueError(f"{op}: labels expected voxels, got {list(labels.shape)}")
+    if num_tubelets < 0:
+        raise ValueError(f"{op}: num_tubelets expected at least 0, got {num_tubelets}")
+    _check_interpolation(op, interpolation)

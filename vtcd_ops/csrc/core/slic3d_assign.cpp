@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: MIT
+#include "core/slic3d_assign.h"
+
+#include <algorithm>
+#include <atomic>
+
+namespace vtcd {
+namespace {
+
+constexpr int32_t kNoOwner = -1;
+
+// Sum of d over d = 0 .. count - 1.
+int64_t sum_below(int64_t count) { return count * (count - 1) / 2; }
+
+// Moments of all voxels of a box.
+Moments whole(const Box& box) {
+  const int64_t z[2] = {box.z.count, sum_below(box.z.count)};
+  const int64_t y[2] = {box.y.count, sum_below(box.y.count)};
+  const int64_t x[2] = {box.x.count, sum_below(box.x.count)};
+  Moments moments;
+  for (int a = 0; a < 2; ++a)
+    for (int b = 0; b < 2; ++b)
+      for (int c = 0; c < 2; ++c) moments[a][b][c] = z[a] * y[b] * x[c];
+  return moments;
+}
+
+// sums[seed * num_tokens + token]: interpolation weight on a token of the voxels whose nearest seed
+// along the axis is `seed`.
+std::vector<double> seed_weights(const std::vector<AxisCell>& cells, int64_t num_tokens,
+                                 const std::vector<int32_t>& nearest, size_t num_seeds) {
+  std::vector<double> sums(num_seeds * num_tokens);
+  for (const AxisCell& cell : cells) {
+    for (int64_t d = 0; d < cell.count; ++d) {
+      const int64_t seed = nearest[cell.first + d];
+      sums[seed * num_tokens + cell.lower] += 1 - cell.weight_at(d);
+      sums[seed * num_tokens + cell.upper] += cell.weight_at(d);
+    }
+  }
+  return sums;
+}
+
+}  // namespace
+
+struct Assignment::Worker {
+  Worker(const Corners& corners, Shape3 size, int32_t* labels)
+      : corners(corners), row(corners), labeller(size, labels) {}
+
+  const Corners& corners;
+  CornerRow row;
+  CellLabeller labeller;
+  std::vector<Candidate> candidates;
+};
+
+Assignment::Assignment(const CellGrid& cells, int64_t num_clusters, int32_t* labels)
+    : cells_(cells),
+      num_clusters_(num_clusters),
+      row_length_(padded(cells.grid.w)),
+      labels_(labels),
+      owner_(cells.z.size() * cells.y.size() * cells.x.size(), kNoOwner),
+      layer_weights_(cells.z.size() * 2 * cells.grid.h * num_clusters * row_length_),
+      layer_extents_(cells.z.size() * num_clusters),
+      extents_(num_clusters),
+      weights_(cells.grid.t * cells.grid.h * num_clusters * row_length_),
+      nonzero_(cells.grid.t * cells.grid.h * num_clusters) {}
+
+void Assignment::assign_seeds(const Seeds& seeds) {
+  const Shape3 size = cells_.size, grid = cells_.grid;
+  const auto& [at_z, at_y, at_x] = seeds.coordinates;
+  auto cluster_of = [&](int64_t z, int64_t y, int64_t x) {
+    return static_cast<int32_t>((z * at_y.size() + y) * at_x.size() + x);
+  };
+  int32_t* label = labels_;
+  for (int64_t z = 0; z < size.t; ++z)
+    for (int64_t y = 0; y < size.h; ++y)
+      for (int64_t x = 0; x < size.w; ++x)
+        *label++ = cluster_of(seeds.nearest[0][z], seeds.nearest[1][y], 0) + seeds.nearest[2][x];
+  const auto along_z = seed_weights(cells_.z, grid.t, seeds.nearest[0], at_z.size());
+  const auto along_y = seed_weights(cells_.y, grid.h, seeds.nearest[1], at_y.size());
+  const auto along_x = seed_weights(cells_.x, grid.w, seeds.nearest[2], at_x.size());
+  // Regions are products of intervals, so their weights are products too.
+  for (size_t z = 0; z < at_z.size(); ++z)
+    for (size_t y = 0; y < at_y.size(); ++y)
+      for (size_t x = 0; x < at_x.size(); ++x)
+        for (int64_t row = 0; row < grid.t * grid.h; ++row) {
+          const int64_t cluster = row * num_clusters_ + cluster_of(z, y, x);
+          const double factor =
+              along_z[z * grid.t + row / grid.h] * along_y[y * grid.h + row % grid.h];
+          nonzero_[cluster] = factor != 0;
+          for (int64_t w = 0; w < grid.w; ++w)
+            weights_[cluster * row_length_ + w] = factor * along_x[x * grid.w + w];
+        }
+  std::fill(extents_.begin(), extents_.end(), Extent{});
+  for (int64_t i = 0; i < size.count(); ++i)
+    extents_[labels_[i]].add({1, {i / (size.h * size.w), i / size.w % size.h, i % size.w}});
+}
+
+bool Assignment::assign(const Corners& corners, const ParallelFor& parallel_for) {
+  std::atomic<bool> changed = false;
+  parallel_for(0, num_layers(), 1, [&](int64_t begin, int64_t end) {
+    Worker worker(corners, cells_.size, labels_);
+    for (int64_t layer = begin; layer < end; ++layer)
+      if (assign_layer(layer, worker)) changed.store(true, std::memory_order_relaxed);
+  });
+  collect(parallel_for);
+  return changed;
+}
+
+bool Assignment::assign_layer(int64_t layer, Worker& worker) {
+  double* weights = layer_weights(layer, 0);
+  std::fill(weights, weights + 2 * cells_.grid.h * num_clusters_ * row_length_, 0.0);
+  std::fill_n(&layer_extents_[layer * num_clusters_], num_clusters_, Extent{});
+  worker.row.start_layer(cells_.z[layer]);
+  bool changed = false;
+  for (size_t y = 0; y < cells_.y.size(); ++y) {
+    worker.row.start_row(cells_.y[y]);
+    for (size_t x = 0; x < cells_.x.size(); ++x)
+      changed |= assign_cell(layer, {cells_.z[layer], cells_.y[y], cells_.x[x]}, x,
+                             cell_index(layer, y, x), worker);
+  }
+  return changed;
+}
+
+bool Assignment::assign_cell(int64_t layer, const Box& box, int64_t cell, int64_t index,
+                             Worker& worker) {
+  const int32_t before = owner_[index];
+  const int64_t nearest = worker.row.nearest(cell);
+  if (worker.row.decided(cell)) {
+    owner_[index] = static_cast<int32_t>(nearest);
+    take_whole(layer, box, nearest);
+    return before != owner_[index];
+  }
+  owner_[index] = kNoOwner;
+  // Labels that may be kept, or are compared with, must be there.
+  if (before != kNoOwner) fill(box, before);
+  worker.row.candidates(cell, worker.candidates);
+  const bool any_outside = nearest < 0;
+  bool changed = worker.labeller.label(box, worker.candidates, worker.corners.clusters(),
+                                       any_outside, worker.corners.margin());
+  if (any_outside) {
+    take_voxels(layer, box);
+  } else {
+    for (size_t i = 0; i < worker.candidates.size(); ++i) {
+      const Moments& moments = worker.labeller.moments(i);
+      if (moments[0][0][0] > 0) add(layer, box, worker.candidates[i].cluster, moments);
+    }
+  }
+  return changed;
+}
+
+void Assignment::take_whole(int64_t layer, const Box& box, int64_t cluster) {
+  add(layer, box, cluster, whole(box));
+}
+
+void Assignment::take_voxels(int64_t layer, const Box& box) {
+  for (int64_t z = 0; z < box.z.count; ++z)
+    for (int64_t y = 0; y < box.y.count; ++y)
+      for (int64_t x = 0; x < box.x.count; ++x) {
+        const int64_t row = (box.z.first + z) * cells_.size.h + box.y.first + y;
+        const int64_t a[2] = {1, z}, b[2] = {1, y}, c[2] = {1, x};
+        Moments moments;
+        for (int i = 0; i < 8; ++i)
+          moments[i / 4][i / 2 % 2][i % 2] = a[i / 4] * b[i / 2 % 2] * c[i % 2];
+        add(layer, box, labels_[row * cells_.size.w + box.x.first + x], moments);
+      }
+}
+
+void Assignment::add(int64_t layer, const Box& box, int64_t cluster, const Moments& moments) {
+  layer_extents_[layer * num_clusters_ + cluster].add(extent_of(moments, box));
+  const TokenWeights weights = token_weights(moments, box);
+  const int64_t h[2] = {box.y.lower, box.y.upper}, w[2] = {box.x.lower, box.x.upper};
+  for (int z = 0; z < 2; ++z) {
+    double* plane = layer_weights(layer, z);
+    for (int y = 0; y < 2; ++y)
+      for (int x = 0; x < 2; ++x)
+        plane[(h[y] * num_clusters_ + cluster) * row_length_ + w[x]] += weights[z][y][x];
+  }
+}
+
+void Assignment::collect(const ParallelFor& parallel_for) {
+  const int64_t rows = cells_.grid.h, plane = rows * num_clusters_ * row_length_;
+  parallel_for(0, cells_.grid.t, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      double* to = &weights_[t * plane];
+      std::fill(to, to + plane, 0.0);
+      for (int64_t layer = 0; layer < num_layers(); ++layer) {
+        const int64_t tokens[2] = {cells_.z[layer].lower, cells_.z[layer].upper};
+        for (int upper = 0; upper < 2; ++upper) {
+          if (tokens[upper] != t) continue;
+          const double* from = layer_weights(layer, upper);
+          for (int64_t i = 0; i < plane; ++i) to[i] += from[i];
+        }
+      }
+      for (int64_t i = 0; i < rows * num_clusters_; ++i) {
+        const double* row = to + i * row_length_;
+        nonzero_[t * rows * num_clusters_ + i] =
+            std::any_of(row, row + row_length_, [](double weight) { return weight != 0; });
+      }
+    }
+  });
+  std::fill(extents_.begin(), extents_.end(), Extent{});
+  for (int64_t layer = 0; layer < num_layers(); ++layer)
+    for (int64_t k = 0; k < num_clusters_; ++k)
+      extents_[k].add(layer_extents_[layer * num_clusters_ + k]);
+}
+
+void Assignment::fill(const Box& box, int32_t label) {
+  for (int64_t z = 0; z < box.z.count; ++z)
+    for (int64_t y = 0; y < box.y.count; ++y) {
+      const int64_t row = (box.z.first + z) * cells_.size.h + box.y.first + y;
+      std::fill_n(labels_ + row * cells_.size.w + box.x.first, box.x.count, label);
+    }
+}
+
+void Assignment::finish(const ParallelFor& parallel_for) {
+  parallel_for(0, num_layers(), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t layer = begin; layer < end; ++layer)
+      for (size_t y = 0; y < cells_.y.size(); ++y)
+        for (size_t x = 0; x < cells_.x.size(); ++x) {
+          const int32_t owner = owner_[cell_index(layer, y, x)];
+          if (owner != kNoOwner) fill({cells_.z[layer], cells_.y[y], cells_.x[x]}, owner);
+        }
+  });
+}
+
+}  // namespace vtcd

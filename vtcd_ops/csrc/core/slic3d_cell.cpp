@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: MIT
+#include "core/slic3d_cell.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace vtcd {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+double lerp(double a, double b, double weight) { return a + weight * (b - a); }
+
+// 1 / (count - 1): offsets as a fraction of a cell, 0 for a cell of one voxel.
+double inverse_length(const AxisCell& cell) {
+  return cell.count > 1 ? 1.0 / static_cast<double>(cell.count - 1) : 0.0;
+}
+
+// From the moments of an axis, sum 1 and sum d, to the weights of its two tokens.
+void to_tokens(const AxisCell& cell, double& zeroth, double& first) {
+  const double upper = cell.weight * zeroth + cell.slope * first;
+  zeroth -= upper;
+  first = upper;
+}
+
+}  // namespace
+
+Extent extent_of(const Moments& m, const Box& box) {
+  const int64_t count = m[0][0][0];
+  return {count,
+          {box.z.first * count + m[1][0][0], box.y.first * count + m[0][1][0],
+           box.x.first * count + m[0][0][1]}};
+}
+
+TokenWeights token_weights(const Moments& moments, const Box& box) {
+  TokenWeights w;
+  for (int z = 0; z < 2; ++z) {
+    for (int y = 0; y < 2; ++y) {
+      for (int x = 0; x < 2; ++x) w[z][y][x] = static_cast<double>(moments[z][y][x]);
+      to_tokens(box.x, w[z][y][0], w[z][y][1]);
+    }
+    for (int x = 0; x < 2; ++x) to_tokens(box.y, w[z][0][x], w[z][1][x]);
+  }
+  for (int y = 0; y < 2; ++y)
+    for (int x = 0; x < 2; ++x) to_tokens(box.z, w[0][y][x], w[1][y][x]);
+  return w;
+}
+
+bool CellLabeller::label(const Box& box, const std::vector<Candidate>& candidates,
+                         const std::vector<Cluster>& clusters, bool any_outside, double margin) {
+  const size_t count = candidates.size();
+  if (lines_.size() < count) lines_.resize(count);
+  moments_.assign(count, Moments{});
+  bool clipped = any_outside;
+  for (const Candidate& candidate : candidates) clipped |= candidate.clipped;
+  bool changed = false;
+  for (int64_t z = 0; z < box.z.count; ++z) {
+    for (int64_t begin = 0; begin < box.x.count; begin += kPackSize) {
+      prepare_plane(box, candidates, clusters, z, begin);
+      if (clipped || count > 4) {
+        changed |= label_plane<0>(box, candidates, z, begin, margin);
+      } else if (count == 2) {
+        changed |= label_plane<2>(box, candidates, z, begin, margin);
+      } else if (count == 3) {
+        changed |= label_plane<3>(box, candidates, z, begin, margin);
+      } else {
+        changed |= label_plane<4>(box, candidates, z, begin, margin);
+      }
+      if (!any_outside) add_moments(box, count, z, begin);
+    }
+  }
+  return changed;
+}
+
+// Interpolates the candidates' corners to the plane `z` of the box, voxels [begin, begin +
+// kPackSize) along x.
+void CellLabeller::prepare_plane(const Box& box, const std::vector<Candidate>& candidates,
+                                 const std::vector<Cluster>& clusters, int64_t z, int64_t begin) {
+  const double fraction = static_cast<double>(z) * inverse_length(box.z);
+  const double inverse_y = inverse_length(box.y), inverse_x = inverse_length(box.x);
+  const Pack offset = iota() + static_cast<double>(begin);
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    const auto& c = candidates[i].corner;
+    const double v00 = lerp(c[0][0][0], c[1][0][0], fraction);
+    const double v01 = lerp(c[0][0][1], c[1][0][1], fraction);
+    const double v10 = lerp(c[0][1][0], c[1][1][0], fraction);
+    const double v11 = lerp(c[0][1][1], c[1][1][1], fraction);
+    Line& line = lines_[i];
+    const double first = (v01 - v00) * inverse_x, last = (v11 - v10) * inverse_x;
+    line.value = v00 + first * offset;
+    line.slope = (v10 - v00) * inverse_y + ((last - first) * inverse_y) * offset;
+    line.count = line.sum_y = IndexPack{};
+    line.begin_y = 0;
+    line.end_y = box.y.count;
+    if (!candidates[i].clipped) continue;
+    const Cluster& cluster = clusters[candidates[i].cluster];
+    const bool in_plane = box.z.first + z >= cluster.begin[0] && box.z.first + z < cluster.end[0];
+    line.begin_y = cluster.begin[1] - box.y.first;
+    line.end_y = in_plane ? cluster.end[1] - box.y.first : 0;
+    for (int lane = 0; lane < kPackSize; ++lane) {
+      const int64_t x = box.x.first + begin + lane;
+      if (x < cluster.begin[2] || x >= cluster.end[2]) line.value[lane] = kInfinity;
+    }
+  }
+}
+
+// `Count` is the number of candidates where it is small and no window ends inside the box; else 0.
+template <int Count>
+bool CellLabeller::label_plane(const Box& box, const std::vector<Candidate>& candidates, int64_t z,
+                               int64_t begin, double margin) {
+  const int count = Count > 0 ? Count : static_cast<int>(candidates.size());
+  // A label of a line is its index, which ascends with the cluster.
+  Line* lines = lines_.data();
+  bool changed = false;
+  for (int64_t y = 0; y < box.y.count; ++y) {
+    const double dy = static_cast<double>(y);
+    Pack nearest = broadcast(kInfinity);
+    IndexPack winner = IndexPack{} - 1;
+    for (int i = 0; i < count; ++i) {
+      if (Count == 0 && (y < lines[i].begin_y || y >= lines[i].end_y)) continue;
+      const Pack distance = lines[i].value + dy * lines[i].slope;
+      const IndexPack nearer = distance + margin < nearest;
+      nearest = nearer ? distance : nearest;
+      winner = nearer ? IndexPack{} + i : winner;
+    }
+    IndexPack label = IndexPack{} - 1;
+    for (int i = 0; i < count; ++i) {
+      const IndexPack won = winner == IndexPack{} + i;
+      lines[i].count -= won;
+      lines[i].sum_y += won & (IndexPack{} + y);
+      label = won ? IndexPack{} + candidates[i].cluster : label;
+    }
+    changed |= write(box, z, y, begin, label);
+  }
+  return changed;
+}
+
+// Writes kPackSize labels of a row, but for those that are -1 or beyond the box.
+bool CellLabeller::write(const Box& box, int64_t z, int64_t y, int64_t begin,
+                         const IndexPack& label) {
+  const int64_t x = box.x.first + begin;
+  int32_t* row = labels_ + ((box.z.first + z) * size_.h + box.y.first + y) * size_.w + x;
+  const int64_t valid = std::min<int64_t>(box.x.count - begin, kPackSize);
+  if (x + kPackSize <= size_.w) {
+    LabelPack before, lane;
+    std::memcpy(&before, row, sizeof before);
+    for (int i = 0; i < kPackSize; ++i) lane[i] = i;
+    const LabelPack found = __builtin_convertvector(label, LabelPack);
+    const LabelPack keep = (found < 0) | (lane >= static_cast<int32_t>(valid));
+    const LabelPack after = keep ? before : found;
+    if (std::memcmp(&after, &before, sizeof after) == 0) return false;
+    std::memcpy(row, &after, sizeof after);
+    return true;
+  }
+  bool changed = false;
+  for (int64_t i = 0; i < valid; ++i) {
+    if (label[i] < 0) continue;
+    changed |= row[i] != static_cast<int32_t>(label[i]);
+    row[i] = static_cast<int32_t>(label[i]);
+  }
+  return changed;
+}
+
+// Adds what the candidates won in a plane to their moments.
+void CellLabeller::add_moments(const Box& box, size_t num_candidates, int64_t z, int64_t begin) {
+  const int64_t valid = std::min<int64_t>(box.x.count - begin, kPackSize);
+  for (size_t i = 0; i < num_candidates; ++i) {
+    int64_t count = 0, sum_x = 0, sum_y = 0, sum_xy = 0;
+    for (int64_t lane = 0; lane < valid; ++lane) {
+      count += lines_[i].count[lane];
+      sum_x += lines_[i].count[lane] * (begin + lane);
+      sum_y += lines_[i].sum_y[lane];
+      sum_xy += lines_[i].sum_y[lane] * (begin + lane);
+    }
+    Moments& m = moments_[i];
+    m[0][0][0] += count;
+    m[0][0][1] += sum_x;
+    m[0][1][0] += sum_y;
+    m[0][1][1] += sum_xy;
+    m[1][0][0] += z * count;
+    m[1][0][1] += z * sum_x;
+    m[1][1][0] += z * sum_y;
+    m[1][1][1] += z * sum_xy;
+  }
+}
+
+}  // namespace vtcd

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT
+// The clusters of SLIC between two rounds, and what the voxels of a label add up to.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "core/interpolation.h"
+
+namespace vtcd {
+
+struct Cluster {
+  // A cluster that lost all its voxels never takes one again.
+  bool alive = true;
+  std::array<double, 3> position;     // z, y, x: mean voxel coordinates
+  std::array<int64_t, 3> begin, end;  // the voxels that it may take
+};
+
+// Number and summed coordinates of the voxels of a label: integers, so the order of the sum is
+// free.
+struct Extent {
+  int64_t count = 0;
+  std::array<int64_t, 3> coordinates = {0, 0, 0};
+
+  void add(const Extent& other) {
+    count += other.count;
+    for (int axis = 0; axis < 3; ++axis) coordinates[axis] += other.coordinates[axis];
+  }
+};
+
+// Moves a cluster to the mean of its voxels, and its search window with it.
+inline void move_to_mean(Cluster& cluster, const Extent& extent, Shape3 size,
+                         const std::array<int64_t, 3>& reach) {
+  cluster.alive = extent.count > 0;
+  if (!cluster.alive) return;
+  const std::array<double, 3> bound = {static_cast<double>(size.t), static_cast<double>(size.h),
+                                       static_cast<double>(size.w)};
+  for (int axis = 0; axis < 3; ++axis) {
+    const double mean =
+        static_cast<double>(extent.coordinates[axis]) / static_cast<double>(extent.count);
+    const double half = static_cast<double>(reach[axis]);
+    cluster.position[axis] = mean;
+    cluster.begin[axis] = static_cast<int64_t>(std::max(mean - half, 0.0));
+    cluster.end[axis] = static_cast<int64_t>(std::min(mean + half + 1, bound[axis]));
+  }
+}
+
+// The squared distance in space of an axis, (spacing * (p - v))^2 * spatial_weight, without its
+// part that is the same for all clusters: affine in the voxel v, as the features are on a cell.
+struct SpatialWeights {
+  std::array<double, 3> weight;  // spacing^2 * spatial_weight of each axis
+
+  double distance(const Cluster& cluster, int axis, int64_t voxel) const {
+    const double p = cluster.position[axis];
+    return weight[axis] * (p * (p - 2 * static_cast<double>(voxel)));
+  }
+};
+
+}  // namespace vtcd

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: MIT
+#include "core/tubelet_pool.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "core/pack.h"
+
+namespace vtcd {
+namespace {
+
+// Labels whose weights are held at once: bounds the memory whatever the number of labels.
+constexpr int64_t kLabelBlock = 64;
+
+// What the voxels of each of a block of labels weigh on each token.
+class LabelWeights {
+ public:
+  LabelWeights(const CellGrid& cells, int64_t num_labels)
+      : cells_(cells), row_length_(padded(cells.grid.count())), cell_of_x_(cells.size.w) {
+    weights_.resize(num_labels * row_length_);
+    plane_.resize(num_labels * cells.grid.h * cells.grid.w);
+    for (size_t cell = 0; cell < cells.x.size(); ++cell)
+      for (int64_t d = 0; d < cells.x[cell].count; ++d)
+        cell_of_x_[cells.x[cell].first + d] = static_cast<int32_t>(cell);
+  }
+
+  int64_t row_length() const { return row_length_; }
+  // [row_length], of the label first_label + index; padded with zeros.
+  const double* row(int64_t index) const { return &weights_[index * row_length_]; }
+
+  // labels [T, H, W]; those outside [first_label, first_label + num_labels) are ignored.
+  template <typename Label>
+  void sum(const Label* labels, int64_t first_label, int64_t num_labels) {
+    std::fill(weights_.begin(), weights_.end(), 0.0);
+    for (const AxisCell& z : cells_.z) {
+      for (int64_t dz = 0; dz < z.count; ++dz) {
+        std::fill(plane_.begin(), plane_.end(), 0.0);
+        const Label* plane = labels + (z.first + dz) * cells_.size.h * cells_.size.w;
+        for (const AxisCell& y : cells_.y)
+          for (int64_t dy = 0; dy < y.count; ++dy)
+            add_row(plane + (y.first + dy) * cells_.size.w, y, y.weight_at(dy), first_label,
+                    num_labels);
+        add_plane(z, z.weight_at(dz), num_labels);
+      }
+    }
+  }
+
+ private:
+  // Adds the runs of equal labels of one row to the plane.
+  template <typename Label>
+  void add_row(const Label* labels, const AxisCell& y, double weight, int64_t first_label,
+               int64_t num_labels) {
+    const int64_t width = cells_.size.w;
+    for (int64_t begin = 0; begin < width;) {
+      int64_t end = begin + 1;
+      while (end < width && labels[end] == labels[begin]) ++end;
+      const int64_t index = static_cast<int64_t>(labels[begin]) - first_label;
+      if (index >= 0 && index < num_labels) add_run(begin, end, y, weight, index);
+      begin = end;
+    }
+  }
+
+  // Adds the voxels [begin, end) of a row; on each cell the sum of an affine weight is closed.
+  void add_run(int64_t begin, int64_t end, const AxisCell& y, double weight, int64_t index) {
+    double* rows = &plane_[index * cells_.grid.h * cells_.grid.w];
+    double* lower = rows + y.lower * cells_.grid.w;
+    double* upper = rows + y.upper * cells_.grid.w;
+    while (begin < end) {
+      const AxisCell& x = cells_.x[cell_of_x_[begin]];
+      const int64_t count = std::min(end, x.first + x.count) - begin;
+      const double length = static_cast<double>(count);
+      const double on_upper =
+          length * x.weight_at(begin - x.first) + x.slope * (length * (length - 1) / 2);
+      const double on_lower = length - on_upper;
+      lower[x.lower] += (1 - weight) * on_lower;
+      lower[x.upper] += (1 - weight) * on_upper;
+      upper[x.lower] += weight * on_lower;
+      upper[x.upper] += weight * on_upper;
+      begin += count;
+    }
+  }
+
+  void add_plane(const AxisCell& z, double weight, int64_t num_labels) {
+    const int64_t size = cells_.grid.h * cells_.grid.w;
+    for (int64_t index = 0; index < num_labels; ++index) {
+      const double* from = &plane_[index * size];
+      double* lower = &weights_[index * row_length_ + z.lower * size];
+      double* upper = &weights_[index * row_length_ + z.upper * size];
+      for (int64_t i = 0; i < size; ++i) {
+        const double on_upper = weight * from[i];
+        lower[i] += from[i] - on_upper;
+        upper[i] += on_upper;
+      }
+    }
+  }
+
+  const CellGrid& cells_;
+  int64_t row_length_;
+  std::vector<int32_t> cell_of_x_;
+  std::vector<double> weights_;  // [labels, row_length]
+  std::vector<double> plane_;    // [labels, h, w]: of one z
+};
+
+template <typename Label>
+void count_voxels(const Label* labels, int64_t num_voxels, int64_t num_tubelets, int64_t* counts) {
+  std::fill_n(counts, num_tubelets, 0);
+  for (int64_t begin = 0; begin < num_voxels;) {
+    int64_t end = begin + 1;
+    while (end < num_voxels && labels[end] == labels[begin]) ++end;
+    if (labels[begin] >= 0) counts[labels[begin]] += end - begin;
+    begin = end;
+  }
+}
+
+// The products of a row with `Rows` others. kRowAlignment partial sums each, whatever the
+// instruction set, so that the order of the additions is always the same.
+template <int Rows>
+void dot(const double* row, const double* const* others, int64_t length, double* products) {
+  constexpr int kPacks = static_cast<int>(kRowAlignment) / kPackSize;
+  Pack sum[Rows][kPacks] = {};
+  for (int64_t i = 0; i < length; i += kRowAlignment)
+    for (int p = 0; p < kPacks; ++p) {
+      const Pack value = load(row + i + p * kPackSize);
+      for (int r = 0; r < Rows; ++r) sum[r][p] += value * load(others[r] + i + p * kPackSize);
+    }
+  for (int r = 0; r < Rows; ++r) {
+    double s[kRowAlignment];
+    for (int p = 0; p < kPacks; ++p) store(s + p * kPackSize, sum[r][p]);
+    products[r] = ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+  }
+}
+
+}  // namespace
+
+template <typename Scalar, typename Label>
+void tubelet_pool(const Scalar* features, int64_t num_channels, const Label* labels,
+                  int64_t num_tubelets, const CellGrid& cells, const ParallelFor& parallel_for,
+                  Scalar* means, int64_t* counts) {
+  const int64_t num_tokens = cells.grid.count();
+  count_voxels(labels, cells.size.count(), num_tubelets, counts);
+  LabelWeights weights(cells, std::min(num_tubelets, kLabelBlock));
+  for (int64_t first = 0; first < num_tubelets; first += kLabelBlock) {
+    const int64_t block = std::min(num_tubelets - first, kLabelBlock);
+    weights.sum(labels, first, block);
+    parallel_for(0, num_channels, 8, [&](int64_t begin, int64_t end) {
+      std::vector<double> tokens(weights.row_length());
+      for (int64_t c = begin; c < end; ++c) {
+        std::copy_n(features + c * num_tokens, num_tokens, tokens.begin());
+        double sums[kLabelBlock];
+        const double* rows[kLabelBlock];
+        for (int64_t s = 0; s < block; ++s) rows[s] = weights.row(s);
+        int64_t s = 0;
+        for (; s + 4 <= block; s += 4)
+          dot<4>(tokens.data(), rows + s, weights.row_length(), sums + s);
+        for (; s < block; ++s) dot<1>(tokens.data(), rows + s, weights.row_length(), sums + s);
+        for (s = 0; s < block; ++s) {
+          const int64_t count = counts[first + s];
+          means[(first + s) * num_channels + c] =
+              static_cast<Scalar>(count > 0 ? sums[s] / static_cast<double>(count) : 0.0);
+        }
+      }
+    });
+  }
+}
+
+template <typename Scalar, typename Label>
+void tubelet_pool_backward(const Scalar* grad_means, int64_t num_channels, const Label* labels,
+                           const int64_t* counts, int64_t num_tubelets, const CellGrid& cells,
+                           const ParallelFor& parallel_for, Scalar* grad_features) {
+  const int64_t num_tokens = cells.grid.count();
+  std::fill_n(grad_features, num_channels * num_tokens, Scalar(0));
+  LabelWeights weights(cells, std::min(num_tubelets, kLabelBlock));
+  for (int64_t first = 0; first < num_tubelets; first += kLabelBlock) {
+    const int64_t block = std::min(num_tubelets - first, kLabelBlock);
+    weights.sum(labels, first, block);
+    parallel_for(0, num_channels, 8, [&](int64_t begin, int64_t end) {
+      std::vector<double> grad(num_tokens);
+      for (int64_t c = begin; c < end; ++c) {
+        Scalar* to = grad_features + c * num_tokens;
+        std::copy_n(to, num_tokens, grad.begin());
+        for (int64_t s = 0; s < block; ++s) {
+          if (counts[first + s] == 0) continue;
+          const double factor = static_cast<double>(grad_means[(first + s) * num_channels + c]) /
+                                static_cast<double>(counts[first + s]);
+          const double* weight = weights.row(s);
+          for (int64_t i = 0; i < num_tokens; ++i) grad[i] += factor * weight[i];
+        }
+        for (int64_t i = 0; i < num_tokens; ++i) to[i] = static_cast<Scalar>(grad[i]);
+      }
+    });
+  }
+}
+
+#define VTCD_INSTANTIATE(Scalar, Label)                                                      \
+  template void tubelet_pool(const Scalar*, int64_t, const Label*, int64_t, const CellGrid&, \
+                             const ParallelFor&, Scalar*, int64_t*);                         \
+  template void tubelet_pool_backward(const Scalar*, int64_t, const Label*, const int64_t*,  \
+                                      int64_t, const CellGrid&, const ParallelFor&, Scalar*);
+VTCD_INSTANTIATE(float, int32_t)
+VTCD_INSTANTIATE(float, int64_t)
+VTCD_INSTANTIATE(double, int32_t)
+VTCD_INSTANTIATE(double, int64_t)
+#undef VTCD_INSTANTIATE
+
+}  // namespace vtcd
