@@ -75,7 +75,7 @@ def load() -> str:
     except (OSError, RuntimeError) as error:
         raise ImportError(
             f"vtcd_ops: the operator library {path} cannot be loaded into torch "
-            f"{torch.__version__}, it needs torch >= 2.10 ({error}). "
+            f"{torch.__version__}, it needs torch >= 2.10 ({error.__cause__ or error}). "
             f"Rebuild it with: {rebuild_command()}"
         ) from error
     return instruction_set
