@@ -18,7 +18,7 @@ from vtcd_ops.errors import InputError
 from vtcd_ops.report import report
 from vtcd_ops.report.clips import choose_videos, rank_videos
 from vtcd_ops.report.figures import round_axis
-from vtcd_ops.report.numbers import concept_values, head_values
+from vtcd_ops.report.quantities import concept_values, head_values
 from vtcd_ops.store import Run, load
 
 HOSTILE = [

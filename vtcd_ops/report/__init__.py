@@ -2,7 +2,7 @@
 
     run -> contents (numbers, best clips, previews, supports) -> page -> report.html
 
-`numbers` and `clips` say what is measured and which clips are shown, `previews` and `supports`
+`quantities` and `clips` say what is measured and which clips are shown, `previews` and `supports`
 make them small, `contents` gathers everything as plain data, `page` writes it into `templates/`
 with the styles and scripts of `static/`.
 """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vtcd_ops.report.numbers import Quantity
+from vtcd_ops.report.quantities import Quantity
 
 if TYPE_CHECKING:
     from vtcd_ops.report.contents import Head, ShownRun

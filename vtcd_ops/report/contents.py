@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from vtcd_ops.report.clips import choose_videos, rank_videos
 from vtcd_ops.report.comparison import add_margins
-from vtcd_ops.report.numbers import Values, concept_values, head_values, rounded
 from vtcd_ops.report.previews import contact_sheet
+from vtcd_ops.report.quantities import Values, concept_values, head_values, rounded
 from vtcd_ops.report.supports import pack_supports, sample_frames, sample_support, sampling_stride
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vtcd_ops.report.comparison import MARGIN, compare
 from vtcd_ops.report.contents import FRAMES_PER_SECOND, Limits, gather
 from vtcd_ops.report.figures import silhouette_figure
-from vtcd_ops.report.numbers import CONCEPT_QUANTITIES, HEAD_QUANTITIES, Quantity, Values
+from vtcd_ops.report.quantities import CONCEPT_QUANTITIES, HEAD_QUANTITIES, Quantity, Values
 
 if TYPE_CHECKING:
     from vtcd_ops.report.contents import ShownRun
