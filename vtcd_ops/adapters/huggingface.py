@@ -6,6 +6,7 @@ Only the integrations import this module; it needs transformers.
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -126,7 +127,7 @@ class HuggingFaceMixin:
 
     def untrained_model(self) -> nn.Module:
         """Return a model of the same class and configuration, as it is before training."""
-        model = type(self.model)(self.model.config)
+        model = type(self.model)(copy.deepcopy(self.model.config))
         model.set_attn_implementation(self.model.config._attn_implementation)
         reference = next(self.model.parameters())
         return model.to(device=reference.device, dtype=reference.dtype).train(self.model.training)
@@ -258,7 +259,8 @@ def load_pretrained(
     model_class: type[Any],
     source: str | Path,
     *,
-    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+    dtype: str | torch.dtype = torch.float32,
     optional: Sequence[str] = (),
 ) -> Any:
     """Load a model from a directory or the Hub, in evaluation mode, and check that all fits.
@@ -268,12 +270,14 @@ def load_pretrained(
     Args:
         model_class: of transformers.
         source: directory or Hub id.
-        dtype: of the weights, whatever they are stored as.
+        device: where the model goes.
+        dtype: of the weights, whatever they are stored as; ``"bfloat16"`` or ``torch.bfloat16``.
         optional: last parts of the names of weights that may be missing or surplus.
 
     Raises:
-        InputError: missing, surplus or misshapen weights, or nothing to load; one sentence.
+        InputError: missing, surplus or misshapen weights, nothing to load, no such device or type.
     """
+    dtype = _floating_type(dtype)
     try:
         with _quiet():
             model, info = model_class.from_pretrained(source, dtype=dtype, output_loading_info=True)
@@ -291,7 +295,22 @@ def load_pretrained(
                 f"load_model: the weights in {source} do not fit {model_class.__name__}: "
                 f"{problem.replace('_', ' ')} {', '.join(keys[:3])}{more}"
             )
-    return model.eval()
+    return _placed(model.eval(), device)
+
+
+def _floating_type(dtype: str | torch.dtype) -> torch.dtype:
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise InputError(f"load_model: dtype expected float32, bfloat16 or float16, got {dtype!r}")
+    return found
+
+
+def _placed(model: nn.Module, device: str | torch.device) -> nn.Module:
+    try:
+        return model.to(torch.device(device))
+    except (AssertionError, RuntimeError) as error:  # torch's words for a device that is not there
+        reason = str(error).splitlines()[0]
+        raise InputError(f"load_model: device {str(device)!r} cannot be used: {reason}") from error
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 from collections.abc import Iterator
@@ -104,8 +105,22 @@ def load_model(model: str | os.PathLike[str] | Adapter, **options: Any) -> Adapt
     if colon and not Path(name).exists():
         if not rest:
             raise InputError(f"load_model: a model expected after {name!r}, got nothing")
-        return _load_family(family).from_name(rest, **options)
-    return _family_of(name).from_name(name, **options)
+        return _open(_load_family(family), name, rest, options)
+    return _open(_family_of(name), name, name, options)
+
+
+def _open(family: type[AdapterFamily], name: str, model: str, options: dict[str, Any]) -> Adapter:
+    """Load a model of a family, with options that the family has."""
+    parameters = inspect.signature(family.from_name).parameters
+    named = {key for key, value in parameters.items() if value.kind is value.KEYWORD_ONLY}
+    takes_any = any(value.kind is value.VAR_KEYWORD for value in parameters.values())
+    unknown = [key for key in options if key not in named]
+    if unknown and not takes_any:
+        raise InputError(
+            f"load_model: {name} expected options among {', '.join(sorted(named)) or 'none'}, "
+            f"got {', '.join(unknown)}"
+        )
+    return family.from_name(model, **options)
 
 
 def _split_options(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -87,7 +87,7 @@ class Dinov2Adapter(AttentionInterfaceAdapter):
         name: str,
         *,
         device: str | torch.device = "cpu",
-        dtype: torch.dtype = torch.float32,
+        dtype: str | torch.dtype = torch.float32,
         image_size: int | str | tuple[int, int] = 448,
         fit: str = "stretch",
     ) -> Dinov2Adapter:
@@ -105,10 +105,14 @@ class Dinov2Adapter(AttentionInterfaceAdapter):
         source = cls.locate(name)
         # The mask token takes part in training alone; published checkpoints differ in having it.
         model = load_pretrained(
-            pretrained_class(source, _CLASSES), source, dtype=dtype, optional=("mask_token",)
+            pretrained_class(source, _CLASSES),
+            source,
+            device=device,
+            dtype=dtype,
+            optional=("mask_token",),
         )
         return cls(
-            model.to(device),
+            model,
             name=_full_name(f"{cls.family}:{name}", image_size, fit),
             preprocessor_config=read_preprocessor_config(source),
             image_size=image_size,

@@ -92,15 +92,17 @@ class TimesformerAdapter(HuggingFaceMixin, ProjectionAdapter):
         name: str,
         *,
         device: str | torch.device = "cpu",
-        dtype: torch.dtype = torch.float32,
+        dtype: str | torch.dtype = torch.float32,
         attention: str = "spatial",
     ) -> TimesformerAdapter:
         """Load a directory or a Hub id such as ``"facebook/timesformer-base-finetuned-ssv2"``."""
         source = cls.locate(name)
-        model = load_pretrained(pretrained_class(source, _CLASSES), source, dtype=dtype)
+        model = load_pretrained(
+            pretrained_class(source, _CLASSES), source, device=device, dtype=dtype
+        )
         option = f"?attention={attention}" if attention != "spatial" else ""
         return cls(
-            model.to(device),
+            model,
             name=f"{cls.family}:{name}{option}",
             preprocessor_config=read_preprocessor_config(source),
             attention=attention,

@@ -85,13 +85,15 @@ class VivitAdapter(AttentionInterfaceAdapter):
         name: str,
         *,
         device: str | torch.device = "cpu",
-        dtype: torch.dtype = torch.float32,
+        dtype: str | torch.dtype = torch.float32,
     ) -> VivitAdapter:
         """Load a directory or a Hub id such as ``"google/vivit-b-16x2-kinetics400"``."""
         source = cls.locate(name)
-        model = load_pretrained(pretrained_class(source, _CLASSES), source, dtype=dtype)
+        model = load_pretrained(
+            pretrained_class(source, _CLASSES), source, device=device, dtype=dtype
+        )
         return cls(
-            model.to(device),
+            model,
             name=f"{cls.family}:{name}",
             preprocessor_config=read_preprocessor_config(source),
         )

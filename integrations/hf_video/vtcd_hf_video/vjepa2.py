@@ -83,14 +83,16 @@ class VJEPA2Adapter(HuggingFaceMixin, ProjectionAdapter):
         name: str,
         *,
         device: str | torch.device = "cpu",
-        dtype: torch.dtype = torch.float32,
+        dtype: str | torch.dtype = torch.float32,
         num_frames: int | None = None,
     ) -> VJEPA2Adapter:
         """Load a directory or a Hub id such as ``"facebook/vjepa2-vitl-fpc64-256"``."""
         source = cls.locate(name)
-        model = load_pretrained(pretrained_class(source, _CLASSES), source, dtype=dtype)
+        model = load_pretrained(
+            pretrained_class(source, _CLASSES), source, device=device, dtype=dtype
+        )
         return cls(
-            model.to(device),
+            model,
             name=f"{cls.family}:{name}" + (f"?num_frames={num_frames}" if num_frames else ""),
             preprocessor_config=read_preprocessor_config(source),
             num_frames=num_frames,

@@ -166,6 +166,26 @@ def test_one_bias_kept_is_enough(checkpoint: Path) -> None:
     assert isinstance(vtcd_ops.load_model(checkpoint), VideoMAEAdapter)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"colour": 1}, "options among allow_zero_biases, device, dtype, got colour"),
+        ({"dtype": "int8"}, "dtype expected float32, bfloat16 or float16, got 'int8'"),
+        ({"dtype": 3}, "dtype expected float32, bfloat16 or float16, got 3"),
+        ({"device": "gpu"}, "device 'gpu' cannot be used"),
+        ({"device": "cuda:99"}, "device 'cuda:99' cannot be used"),
+    ],
+)
+def test_options_that_are_none(checkpoint: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(vtcd_ops.InputError, match=message):
+        vtcd_ops.load_model(checkpoint, **options)
+
+
+def test_options_in_the_name(checkpoint: Path) -> None:
+    adapter = vtcd_ops.load_model(f"hf_videomae:{checkpoint}?dtype=bfloat16&device=cpu")
+    assert adapter.model.dtype == torch.bfloat16
+
+
 def break_config(checkpoint: Path, **changes: Any) -> None:
     config = json.loads((checkpoint / "config.json").read_text())
     (checkpoint / "config.json").write_text(json.dumps({**config, **changes}))

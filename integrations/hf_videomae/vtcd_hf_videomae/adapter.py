@@ -89,7 +89,7 @@ class VideoMAEAdapter(AttentionInterfaceAdapter):
         name: str,
         *,
         device: str | torch.device = "cpu",
-        dtype: torch.dtype = torch.float32,
+        dtype: str | torch.dtype = torch.float32,
         allow_zero_biases: bool = False,
     ) -> VideoMAEAdapter:
         """Load a bundled model, a directory or a Hub id.
@@ -104,11 +104,13 @@ class VideoMAEAdapter(AttentionInterfaceAdapter):
             InputError: nothing to load, weights that do not fit, or biases that were lost.
         """
         source = cls.locate(name)
-        model = load_pretrained(pretrained_class(source, _CLASSES), source, dtype=dtype)
+        model = load_pretrained(
+            pretrained_class(source, _CLASSES), source, device=device, dtype=dtype
+        )
         if not allow_zero_biases:
             check_biases(model, source)
         preprocessing = read_preprocessor_config(source)
-        return cls(model.to(device), name=f"{cls.family}:{name}", preprocessor_config=preprocessing)
+        return cls(model, name=f"{cls.family}:{name}", preprocessor_config=preprocessing)
 
     def forward(self, clips: Tensor) -> Any:
         """Run the model on clips [B, T, 3, H', W']; of the pre-training model, the encoder."""
