@@ -24,7 +24,7 @@ import torch
 from _harness import Column, write
 from torch import Tensor, nn
 
-from vtcd_ops import pipeline
+from vtcd_ops import pipeline, video_divider
 from vtcd_ops.adapters import FrameTransform, ProjectionAdapter, Projections
 from vtcd_ops.discovery import discover
 from vtcd_ops.run_writer import RunWriter
@@ -102,8 +102,12 @@ def measure(num_clips: int, num_threads: int) -> dict[str, Any]:
     """Discover in this process; seconds by stage, peak memory, size of the run."""
     torch.set_num_threads(num_threads)
     seconds: dict[str, float] = defaultdict(float)
-    for stage in ("capture_video", "find_tubelets", "find_concepts"):
-        setattr(pipeline, stage, timed(seconds, stage, getattr(pipeline, stage)))
+    for module, stage in (
+        (video_divider, "capture_video"),
+        (video_divider, "find_tubelets"),
+        (pipeline, "find_concepts"),
+    ):
+        setattr(module, stage, timed(seconds, stage, getattr(module, stage)))
     for name in ("write_clip", "write_tubelets", "write_concepts", "finish"):
         setattr(RunWriter, name, timed(seconds, "store", getattr(RunWriter, name)))
     adapter = stand_in()

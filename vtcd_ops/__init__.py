@@ -13,7 +13,9 @@ from vtcd_ops import _registrations  # noqa: E402, F401
 from vtcd_ops.adapter import Adapter, capture, edit  # noqa: E402
 from vtcd_ops.adapters import load_model, randomize_weights  # noqa: E402
 from vtcd_ops.compactness import choose_compactness  # noqa: E402
+from vtcd_ops.discovery import discover  # noqa: E402
 from vtcd_ops.errors import InputError  # noqa: E402
+from vtcd_ops.foreign import store_concepts  # noqa: E402
 from vtcd_ops.ops import (  # noqa: E402
     ConvexNMF,
     KMeans,
@@ -23,6 +25,8 @@ from vtcd_ops.ops import (  # noqa: E402
     kmeans,
     silhouette,
 )
+from vtcd_ops.samples import Sample  # noqa: E402
+from vtcd_ops.store import Run, load  # noqa: E402
 
 __all__ = [
     "INSTRUCTION_SET",
@@ -31,14 +35,19 @@ __all__ = [
     "InputError",
     "KMeans",
     "NumConcepts",
+    "Run",
+    "Sample",
     "__version__",
     "capture",
     "choose_compactness",
     "choose_num_concepts",
     "cnmf",
+    "discover",
     "edit",
     "kmeans",
+    "load",
     "load_model",
     "randomize_weights",
     "silhouette",
+    "store_concepts",
 ]
