@@ -34,13 +34,20 @@ def configuration() -> VideoMAEConfig:
         decoder_num_hidden_layers=2,
         decoder_num_attention_heads=3,
         decoder_intermediate_size=384,
-        # The default .02 suits a width of 768; at 128 it leaves every layer near zero.
-        initializer_range=0.06,
+        # 1 / sqrt(width); the default .02 suits a width of 768 and leaves layers near zero at 128.
+        initializer_range=0.09,
         norm_pix_loss=True,
+        use_mean_pooling=False,  # normalise the encoder's output, as published pre-training models
         # On a CPU the fused attention is slower than plain products at this size (its backward
         # alone took 40 % of a step).
         attn_implementation="eager",
     )
+
+
+def new_model(seed: int) -> VideoMAEForPreTraining:
+    """A model with random weights."""
+    torch.manual_seed(seed)
+    return VideoMAEForPreTraining(configuration())
 
 
 def normalise(frames: Tensor) -> Tensor:

@@ -7,12 +7,6 @@ their shapes, places and textures are written into the compiled model.
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("MUJOCO_GL", "osmesa")
-os.environ.setdefault("PYOPENGL_PLATFORM", "osmesa")
-os.environ.setdefault("LP_NUM_THREADS", "1")
-
 import mujoco
 import numpy as np
 

@@ -25,7 +25,7 @@ from transformers import VideoMAEForPreTraining
 
 from zoo.dataset import load
 from zoo.mini_ssl import (
-    configuration,
+    new_model,
     normalise,
     random_mask,
     reconstruct,
@@ -33,6 +33,7 @@ from zoo.mini_ssl import (
     standardised_targets,
     tube_mask,
 )
+from zoo.start import set_scaffold, starting_model
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,20 @@ class Recipe:
     steps: int
     decay_steps: int
     seed: int = 0
-    batch_size: int = 32
-    learning_rate: float = 1e-3
+    batch_size: int = 16
+    learning_rate: float = 1.5e-3
     warmup_steps: int = 100
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.95)
     gradient_norm: float = 1.0
     tube_share: float = 0.5  # of the clips with a tube mask; the others have a random one
     decoded_share: float = 0.25  # of the masked tokens that the decoder predicts
+
+    scaffold_steps: int = 2000  # until the position scaffold is gone
+
+    def scaffold(self, step: int) -> float:
+        """Share of the position scaffold at a step."""
+        return max(0.0, 1 - step / self.scaffold_steps)
 
     def rate(self, step: int) -> float:
         """Learning rate of a step."""
@@ -93,6 +100,7 @@ def train_step(
         [tube_mask(num_tubes, generator), random_mask(recipe.batch_size - num_tubes, generator)]
     )
     predicted = sample_masked(mask, recipe.decoded_share, generator)
+    set_scaffold(model, recipe.scaffold(step))
     with torch.autocast("cpu", torch.bfloat16):
         predictions = reconstruct(model, normalise(clips), mask, predicted)
     loss = reconstruction_error(predictions, clips, predicted).mean()
@@ -134,29 +142,37 @@ def make_optimizer(model: VideoMAEForPreTraining, recipe: Recipe) -> torch.optim
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=recipe.betas, fused=True)
 
 
+FREE = ("steps", "decay_steps")  # may change when a run is continued
+
+
 class Run:
     """A training run in a folder: checkpoint, log, and the finished model."""
 
-    def __init__(self, folder: Path, recipe: Recipe) -> None:
+    def __init__(self, folder: Path, recipe: Recipe, frames: Tensor) -> None:
+        self.frames = frames  # uint8 [clips, T, H, W, 3]
         self.folder, self.recipe = folder, recipe
         folder.mkdir(parents=True, exist_ok=True)
-        torch.manual_seed(recipe.seed)
-        self.model = VideoMAEForPreTraining(configuration())
-        self.optimizer = make_optimizer(self.model, recipe)
-        self.step, self.cpu_seconds = 0, 0.0
         self.checkpoint = folder / "checkpoint.pt"
+        self.step, self.cpu_seconds = 0, 0.0
         if self.checkpoint.exists():
             self._resume()
+        else:
+            self.model = starting_model(frames, recipe.seed)
+            self.optimizer = make_optimizer(self.model, recipe)
 
     def _resume(self) -> None:
         state = torch.load(self.checkpoint, weights_only=True)
-        mine = {key: value for key, value in asdict(self.recipe).items() if "steps" not in key}
+        mine = {key: value for key, value in asdict(self.recipe).items() if key not in FREE}
         theirs = {key: value for key, value in state["recipe"].items() if key in mine}
         if mine != theirs:
             raise ValueError(f"{self.checkpoint} was trained with another recipe: {theirs}")
         old = Recipe(**state["recipe"])
         if old != self.recipe and state["step"] > old.steps - old.decay_steps:
             raise ValueError(f"{self.checkpoint}: the learning rate is already falling")
+        if state["num_clips"] != len(self.frames):
+            raise ValueError(f"{self.checkpoint} was trained on {state['num_clips']} clips")
+        self.model = new_model(self.recipe.seed)
+        self.optimizer = make_optimizer(self.model, self.recipe)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.cpu_seconds = state["step"], state["cpu_seconds"]
@@ -169,6 +185,7 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "cpu_seconds": self.cpu_seconds,
+            "num_clips": len(self.frames),
             "recipe": asdict(self.recipe),
         }
         torch.save(state, partial)
@@ -181,7 +198,7 @@ class Run:
             file.write(json.dumps(entry) + "\n")
         print(entry, flush=True)
 
-    def train(self, frames: Tensor, held_out: Tensor, every: int) -> None:
+    def train(self, held_out: Tensor, every: int) -> None:
         """Train to the end of the recipe, with a checkpoint and a log line ``every`` steps."""
         stop = False
 
@@ -192,11 +209,11 @@ class Run:
         signal.signal(signal.SIGTERM, ask_to_stop)
         losses: list[float] = []
         while self.step < self.recipe.steps and not stop:
-            start = time.process_time()
-            loss = train_step(self.model, self.optimizer, frames, self.recipe, self.step)
+            begin = time.process_time()
+            loss = train_step(self.model, self.optimizer, self.frames, self.recipe, self.step)
             losses.append(loss)
             self.step += 1
-            self.cpu_seconds += time.process_time() - start
+            self.cpu_seconds += time.process_time() - begin
             if self.step % every == 0 or self.step == self.recipe.steps:
                 scores = held_out_loss(self.model, held_out)
                 rounded = {name: round(score, 4) for name, score in scores.items()}
@@ -207,6 +224,8 @@ class Run:
 
     def export(self) -> None:
         """Write the model as float16 safetensors with its configuration."""
+        if self.recipe.scaffold(self.step) > 0:
+            raise ValueError("export: the position scaffold is still up; train for longer")
         self.model.half().save_pretrained(self.folder / "model")
 
 
@@ -217,7 +236,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--decay-steps", type=int, default=1200)
     parser.add_argument("--tube-share", type=float, default=0.5)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--learning-rate", type=float, default=1.5e-3)
     parser.add_argument("--every", type=int, default=100, help="steps between checkpoints")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
@@ -226,10 +245,10 @@ def main() -> None:
         args.steps, args.decay_steps,
         tube_share=args.tube_share, learning_rate=args.learning_rate,
     )  # fmt: skip
-    run = Run(args.work, recipe)
     frames = torch.from_numpy(load(args.scenes, "train", ("frames",))["frames"])
     held_out = torch.from_numpy(load(args.scenes, "held_out", ("frames",))["frames"][:96])
-    run.train(frames, held_out, args.every)
+    run = Run(args.work, recipe, frames)
+    run.train(held_out, args.every)
     if run.step == recipe.steps:
         run.export()
 

@@ -9,7 +9,7 @@ import importlib.util
 import numpy as np
 import pytest
 
-# Not importorskip: importing mujoco before zoo.stage chooses the wrong OpenGL backend.
+# Not importorskip: importing mujoco before zoo chooses the wrong OpenGL backend.
 if importlib.util.find_spec("mujoco") is None:
     pytest.skip("needs pip install 'mujoco<4'", allow_module_level=True)
 if ctypes.util.find_library("OSMesa") is None:
