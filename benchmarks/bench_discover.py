@@ -52,7 +52,7 @@ class StandIn(nn.Module):
         for layer in range(LAYERS):
             self.queries[layer](x)
             keys = self.keys[layer](x)
-            x = self.outputs[layer](x + 0.3 * torch.tanh(self.values[layer](keys)))
+            x = self.outputs[layer](x.add(self.values[layer](keys), alpha=0.3))
         return x
 
 
@@ -90,9 +90,10 @@ def scene(seed: int) -> np.ndarray:
 
 def timed(seconds: dict[str, float], stage: str, call: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        before = time.perf_counter()
+        before, cpu_before = time.perf_counter(), time.process_time()
         result = call(*args, **kwargs)
         seconds[stage] += time.perf_counter() - before
+        seconds[f"{stage}_cpu"] += time.process_time() - cpu_before
         return result
 
     return wrapper
@@ -113,17 +114,19 @@ def measure(num_clips: int, num_threads: int) -> dict[str, Any]:
     adapter = stand_in()
     clips = (scene(seed) for seed in range(num_clips))  # one at a time, as from a loader
     with tempfile.TemporaryDirectory() as out:
-        before = time.perf_counter()
+        before, cpu_before = time.perf_counter(), time.process_time()
         run = discover(adapter, timed_clips(clips, seconds), out=out, progress=False)
-        total = time.perf_counter() - before
+        total, cpu_total = time.perf_counter() - before, time.process_time() - cpu_before
         size = sum(file.stat().st_size for file in Path(out).rglob("*") if file.is_file())
         concepts = len(run.units())
     forward = seconds.pop("capture_video") + seconds.pop("scenes")
+    cpu_total -= seconds.pop("capture_video_cpu") + seconds.pop("scenes_cpu")
     return {
         "clips": num_clips,
         "volumes": num_clips * LAYERS * HEADS,
         "seconds": round(total - forward, 2),
         "forward_seconds": round(forward, 2),
+        "cpu_seconds": round(cpu_total, 2),
         "seconds_per_clip": round((total - forward) / num_clips, 3),
         "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, 2),
         "run_mb": round(size / 1e6, 1),
@@ -134,10 +137,9 @@ def measure(num_clips: int, num_threads: int) -> dict[str, Any]:
 
 def timed_clips(clips: Any, seconds: dict[str, float]) -> Any:
     """The clips, without the time that drawing them takes."""
+    draw = timed(seconds, "scenes", lambda: next(clips, None))
     while True:
-        before = time.perf_counter()
-        clip = next(clips, None)
-        seconds["scenes"] += time.perf_counter() - before
+        clip = draw()
         if clip is None:
             return
         yield clip
