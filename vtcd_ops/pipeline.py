@@ -26,7 +26,7 @@ from vtcd_ops.samples import Sample, as_samples
 from vtcd_ops.settings import Settings
 from vtcd_ops.store import LayerTubelets, VideoRecord, clip_file, concept_file, tubelet_file
 from vtcd_ops.video_divider import VideoDivider
-from vtcd_ops.video_reader import open_video
+from vtcd_ops.video_reader import VideoSource, open_video
 
 _POLL_SECONDS = 0.2
 
@@ -128,16 +128,13 @@ class Pipeline:
                 sha256 = source.sha256()
                 self.writer.check_video(index, sha256, str(sample.name))
                 if not self.writer.has_video(index):
-                    clip = self._clip(sample)
+                    clip = self._clip(source)
                     divider.divide(clip, _record(index, sample, sha256, clip))
         return True
 
-    def _clip(self, sample: Sample) -> VideoClip:
+    def _clip(self, source: VideoSource) -> VideoClip:
         return choose_clip(
-            self.adapter,
-            open_video(sample.video),
-            self.settings.num_frames,
-            self.settings.sampling_rate,
+            self.adapter, source, self.settings.num_frames, self.settings.sampling_rate
         )
 
     def _compactness(self, first: list[Sample]) -> dict[tuple[str, int], float]:
@@ -151,7 +148,7 @@ class Pipeline:
             clips = []
             for sample in first:
                 with _naming(sample):
-                    clips.append(self._clip(sample))
+                    clips.append(self._clip(open_video(sample.video)))
             return layer_compactness(clips, self.layers, self.heads, self.settings, self.max_memory)
 
         return self.writer.compactness(choose)
@@ -247,10 +244,8 @@ def _chosen(name: str, chosen: Iterable[int] | None, count: int) -> list[int]:
 
 def _length(samples: Any) -> int | None:
     """How many videos there are, where that is known without reading them."""
-    if isinstance(samples, np.ndarray | Tensor):
-        return len(samples) if samples.ndim == 5 else 1
-    if isinstance(samples, list | tuple) and all(isinstance(s, Sample) for s in samples):
-        return len(samples)
+    if isinstance(samples, str | Path | Sample | np.ndarray | Tensor | list):
+        return sum(1 for _ in as_samples(samples))
     return None
 
 

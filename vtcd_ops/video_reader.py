@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,8 +19,15 @@ _FOLDER_FPS = 24.0  # a folder of frames does not say; DAVIS and film are 24
 class VideoSource(Protocol):
     """A video whose frames can be read in order, any number of times."""
 
-    num_frames: int
-    fps: float
+    @property
+    def num_frames(self) -> int:
+        """How many frames the video has."""
+        ...
+
+    @property
+    def fps(self) -> float:
+        """Frames per second."""
+        ...
 
     def frames(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
         """Yield the frames [H, W, 3] uint8 at ascending indices."""
@@ -116,8 +124,21 @@ class FileSource:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+
+    @cached_property
+    def _counted(self) -> tuple[int, float]:
         # Headers often lie about the number of frames, so they are counted
-        self.num_frames, self.fps = _count_frames(path)
+        return _count_frames(self._path)
+
+    @property
+    def num_frames(self) -> int:
+        """Frames that can be decoded."""
+        return self._counted[0]
+
+    @property
+    def fps(self) -> float:
+        """Frames per second."""
+        return self._counted[1]
 
     def frames(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
         """Yield the frames [H, W, 3] uint8 at ascending indices."""
