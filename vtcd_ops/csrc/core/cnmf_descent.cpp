@@ -6,6 +6,7 @@
 // directions changes nothing, so the cone stands for the simplex.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <utility>
 #include <vector>
@@ -24,6 +25,10 @@ constexpr int64_t kCandidates = 8;
 constexpr int64_t kLooks = 2;
 // Alignment of point and residual, relative to the target's length, that counts as zero.
 constexpr double kAlignmentTolerance = 1e-10;
+// Share of the last change of the weights that extrapolation adds: the first, the largest, and how
+// it grows while the error falls and shrinks when it rises (in the manner of Ang and Gillis 2019).
+constexpr double kFirstMomentum = 0.5, kLargestMomentum = 2.0, kMomentumGain = 1.2,
+                 kMomentumLoss = 0.5;
 // The objective is known to about this share of |X|^2.
 constexpr double kRounding = 1e-14;
 
@@ -50,6 +55,7 @@ class Descent {
         squared_norm_(data.squared_norms.sum()),
         centers_(MatrixXd::Zero(data.points.rows(), num_concepts)),
         encoding_(MatrixXd::Zero(num_concepts, num_points_)),
+        coefficients_(num_concepts),
         projections_(num_concepts, ConeProjection(data, kAlignmentTolerance)) {
     VectorXd sizes = VectorXd::Zero(num_concepts);
     for (int64_t n = 0; n < num_points_; ++n) {
@@ -62,12 +68,26 @@ class Descent {
   }
 
   CnmfFactors run(const CnmfOptions& options) {
+    double momentum = kFirstMomentum, last_error = std::numeric_limits<double>::infinity();
     int64_t iteration = 0;
-    for (bool converged = false; iteration < options.max_num_iter && !converged; ++iteration) {
+    while (iteration < options.max_num_iter) {
       update_encoding();
+      if (squared_error_ > last_error) {  // the extrapolation went too far
+        restore_centers();
+        update_encoding();
+        momentum *= kMomentumLoss;
+      } else {
+        momentum = std::min(kLargestMomentum, kMomentumGain * momentum);
+      }
+      last_error = squared_error_;
       const double possible_gain = update_centers(iteration == 0 ? num_points_ : kLooks);
-      converged = iteration > 0 && possible_gain <= std::max(options.tol * squared_error_,
-                                                             kRounding * squared_norm_);
+      ++iteration;
+      if (iteration == 1) {
+        save_coefficients();
+        continue;  // no change of the weights to go by yet
+      }
+      if (possible_gain <= std::max(options.tol * squared_error_, kRounding * squared_norm_)) break;
+      if (iteration < options.max_num_iter) extrapolate_centers(momentum);
     }
     update_encoding();
     return finish(iteration);
@@ -113,6 +133,12 @@ class Descent {
           centers_.col(k) + (data_encoding_.col(k) - centers_ * encoding_gram_.col(k)) / curvature;
       possible_gain += curvature * project(k, target, max_looks);
     }
+    // Columns of G sum to 1. Only now: the other centres were fitted to this scale; the next
+    // encoding takes it up.
+    for (int64_t k = 0; k < num_concepts_; ++k) {
+      projections_[k].normalise();
+      centers_.col(k) = projections_[k].combination();
+    }
     return possible_gain;
   }
 
@@ -136,11 +162,32 @@ class Descent {
       if (candidates.empty()) break;
       projection.add_candidates(candidates, target);
     }
-    const double sum = projection.coefficient_sum();
-    if (sum > 0)
-      projection.scale(1 / sum);  // columns of G sum to 1; the next encoding takes up the scale
     centers_.col(k) = projection.combination();
     return possible_gain;
+  }
+
+  void save_coefficients() {
+    for (int64_t k = 0; k < num_concepts_; ++k) coefficients_[k] = projections_[k].coefficients();
+  }
+
+  // Moves the weights on in the direction of their last change. Sweeps zigzag down narrow valleys;
+  // this takes half of them or fewer.
+  void extrapolate_centers(double momentum) {
+    const std::vector<SparseCoefficients> before = coefficients_;
+    save_coefficients();
+    for (int64_t k = 0; k < num_concepts_; ++k) {
+      projections_[k].extrapolate(before[k], momentum);
+      projections_[k].normalise();
+      centers_.col(k) = projections_[k].combination();
+    }
+  }
+
+  // Takes an extrapolation back.
+  void restore_centers() {
+    for (int64_t k = 0; k < num_concepts_; ++k) {
+      projections_[k].restore(coefficients_[k]);
+      centers_.col(k) = projections_[k].combination();
+    }
   }
 
   // The points best aligned with the residual, best first.
@@ -202,14 +249,13 @@ class Descent {
     CnmfFactors factors;
     factors.weights = MatrixXd::Zero(num_points_, num_concepts_);
     for (int64_t k = 0; k < num_concepts_; ++k) {
-      const ConeProjection& projection = projections_[k];
-      if (projection.support().empty()) {  // nothing is left to represent: any point will do
+      const SparseCoefficients column = projections_[k].coefficients();
+      if (column.points.empty()) {  // nothing is left to represent: any point will do
         factors.weights(0, k) = 1;
         centers_.col(k) = data_.points.col(0);
       }
-      for (size_t i = 0; i < projection.support().size(); ++i) {
-        factors.weights(projection.support()[i], k) = projection.coefficients()[i];
-      }
+      for (size_t i = 0; i < column.points.size(); ++i)
+        factors.weights(column.points[i], k) = column.values[i];
     }
     factors.error = factorisation_error(data_.points, centers_, encoding_, parallel_for_);
     factors.centers = std::move(centers_);
@@ -221,12 +267,13 @@ class Descent {
   const PointSet& data_;
   const ParallelFor& parallel_for_;
   const int64_t num_points_, num_concepts_, num_chunks_;
-  const double squared_norm_;                // |X|^2
-  MatrixXd centers_;                         // W [C, K]
-  MatrixXd encoding_;                        // U [K, N]
-  std::vector<ConeProjection> projections_;  // [K] columns of G
-  MatrixXd data_encoding_, encoding_gram_;   // X U^T [C, K], U U^T [K, K]
-  double squared_error_ = 0;                 // |X - W U|^2
+  const double squared_norm_;                     // |X|^2
+  MatrixXd centers_;                              // W [C, K]
+  MatrixXd encoding_;                             // U [K, N]
+  std::vector<SparseCoefficients> coefficients_;  // [K] of the last sweep, before any extrapolation
+  std::vector<ConeProjection> projections_;       // [K] columns of G
+  MatrixXd data_encoding_, encoding_gram_;        // X U^T [C, K], U U^T [K, K]
+  double squared_error_ = 0;                      // |X - W U|^2
 };
 
 }  // namespace

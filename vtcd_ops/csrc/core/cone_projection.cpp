@@ -123,8 +123,19 @@ void ConeProjection::add_candidates(const std::vector<int64_t>& candidates,
   }
 }
 
-void ConeProjection::scale(double factor) {
-  for (double& coefficient : coefficients_) coefficient *= factor;
+void ConeProjection::normalise() {
+  const double sum = coefficient_sum();
+  if (sum <= 0) return;
+  for (double& coefficient : coefficients_) coefficient /= sum;
+}
+
+void ConeProjection::extrapolate(const SparseCoefficients& before, double momentum) {
+  for (size_t i = 0; i < support_.size(); ++i) {
+    const auto found = std::find(before.points.begin(), before.points.end(), support_[i]);
+    const double earlier =
+        found == before.points.end() ? 0.0 : before.values[found - before.points.begin()];
+    coefficients_[i] = std::max(0.0, coefficients_[i] + momentum * (coefficients_[i] - earlier));
+  }
 }
 
 Eigen::VectorXd ConeProjection::combination() const {

@@ -34,6 +34,12 @@ class GramNnls {
   std::vector<char> is_positive_, is_wrong_;  // [K]
 };
 
+// Coefficients of a combination of few points.
+struct SparseCoefficients {
+  std::vector<int64_t> points;  // [S]
+  std::vector<double> values;   // [S]
+};
+
 // min over g >= 0 of |points * g - target|^2 by an active set (Lawson and Hanson 1974) that is kept
 // from call to call: the Gram matrix of the support depends on the points alone, so its Cholesky
 // factor outlives the target, and with a target that moves little the next solution costs two
@@ -53,13 +59,20 @@ class ConeProjection {
   // them helps.
   void add_candidates(const std::vector<int64_t>& candidates, const Eigen::VectorXd& target);
 
-  // Multiplies all coefficients.
-  void scale(double factor);
+  // Makes the coefficients sum to 1, unless all are 0.
+  void normalise();
+
+  // Takes back coefficients of the present support.
+  void restore(const SparseCoefficients& coefficients) { coefficients_ = coefficients.values; }
+
+  // Moves on by `momentum` times the change since `before`, as far as coefficients stay
+  // non-negative. The support stays: the coefficient of a point that has left it is 0 and was
+  // larger before.
+  void extrapolate(const SparseCoefficients& before, double momentum);
 
   Eigen::VectorXd combination() const;  // points * g, [C]
   double coefficient_sum() const;
-  const std::vector<int64_t>& support() const { return support_; }
-  const std::vector<double>& coefficients() const { return coefficients_; }
+  SparseCoefficients coefficients() const { return {support_, coefficients_}; }
 
  private:
   bool append(int64_t point);
