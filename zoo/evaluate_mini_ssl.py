@@ -170,7 +170,7 @@ def evaluate_objects(
     model: VideoMAEForPreTraining, frames: Tensor, instances: np.ndarray
 ) -> dict[str, object]:
     """Best-cluster IoUs of patch colour, of the model's layers and of an untrained copy's."""
-    colour = patches(frames).mean(2).numpy()
+    colour = patches(frames).float().mean(2).numpy()
     return {
         "patch_colour": object_scores(colour, instances),
         "trained": [object_scores(keys, instances) for keys in layer_keys(model, frames)],

@@ -52,20 +52,23 @@ def new_model(seed: int) -> VideoMAEForPreTraining:
 
 def normalise(frames: Tensor) -> Tensor:
     """Frames uint8 [B, T, H, W, 3] as the model takes them, float [B, T, 3, H, W]."""
-    mean, std = torch.tensor(IMAGE_MEAN), torch.tensor(IMAGE_STD)
-    return ((frames.float() / 255 - mean) / std).permute(0, 1, 4, 2, 3).contiguous()
+    inputs = frames.permute(0, 1, 4, 2, 3).contiguous().float()  # contiguous while it is small
+    std = torch.tensor(IMAGE_STD)[:, None, None]
+    mean = torch.tensor(IMAGE_MEAN)[:, None, None]
+    return inputs.mul_(1 / (255 * std)).sub_(mean / std)
 
 
 def patches(frames: Tensor) -> Tensor:
-    """Pixels in [0, 1] by token, uint8 [B, T, H, W, 3] -> float [B, 512, 128, 3]."""
+    """Pixels by token, uint8 [B, T, H, W, 3] -> uint8 [B, 512, 128, 3]."""
     batch = len(frames)
     split = frames.reshape(batch, GRID[0], TUBELET, GRID[1], PATCH, GRID[2], PATCH, 3)
     # (batch, time, row, column, frame, y, x, channel), the order of VideoMAE's own labels
-    return split.permute(0, 1, 3, 5, 2, 4, 6, 7).reshape(batch, NUM_TOKENS, -1, 3).float() / 255
+    return split.permute(0, 1, 3, 5, 2, 4, 6, 7).reshape(batch, NUM_TOKENS, -1, 3)
 
 
 def standardise(pixels: Tensor) -> Tensor:
-    """Each patch and channel to mean 0 and deviation 1, [..., 128, 3] (norm_pix)."""
+    """Each patch and channel to mean 0 and deviation 1, uint8 [..., 128, 3] (norm_pix)."""
+    pixels = pixels.float() / 255
     centred = pixels - pixels.mean(-2, keepdim=True)
     variance = centred.square().mean(-2, keepdim=True)
     return centred * (variance + SMALLEST_DEVIATION**2).rsqrt()

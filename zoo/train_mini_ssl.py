@@ -198,8 +198,9 @@ class Run:
             file.write(json.dumps(entry) + "\n")
         print(entry, flush=True)
 
-    def train(self, held_out: Tensor, every: int) -> None:
-        """Train to the end of the recipe, with a checkpoint and a log line ``every`` steps."""
+    def train(self, held_out: Tensor, every: int, until: int | None = None) -> None:
+        """Train to the end of the recipe, or to step ``until``; checkpoint ``every`` steps."""
+        last = self.recipe.steps if until is None else until
         stop = False
 
         def ask_to_stop(*_: object) -> None:
@@ -208,13 +209,13 @@ class Run:
 
         signal.signal(signal.SIGTERM, ask_to_stop)
         losses: list[float] = []
-        while self.step < self.recipe.steps and not stop:
+        while self.step < last and not stop:
             begin = time.process_time()
             loss = train_step(self.model, self.optimizer, self.frames, self.recipe, self.step)
             losses.append(loss)
             self.step += 1
             self.cpu_seconds += time.process_time() - begin
-            if self.step % every == 0 or self.step == self.recipe.steps:
+            if self.step % every == 0 or self.step == last:
                 scores = held_out_loss(self.model, held_out)
                 rounded = {name: round(score, 4) for name, score in scores.items()}
                 self.log(train=round(float(np.mean(losses)), 4), **rounded)
@@ -237,7 +238,7 @@ def main() -> None:
     parser.add_argument("--decay-steps", type=int, default=1200)
     parser.add_argument("--tube-share", type=float, default=0.5)
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
-    parser.add_argument("--every", type=int, default=100, help="steps between checkpoints")
+    parser.add_argument("--every", type=int, default=200, help="steps between checkpoints")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -246,7 +247,7 @@ def main() -> None:
         tube_share=args.tube_share, learning_rate=args.learning_rate,
     )  # fmt: skip
     frames = torch.from_numpy(load(args.scenes, "train", ("frames",))["frames"])
-    held_out = torch.from_numpy(load(args.scenes, "held_out", ("frames",))["frames"][:96])
+    held_out = torch.from_numpy(load(args.scenes, "held_out", ("frames",))["frames"][:48])
     run = Run(args.work, recipe, frames)
     run.train(held_out, args.every)
     if run.step == recipe.steps:
