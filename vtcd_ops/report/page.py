@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vtcd_ops.report.comparison import MARGIN, compare
@@ -62,7 +63,7 @@ def render_page(run: Run, limits: Limits) -> str:
     return template.render(
         run=run,
         shown=shown,
-        model=shown[0],
+        name=_short_name(run.model["name"]),
         facts=_facts(run, shown),
         provenance=_provenance(run),
         notes=_notes(run, len(videos)),
@@ -74,6 +75,16 @@ def render_page(run: Run, limits: Limits) -> str:
         styles="\n".join(_asset(name) for name in _STYLES),
         scripts="\n".join(_asset(name) for name in _SCRIPTS),
     )
+
+
+def _short_name(name: str) -> str:
+    """Leave out the folders of a model that was read from the disk.
+
+    >>> _short_name("hf_dinov2:/home/me/weights/small"), _short_name("hf_vivit:google/vivit-b")
+    ('hf_dinov2:small', 'hf_vivit:google/vivit-b')
+    """
+    family, colon, source = name.rpartition(":")
+    return family + colon + (Path(source).name if Path(source).is_absolute() else source)
 
 
 def _defined(quantities: tuple[Quantity, ...], values: list[Values]) -> list[Quantity]:

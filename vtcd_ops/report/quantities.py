@@ -31,7 +31,13 @@ class Quantity:
     diverging: bool = False  #: coloured to both sides of zero
 
 
-CONCEPT_QUANTITIES: tuple[Quantity, ...] = (
+CONCEPT_QUANTITIES: tuple[Quantity, ...] = (  # the first one orders the concepts at the start
+    Quantity(
+        "videos",
+        "Videos",
+        "Videos in which it occurs: a concept of one video tells of that video only.",
+        "count",
+    ),
     Quantity(
         "silhouette",
         "Silhouette",
@@ -41,7 +47,6 @@ CONCEPT_QUANTITIES: tuple[Quantity, ...] = (
     Quantity(
         "size", "Size", "Share of the video volume it covers, where it occurs at all.", "percent"
     ),
-    Quantity("videos", "Videos", "Videos in which it occurs.", "count"),
     Quantity("tubelets", "Tubelets", "Space-time segments that belong to it.", "count"),
 )
 

@@ -24,7 +24,7 @@ class HeadView {
   column(run, head, order) {
     const concepts = head.concepts
       .map((concept, index) => ({ ...concept, index }))
-      .sort((a, b) => (b.values[order] ?? -2) - (a.values[order] ?? -2) || a.index - b.index);
+      .sort((a, b) => further(a, b, order) || further(a, b, "silhouette") || a.index - b.index);
     const tubelets = concepts.reduce((sum, { values }) => sum + values.tubelets, 0);
     const { silhouette } = head.values;
     const facts =
@@ -144,6 +144,11 @@ class Enlarged {
         : ".");
     this.dialog.showModal();
   }
+}
+
+// Order two concepts by a number, the larger one first; an undefined number comes last.
+function further(a, b, key) {
+  return (b.values[key] ?? -2) - (a.values[key] ?? -2);
 }
 
 function caption(video) {
