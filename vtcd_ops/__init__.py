@@ -24,6 +24,8 @@ from vtcd_ops.ops import (  # noqa: E402
     cnmf,
     kmeans,
     silhouette,
+    slic3d,
+    tubelet_pool,
 )
 from vtcd_ops.samples import Sample  # noqa: E402
 from vtcd_ops.store import Run, load  # noqa: E402
@@ -49,5 +51,7 @@ __all__ = [
     "load_model",
     "randomize_weights",
     "silhouette",
+    "slic3d",
     "store_concepts",
+    "tubelet_pool",
 ]
