@@ -60,6 +60,11 @@ def write_atomic(path: Path, content: bytes, *, replace: bool = True) -> bool:
             os.link(temporary, path)
     except FileExistsError:
         return False
+    except FileNotFoundError:
+        # another process wrote the same file meanwhile, finished the run and cleaned up
+        if not path.is_file():
+            raise
+        return False
     finally:
         temporary.unlink(missing_ok=True)
     return True

@@ -27,7 +27,7 @@ def demo(out: str | Path, *, sanity: bool = True) -> Path:
     from vtcd_ops.report import report
 
     try:
-        clips = Path(str(files("vtcd_hf_videomae") / "clips"))
+        clips = Path(str(files("vtcd_hf_videomae") / "clips/manifest.csv"))
     except ModuleNotFoundError:
         raise InputError(
             "the demo needs the package with the miniature: pip install vtcd-hf-videomae"

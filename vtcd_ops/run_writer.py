@@ -70,8 +70,10 @@ class RunWriter:
         return _files.Claims(self.path / LOCK_FILE)
 
     def close(self) -> None:
-        """End the claims of this process."""
+        """End the claims of this process; whoever comes last after the end removes their file."""
         self.claims.close()
+        if self.finished:
+            (self.path / LOCK_FILE).unlink(missing_ok=True)
 
     @property
     def finished(self) -> bool:
@@ -211,7 +213,6 @@ class RunWriter:
             self.log("finished")
             document = {"num_videos": num_videos, "heads": heads, "files": files}
             _files.write_atomic(self.path / RUN_FILE, _files.encode_json(document))
-            (self.path / LOCK_FILE).unlink(missing_ok=True)
 
     def _write(self, name: str, tensors: dict[str, np.ndarray], info: dict[str, Any]) -> None:
         path = self.path / name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -223,16 +222,17 @@ def test_assign_refuses_another_model(run: Run, videos: list[np.ndarray]) -> Non
 
 
 def test_processes_share_the_work(tmp_path: Path) -> None:
-    """Three processes at once write what one writes; each video and layer is done once."""
+    """Three processes at once, by hand and by torchrun, write what one writes."""
     subprocess.run([sys.executable, WORKER, tmp_path / "one"], check=True, timeout=300)
-    workers = [
-        subprocess.Popen(
-            [sys.executable, WORKER, tmp_path / "many"], env={**os.environ, "RANK": str(rank)}
-        )
-        for rank in range(3)
-    ]
+    workers = [subprocess.Popen([sys.executable, WORKER, tmp_path / "many"]) for _ in range(3)]
     assert [worker.wait(timeout=300) for worker in workers] == [0, 0, 0]
-    assert run_files(tmp_path / "one") == run_files(tmp_path / "many")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "3"]
+    subprocess.run([*torchrun, WORKER, tmp_path / "torchrun"], check=True, timeout=300)
+    expected = run_files(tmp_path / "one")
+    for name in ("many", "torchrun"):
+        assert run_files(tmp_path / name) == expected
+        log = (tmp_path / name / "log.jsonl").read_text()
+        assert log.count('"finished"') == 1
 
 
 def test_a_finished_run_is_not_done_again(

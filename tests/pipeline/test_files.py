@@ -1,0 +1,115 @@
+"""Files that appear complete or not at all, and claims that end with their process."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from vtcd_ops import _files
+from vtcd_ops._codec import pack_frames, pack_labels, unpack_frames, unpack_labels
+from vtcd_ops.errors import InputError
+
+SHAPES = arrays.array_shapes(min_dims=3, max_dims=3, max_side=5)
+
+
+@given(arrays.arrays(np.int64, SHAPES, elements=st.integers(-1, 70_000)))
+def test_labels_come_back(volume: np.ndarray) -> None:
+    blob, dtype = pack_labels(volume)
+    np.testing.assert_array_equal(unpack_labels(blob, volume.shape, dtype), volume)
+
+
+@pytest.mark.parametrize(("largest", "dtype"), [(254, "uint8"), (255, "uint16"), (65535, "uint32")])
+def test_labels_take_the_smallest_type(largest: int, dtype: str) -> None:
+    volume = np.array([[[-1, largest]]])
+    blob, got = pack_labels(volume)
+    assert got == dtype
+    np.testing.assert_array_equal(unpack_labels(blob, (1, 1, 2), got), volume)
+
+
+@given(arrays.arrays(np.uint8, st.tuples(*[st.integers(1, 5)] * 3, st.just(3))))
+def test_frames_come_back(frames: np.ndarray) -> None:
+    np.testing.assert_array_equal(unpack_frames(pack_frames(frames), frames.shape), frames)
+
+
+def test_a_stream_of_another_length_is_refused() -> None:
+    blob, dtype = pack_labels(np.zeros((4, 8, 8), dtype=np.int32))
+    for shape in ((4, 8, 9), (4, 8, 7)):
+        with pytest.raises(InputError, match="expected"):
+            unpack_labels(blob, shape, dtype)
+    with pytest.raises(InputError, match="damaged"):
+        unpack_labels(b"no stream", (1, 1, 1), dtype)
+
+
+def test_an_interrupted_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    _files.write_atomic(path, b"old")
+
+    def fail(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(_files.os, "fsync", fail)
+    with pytest.raises(OSError, match="No space"):
+        _files.write_atomic(path, b"new")
+    assert path.read_bytes() == b"old"
+
+
+def test_only_the_first_writer_counts(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    assert _files.write_atomic(path, b"first", replace=False)
+    assert not _files.write_atomic(path, b"second", replace=False)
+    assert path.read_bytes() == b"first"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_late_writer_of_a_finished_run_is_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its temporary file may be cleaned up under its hands."""
+    path = tmp_path / "file"
+    path.write_bytes(b"content")
+    monkeypatch.setattr(_files.os, "fsync", lambda _: _files.remove_temporaries(tmp_path))
+    assert not _files.write_atomic(path, b"content", replace=False)
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        _files.write_atomic(path, b"content", replace=False)
+
+
+def test_same_content_same_bytes(tmp_path: Path) -> None:
+    """Several metadata entries of safetensors would come in random order."""
+    tensors = {name: np.arange(5.0) for name in ("b", "a", "c")}
+    _files.write_tensors(tmp_path / "1", tensors, {"x": 1, "y": 2})
+    _files.write_tensors(tmp_path / "2", dict(reversed(tensors.items())), {"y": 2, "x": 1})
+    assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
+
+
+def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    program = (
+        "import sys, time, pathlib; from vtcd_ops._files import Claims\n"
+        "with Claims(pathlib.Path(sys.argv[1])).claim(3) as mine:\n"
+        "    print(mine, flush=True); time.sleep(600)"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", program, path], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "True\n"
+    claims = _files.Claims(path)
+    with claims.claim(3) as mine, claims.claim(4) as other:
+        assert (mine, other) == (False, True)
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    holder.stdout.close()
+    with claims.claim(3) as mine:
+        assert mine
+    claims.close()
