@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--frame-size", type=int, default=64)
     args = parser.parse_args()
     sheet = contact_sheet(args.seed, tuple(args.frames), args.frame_size)
-    Image.fromarray(sheet).save(args.out)
+    Image.fromarray(sheet).quantize(256).save(args.out, optimize=True)
 
 
 if __name__ == "__main__":

@@ -171,13 +171,20 @@ def evaluate_objects(
 ) -> dict[str, object]:
     """Best-cluster IoUs of patch colour, of the model's layers and of an untrained copy's."""
     colour = patches(frames).float().mean(2).numpy()
+    trained = layer_keys(model, frames)
+    untrained = layer_keys(new_model(1).eval(), frames)
     return {
         "patch_colour": object_scores(colour, instances),
-        "trained": [object_scores(keys, instances) for keys in layer_keys(model, frames)],
-        "untrained": [
-            object_scores(keys, instances) for keys in layer_keys(new_model(1).eval(), frames)
-        ],
+        "trained": [object_scores(keys, instances) for keys in trained],
+        "trained_centred": [object_scores(without_place(keys), instances) for keys in trained],
+        "untrained": [object_scores(keys, instances) for keys in untrained],
+        "untrained_centred": [object_scores(without_place(keys), instances) for keys in untrained],
     }
+
+
+def without_place(keys: np.ndarray) -> np.ndarray:
+    """Keys less the mean of each token's place over all clips, [clips, 512, C]."""
+    return keys - keys.mean(0, keepdims=True)
 
 
 def markdown(result: dict) -> str:
@@ -189,16 +196,22 @@ def markdown(result: dict) -> str:
     for name, errors in result["reconstruction"].items():
         cells = [f"{errors[key]['error']:.3f}" for key in ("model", "mean", "copy", "copy_scaled")]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    lines += ["", "| clusters of | target | all objects |", "|---|---|---|"]
     objects = result["objects"]
-    rows = [("patch colour", objects["patch_colour"])]
-    rows += [(f"keys, layer {i}", row) for i, row in enumerate(objects["trained"])]
-    rows += [(f"untrained keys, layer {i}", row) for i, row in enumerate(objects["untrained"])]
-    for name, row in rows:
-        cells = [
-            f"{row[key]:.3f} ± {row[f'{key}_standard_error']:.3f}" for key in ("target", "objects")
-        ]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    columns = [
+        ("trained keys", "trained"), ("trained, centred", "trained_centred"),
+        ("untrained keys", "untrained"), ("untrained, centred", "untrained_centred"),
+    ]  # fmt: skip
+    for subject in ("target", "objects"):
+
+        def cell(row: dict, subject: str = subject) -> str:
+            return f"{row[subject]:.3f} ± {row[f'{subject}_standard_error']:.3f}"
+
+        lines += ["", f"{subject}: patch colour {cell(objects['patch_colour'])}", ""]
+        lines.append("| layer | " + " | ".join(title for title, _ in columns) + " |")
+        lines.append("|---" * (1 + len(columns)) + "|")
+        for layer in range(len(objects["trained"])):
+            cells = [cell(objects[key][layer]) for _, key in columns]
+            lines.append(f"| {layer} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -208,17 +221,17 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="folder of the trained model")
     parser.add_argument("out", type=Path, help="JSON file to write")
     parser.add_argument("--clips", type=int, default=240)
-    parser.add_argument("--object-clips", type=int, default=120)
+    parser.add_argument("--object-clips", type=int, default=96)
     args = parser.parse_args()
     torch.set_num_threads(1)
     data = load(args.scenes, "held_out", ("frames", "instances"))
-    frames = torch.from_numpy(data["frames"][: args.clips])
+    frames = torch.from_numpy(data["frames"])
     model = VideoMAEForPreTraining.from_pretrained(args.model, dtype=torch.float32).eval()
     few = args.object_clips
     result = {
-        "clips": {"reconstruction": len(frames), "objects": few},
+        "clips": {"reconstruction": args.clips, "objects": few},
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-        "reconstruction": evaluate_reconstruction(model, frames),
+        "reconstruction": evaluate_reconstruction(model, frames[: args.clips]),
         "objects": evaluate_objects(model, frames[:few], data["instances"][:few]),
     }
     args.out.write_text(json.dumps(result, indent=1) + "\n")

@@ -13,6 +13,19 @@ NUM_TOKENS = GRID[0] * GRID[1] * GRID[2]
 # VideoMAE's own image processor uses these, and its loss undoes them.
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
+PREPROCESSOR = {
+    "image_processor_type": "VideoMAEImageProcessor",
+    "do_resize": True,
+    "size": {"shortest_edge": 64},
+    "do_center_crop": True,
+    "crop_size": {"height": 64, "width": 64},
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+    "image_mean": list(IMAGE_MEAN),
+    "image_std": list(IMAGE_STD),
+    "resample": 2,
+}
 VISIBLE_POSITIONS = 16  # of the 64 places of a tube mask: 75 % masked
 # A patch of one colour has no pattern to predict: this keeps normalisation from turning its
 # rounding noise into a target. In units of the pixel range [0, 1].

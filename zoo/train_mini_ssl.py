@@ -25,6 +25,7 @@ from transformers import VideoMAEForPreTraining
 
 from zoo.dataset import load
 from zoo.mini_ssl import (
+    PREPROCESSOR,
     new_model,
     normalise,
     random_mask,
@@ -224,10 +225,13 @@ class Run:
         self.save()
 
     def export(self) -> None:
-        """Write the model as float16 safetensors with its configuration."""
+        """Write the model as float16 safetensors with its configuration and preprocessing."""
         if self.recipe.scaffold(self.step) > 0:
             raise ValueError("export: the position scaffold is still up; train for longer")
+        set_scaffold(self.model, 0.0)
         self.model.half().save_pretrained(self.folder / "model")
+        text = json.dumps(PREPROCESSOR, indent=2) + "\n"
+        (self.folder / "model" / "preprocessor_config.json").write_text(text)
 
 
 def main() -> None:
