@@ -9,7 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 
-def cnmf(data: np.ndarray, labels: np.ndarray, k: int, num_iter: int) -> tuple[np.ndarray, ...]:
+def cnmf(
+    data: np.ndarray, labels: np.ndarray, k: int, num_iter: int
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Factorise data by the multiplicative updates of Ding, Li and Jordan (2010).
 
     >>> weights, encoding, error = cnmf(np.eye(2), np.array([0, 1]), 2, 200)
@@ -40,7 +42,8 @@ def cnmf(data: np.ndarray, labels: np.ndarray, k: int, num_iter: int) -> tuple[n
         weights = weights * np.sqrt(up / np.maximum(down, 1e-300))
     sums = weights.sum(0)
     weights, encoding = weights / sums, encoding * sums
-    return weights, encoding, np.linalg.norm(data - encoding @ weights.T @ data)
+    error = float(np.linalg.norm(data - encoding @ weights.T @ data))
+    return weights, encoding, error
 
 
 def kmeans(data: np.ndarray, centers: np.ndarray, num_iter: int = 300) -> tuple[np.ndarray, ...]:
@@ -69,7 +72,8 @@ def kmeans(data: np.ndarray, centers: np.ndarray, num_iter: int = 300) -> tuple[
 def silhouette(data: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Tell how well each row lies in its cluster (Rousseeuw 1987).
 
-    >>> silhouette(np.array([[0.0], [1.0], [10.0], [11.0]]), np.array([0, 0, 1, 1])).round(3).tolist()
+    >>> data = np.array([[0.0], [1.0], [10.0], [11.0]])
+    >>> silhouette(data, np.array([0, 0, 1, 1])).round(3).tolist()
     [0.905, 0.895, 0.895, 0.905]
 
     Args:
