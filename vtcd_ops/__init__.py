@@ -27,6 +27,7 @@ from vtcd_ops.ops import (  # noqa: E402
     slic3d,
     tubelet_pool,
 )
+from vtcd_ops.report import report  # noqa: E402
 from vtcd_ops.samples import Sample  # noqa: E402
 from vtcd_ops.store import Run, load  # noqa: E402
 
@@ -50,6 +51,7 @@ __all__ = [
     "load",
     "load_model",
     "randomize_weights",
+    "report",
     "silhouette",
     "slic3d",
     "store_concepts",

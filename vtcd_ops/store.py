@@ -172,6 +172,7 @@ class Run:
             for index in range(documents["num_videos"])
         ]
         self._concepts: dict[tuple[str, int], tuple[dict[str, np.ndarray], dict[str, Any]]] = {}
+        self._last: tuple[str, LayerTubelets] | None = None
 
     def __repr__(self) -> str:
         return (
@@ -193,7 +194,10 @@ class Run:
     def tubelets(self, video: int, layer: int, part: str = "keys") -> LayerTubelets:
         """Return the tubelets of all heads of one layer and video."""
         self._row(layer, self.heads[0], part)
-        return LayerTubelets(*self._tensors(tubelet_file(self._video(video), part, layer)))
+        name = tubelet_file(self._video(video), part, layer)
+        if self._last is None or self._last[0] != name:  # heads of a layer are read in turn
+            self._last = (name, LayerTubelets(*self._tensors(name)))
+        return self._last[1]
 
     def labels(self, video: int, layer: int, part: str = "keys") -> np.ndarray:
         """Return the tubelet of every voxel, int32 [A, T, H, W]; -1: dropped."""
