@@ -78,12 +78,12 @@ def render_page(run: Run, limits: Limits) -> str:
 
 
 def _short_name(name: str) -> str:
-    """Leave out the folders of a model that was read from the disk.
+    """Leave out a model's options, and the folders of one that was read from the disk.
 
-    >>> _short_name("hf_dinov2:/home/me/weights/small"), _short_name("hf_vivit:google/vivit-b")
-    ('hf_dinov2:small', 'hf_vivit:google/vivit-b')
+    >>> _short_name("hf_dinov2:/home/me/weights/small"), _short_name("google/vivit-b?image_size=64")
+    ('hf_dinov2:small', 'google/vivit-b')
     """
-    family, colon, source = name.rpartition(":")
+    family, colon, source = name.partition("?")[0].rpartition(":")
     return family + colon + (Path(source).name if Path(source).is_absolute() else source)
 
 

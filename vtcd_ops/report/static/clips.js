@@ -133,21 +133,28 @@ class Clip {
     outside.addPath(path);
     context.save();
     context.clip(outside, "evenodd");
-    context.globalCompositeOperation = "saturation";
-    context.fillStyle = "#808080";
-    context.fillRect(0, 0, width, height);
-    context.globalCompositeOperation = "source-over";
+    this.drainColour(context);
     context.fillStyle = "rgb(14 17 22 / 64%)";
     context.fillRect(0, 0, width, height);
     context.restore();
     this.outline(context, path, this.concept, ratio);
   }
 
+  // Turn to grey what is on the canvas.
+  drainColour(context) {
+    context.globalCompositeOperation = "saturation";
+    context.fillStyle = "#808080";
+    context.fillRect(0, 0, this.canvas.width, this.canvas.height);
+    context.globalCompositeOperation = "source-over";
+  }
+
+  // On grey, so that the video's colours are not taken for those of concepts.
   drawAll(context, frame, ratio) {
+    this.drainColour(context);
     const labels = labelPoints(this.volume, frame);
     for (const value of labels.keys()) {
       const path = this.path(frame, value);
-      context.globalAlpha = 0.36;
+      context.globalAlpha = 0.4;
       context.fillStyle = conceptStyle(value - 1).colour;
       context.fill(path, "evenodd");
       context.globalAlpha = 1;

@@ -136,9 +136,8 @@ class Enlarged {
       return element("figure", {}, each.canvas, ...bars);
     });
     this.dialog.querySelector(".pair").replaceChildren(...figures);
-    const label = video.label === null ? "" : ` (${video.label})`;
     this.dialog.querySelector("p").textContent =
-      `${video.name}${label}, ${video.frames.length} of ${plural(video.total, "frame")}` +
+      `${caption(video).title}, ${video.frames.length} of ${plural(video.total, "frame")}` +
       (typeof clip.concept === "number"
         ? "; bars: share of each frame that the concept covers, relative to its largest."
         : ".");
@@ -152,7 +151,8 @@ function further(a, b, key) {
 }
 
 function caption(video) {
-  const text = video.label === null ? video.name : `${video.name} · ${video.label}`;
+  const { name, label } = video;
+  const text = label === null || label === name ? name : `${name} · ${label}`;
   return element("figcaption", { title: text }, text);
 }
 
