@@ -7,7 +7,7 @@ features taken by plain hooks, written down independently of the adapter.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
@@ -58,6 +58,14 @@ class AdapterTests(abc.ABC):
 
     `plain_features` must be written without the adapter's own code: it is the oracle.
     """
+
+    @pytest.fixture(autouse=True)
+    def _one_thread(self) -> Iterator[None]:
+        """In models this small, threads cost more than they save."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        yield
+        torch.set_num_threads(before)
 
     @abc.abstractmethod
     def make_adapter(self) -> Adapter:

@@ -132,8 +132,7 @@ def check_biases(model: nn.Module, source: str) -> None:
     biases = [
         parameter
         for name, parameter in model.named_parameters()
-        if name.rsplit(".", 2)[-2] in ("query", "value", "q_proj", "v_proj")
-        and name.endswith("bias")
+        if name.endswith(("query.bias", "value.bias", "q_proj.bias", "v_proj.bias"))
     ]
     if biases and not any(bool(bias.any()) for bias in biases):
         raise InputError(
