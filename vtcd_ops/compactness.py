@@ -41,7 +41,7 @@ def choose_compactness(
     >>> videos = [torch.rand(2, 8, 4, 7, 7, generator=generator) for _ in range(3)]
     >>> compactness = vtcd_ops.choose_compactness(videos, size=(8, 56, 56))
     >>> compactness
-    0.846
+    0.801
     >>> labels = vtcd_ops.slic3d(videos[0], (8, 56, 56), compactness=compactness)
 
     Args:
