@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT
+#include "core/random.h"
+
+#include <gtest/gtest.h>
+
+namespace vtcd {
+namespace {
+
+// Known answers of the Random123 library (kat_vectors, philox4x32 with 10 rounds).
+TEST(Random, PhiloxKnownAnswers) {
+  EXPECT_EQ(philox4x32({0, 0, 0, 0}, {0, 0}),
+            (PhiloxCounter{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
+  EXPECT_EQ(philox4x32({0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff}, {0xffffffff, 0xffffffff}),
+            (PhiloxCounter{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
+  EXPECT_EQ(philox4x32({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}),
+            (PhiloxCounter{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
+}
+
+TEST(Random, StreamIsTheWordsOfConsecutiveCounters) {
+  const uint64_t seed = 0x123456789abcdef0;
+  PhiloxStream stream(seed, 7, 9);
+  for (uint32_t block = 0; block < 3; ++block) {
+    const PhiloxCounter words = philox4x32({block, 0, 7, 9}, {0x9abcdef0, 0x12345678});
+    for (const uint32_t word : words) EXPECT_EQ(stream.next(), word);
+  }
+}
+
+TEST(Random, SeedsStreamsAndSubstreamsDiffer) {
+  const uint32_t first = PhiloxStream(1, 2, 3).next();
+  EXPECT_NE(PhiloxStream(2, 2, 3).next(), first);
+  EXPECT_NE(PhiloxStream(1, 3, 3).next(), first);
+  EXPECT_NE(PhiloxStream(1, 2, 4).next(), first);
+}
+
+TEST(Random, UniformLiesInTheUnitIntervalWithItsMoments) {
+  PhiloxStream stream(5, 0, 0);
+  double sum = 0, sum_of_squares = 0;
+  const int count = 100000;
+  for (int i = 0; i < count; ++i) {
+    const double value = stream.uniform();
+    ASSERT_GE(value, 0.0);
+    ASSERT_LT(value, 1.0);
+    sum += value;
+    sum_of_squares += value * value;
+  }
+  EXPECT_NEAR(sum / count, 1.0 / 2, 0.005);  // five standard errors
+  EXPECT_NEAR(sum_of_squares / count, 1.0 / 3, 0.005);
+}
+
+}  // namespace
+}  // namespace vtcd
