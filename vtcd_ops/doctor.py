@@ -117,7 +117,7 @@ def _operators() -> list[OperatorLine]:
 def _operator(name: str) -> OperatorLine:
     has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
     devices = tuple(device for device in DEVICES if has_kernel(name, device))
-    return OperatorLine(name.removeprefix("vtcd::"), devices, has_kernel(name, "AutogradCPU"))
+    return OperatorLine(name.removeprefix("vtcd::"), devices, has_kernel(name, "Autograd"))
 
 
 def _package(module: str, distribution: str, purpose: str, command: str) -> Line:
