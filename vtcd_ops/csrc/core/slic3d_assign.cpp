@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <utility>
 
 namespace vtcd {
 namespace {
@@ -39,6 +40,17 @@ std::vector<double> seed_weights(const std::vector<AxisCell>& cells, int64_t num
   return sums;
 }
 
+// For each seed of an axis the number and the sum of the voxels nearest to it.
+std::vector<std::pair<int64_t, int64_t>> seed_extents(const std::vector<int32_t>& nearest,
+                                                      size_t num_seeds) {
+  std::vector<std::pair<int64_t, int64_t>> extents(num_seeds);
+  for (size_t voxel = 0; voxel < nearest.size(); ++voxel) {
+    extents[nearest[voxel]].first += 1;
+    extents[nearest[voxel]].second += static_cast<int64_t>(voxel);
+  }
+  return extents;
+}
+
 }  // namespace
 
 struct Assignment::Worker {
@@ -71,13 +83,14 @@ void Assignment::assign_seeds(const Seeds& seeds) {
   };
   int32_t* label = labels_;
   for (int64_t z = 0; z < size.t; ++z)
-    for (int64_t y = 0; y < size.h; ++y)
-      for (int64_t x = 0; x < size.w; ++x)
-        *label++ = cluster_of(seeds.nearest[0][z], seeds.nearest[1][y], 0) + seeds.nearest[2][x];
+    for (int64_t y = 0; y < size.h; ++y, label += size.w) {
+      const int32_t first = cluster_of(seeds.nearest[0][z], seeds.nearest[1][y], 0);
+      for (int64_t x = 0; x < size.w; ++x) label[x] = first + seeds.nearest[2][x];
+    }
   const auto along_z = seed_weights(cells_.z, grid.t, seeds.nearest[0], at_z.size());
   const auto along_y = seed_weights(cells_.y, grid.h, seeds.nearest[1], at_y.size());
   const auto along_x = seed_weights(cells_.x, grid.w, seeds.nearest[2], at_x.size());
-  // Regions are products of intervals, so their weights are products too.
+  // Regions are products of intervals, and so are their weights, sizes and summed coordinates.
   for (size_t z = 0; z < at_z.size(); ++z)
     for (size_t y = 0; y < at_y.size(); ++y)
       for (size_t x = 0; x < at_x.size(); ++x)
@@ -89,9 +102,19 @@ void Assignment::assign_seeds(const Seeds& seeds) {
           for (int64_t w = 0; w < grid.w; ++w)
             weights_[cluster * row_length_ + w] = factor * along_x[x * grid.w + w];
         }
-  std::fill(extents_.begin(), extents_.end(), Extent{});
-  for (int64_t i = 0; i < size.count(); ++i)
-    extents_[labels_[i]].add({1, {i / (size.h * size.w), i / size.w % size.h, i % size.w}});
+  const auto extent_z = seed_extents(seeds.nearest[0], at_z.size());
+  const auto extent_y = seed_extents(seeds.nearest[1], at_y.size());
+  const auto extent_x = seed_extents(seeds.nearest[2], at_x.size());
+  for (size_t z = 0; z < at_z.size(); ++z)
+    for (size_t y = 0; y < at_y.size(); ++y)
+      for (size_t x = 0; x < at_x.size(); ++x) {
+        const auto [count_z, sum_z] = extent_z[z];
+        const auto [count_y, sum_y] = extent_y[y];
+        const auto [count_x, sum_x] = extent_x[x];
+        extents_[cluster_of(z, y, x)] = {
+            count_z * count_y * count_x,
+            {sum_z * count_y * count_x, count_z * sum_y * count_x, count_z * count_y * sum_x}};
+      }
 }
 
 bool Assignment::assign(const Corners& corners, const ParallelFor& parallel_for) {

@@ -23,6 +23,39 @@ void to_tokens(const AxisCell& cell, double& zeroth, double& first) {
   first = upper;
 }
 
+// Up to kPackSize voxels of a box along x.
+struct Span {
+  Span(const Box& box, int64_t begin, int64_t width)
+      : first(box.x.first + begin),
+        count(static_cast<int32_t>(std::min<int64_t>(box.x.count - begin, kPackSize))),
+        inside(first + kPackSize <= width) {
+    for (int lane = 0; lane < kPackSize; ++lane) beyond[lane] = lane < count ? 0 : -1;
+  }
+
+  // Writes the labels that are not -1 and returns what is not 0 where they are new.
+  LabelPack write(const LabelPack& labels, int32_t* to) const {
+    LabelPack before = labels;
+    if (inside) {
+      std::memcpy(&before, to, sizeof before);
+    } else {
+      for (int lane = 0; lane < count; ++lane) before[lane] = to[lane];
+    }
+    const LabelPack keep = beyond | (labels < 0);
+    const LabelPack after = keep ? before : labels;
+    if (inside) {
+      std::memcpy(to, &after, sizeof after);
+    } else {
+      for (int lane = 0; lane < count; ++lane) to[lane] = after[lane];
+    }
+    return before ^ after;
+  }
+
+  int64_t first;
+  int32_t count;
+  bool inside;  // kPackSize voxels from `first` are in the row
+  LabelPack beyond;
+};
+
 }  // namespace
 
 Extent extent_of(const Moments& m, const Box& box) {
@@ -89,6 +122,7 @@ void CellLabeller::prepare_plane(const Box& box, const std::vector<Candidate>& c
     const double first = (v01 - v00) * inverse_x, last = (v11 - v10) * inverse_x;
     line.value = v00 + first * offset;
     line.slope = (v10 - v00) * inverse_y + ((last - first) * inverse_y) * offset;
+    line.cluster = IndexPack{} + candidates[i].cluster;
     line.count = line.sum_y = IndexPack{};
     line.begin_y = 0;
     line.end_y = box.y.count;
@@ -109,56 +143,33 @@ template <int Count>
 bool CellLabeller::label_plane(const Box& box, const std::vector<Candidate>& candidates, int64_t z,
                                int64_t begin, double margin) {
   const int count = Count > 0 ? Count : static_cast<int>(candidates.size());
-  // A label of a line is its index, which ascends with the cluster.
-  Line* lines = lines_.data();
-  bool changed = false;
-  for (int64_t y = 0; y < box.y.count; ++y) {
+  Line fixed[Count > 0 ? Count : 1];  // in registers
+  Line* lines = Count > 0 ? fixed : lines_.data();
+  if (Count > 0) std::copy_n(lines_.begin(), count, fixed);
+  const Span span(box, begin, size_.w);
+  int32_t* row = labels_ + ((box.z.first + z) * size_.h + box.y.first) * size_.w + span.first;
+  LabelPack difference = {};
+  for (int64_t y = 0; y < box.y.count; ++y, row += size_.w) {
     const double dy = static_cast<double>(y);
     Pack nearest = broadcast(kInfinity);
-    IndexPack winner = IndexPack{} - 1;
+    IndexPack label = IndexPack{} - 1;
     for (int i = 0; i < count; ++i) {
       if (Count == 0 && (y < lines[i].begin_y || y >= lines[i].end_y)) continue;
       const Pack distance = lines[i].value + dy * lines[i].slope;
       const IndexPack nearer = distance + margin < nearest;
       nearest = nearer ? distance : nearest;
-      winner = nearer ? IndexPack{} + i : winner;
+      label = nearer ? lines[i].cluster : label;
     }
-    IndexPack label = IndexPack{} - 1;
     for (int i = 0; i < count; ++i) {
-      const IndexPack won = winner == IndexPack{} + i;
+      const IndexPack won = label == lines[i].cluster;
       lines[i].count -= won;
       lines[i].sum_y += won & (IndexPack{} + y);
-      label = won ? IndexPack{} + candidates[i].cluster : label;
     }
-    changed |= write(box, z, y, begin, label);
+    difference |= span.write(__builtin_convertvector(label, LabelPack), row);
   }
-  return changed;
-}
-
-// Writes kPackSize labels of a row, but for those that are -1 or beyond the box.
-bool CellLabeller::write(const Box& box, int64_t z, int64_t y, int64_t begin,
-                         const IndexPack& label) {
-  const int64_t x = box.x.first + begin;
-  int32_t* row = labels_ + ((box.z.first + z) * size_.h + box.y.first + y) * size_.w + x;
-  const int64_t valid = std::min<int64_t>(box.x.count - begin, kPackSize);
-  if (x + kPackSize <= size_.w) {
-    LabelPack before, lane;
-    std::memcpy(&before, row, sizeof before);
-    for (int i = 0; i < kPackSize; ++i) lane[i] = i;
-    const LabelPack found = __builtin_convertvector(label, LabelPack);
-    const LabelPack keep = (found < 0) | (lane >= static_cast<int32_t>(valid));
-    const LabelPack after = keep ? before : found;
-    if (std::memcmp(&after, &before, sizeof after) == 0) return false;
-    std::memcpy(row, &after, sizeof after);
-    return true;
-  }
-  bool changed = false;
-  for (int64_t i = 0; i < valid; ++i) {
-    if (label[i] < 0) continue;
-    changed |= row[i] != static_cast<int32_t>(label[i]);
-    row[i] = static_cast<int32_t>(label[i]);
-  }
-  return changed;
+  if (Count > 0) std::copy_n(fixed, count, lines_.begin());
+  const LabelPack none = {};
+  return std::memcmp(&difference, &none, sizeof none) != 0;
 }
 
 // Adds what the candidates won in a plane to their moments.

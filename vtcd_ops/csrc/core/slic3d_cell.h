@@ -49,14 +49,13 @@ class CellLabeller {
   void prepare_plane(const Box& box, const std::vector<Candidate>& candidates,
                      const std::vector<Cluster>& clusters, int64_t z, int64_t begin);
   void add_moments(const Box& box, size_t num_candidates, int64_t z, int64_t begin);
-  bool write(const Box& box, int64_t z, int64_t y, int64_t begin, const IndexPack& label);
 
   // The distance of a candidate in the plane being labelled, value + dy * slope, for kPackSize
   // voxels along x; its window along y; what it won there.
   struct Line {
     Pack value, slope;
     int64_t begin_y, end_y;
-    IndexPack count, sum_y;
+    IndexPack cluster, count, sum_y;
   };
 
   Shape3 size_;

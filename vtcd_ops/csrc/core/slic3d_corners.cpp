@@ -28,7 +28,8 @@ Corners::Corners(const CellGrid& cells, int64_t num_clusters, const SpatialWeigh
       last_weight_(padded_cells_),
       expanded_(cells.grid.t * cells.grid.h * num_clusters * 2 * padded_cells_),
       not_all_(num_clusters * padded_cells_),
-      not_any_(num_clusters * padded_cells_) {
+      not_any_(num_clusters * padded_cells_),
+      x_distance_(num_clusters * 2 * padded_cells_) {
   for (size_t cell = 0; cell < cells.x.size(); ++cell) {
     first_weight_[cell] = cells.x[cell].weight;
     last_weight_[cell] = cells.x[cell].weight_at(cells.x[cell].count - 1);
@@ -45,6 +46,10 @@ void Corners::start_round(const std::vector<Cluster>& clusters, const RowMask& w
       const Overlap found = overlap(clusters[k], 2, cells_.x[cell]);
       not_all_[k * padded_cells_ + cell] = found == Overlap::kAll ? 0 : kInfinity;
       not_any_[k * padded_cells_ + cell] = found == Overlap::kNone ? kInfinity : 0;
+      const int64_t first = cells_.x[cell].first, last = first + cells_.x[cell].count - 1;
+      double* distance = &x_distance_[k * 2 * padded_cells_ + cell];
+      distance[0] = spatial_.distance(clusters[k], 2, first);
+      distance[padded_cells_] = spatial_.distance(clusters[k], 2, last);
     }
   }
   parallel_for(0, cells_.grid.t * cells_.grid.h, 16, [&](int64_t begin, int64_t end) {
@@ -57,17 +62,16 @@ void Corners::start_round(const std::vector<Cluster>& clusters, const RowMask& w
 void Corners::expand_row(const double* scores, int64_t cluster, double* expanded) const {
   double* lower = expanded;
   double* upper = expanded + padded_cells_;
-  const int64_t num_cells = static_cast<int64_t>(cells_.x.size());
-  for (int64_t cell = 0; cell < num_cells; ++cell) {
+  for (size_t cell = 0; cell < cells_.x.size(); ++cell) {
     lower[cell] = scores[cells_.x[cell].lower];
     upper[cell] = scores[cells_.x[cell].upper];
   }
-  const Cluster& of = (*clusters_)[cluster];
-  for (int64_t cell = 0; cell < num_cells; ++cell) {
-    const double low = lower[cell], step = upper[cell] - lower[cell];
-    const int64_t first = cells_.x[cell].first, last = first + cells_.x[cell].count - 1;
-    lower[cell] = low + first_weight_[cell] * step + spatial_.distance(of, 2, first);
-    upper[cell] = low + last_weight_[cell] * step + spatial_.distance(of, 2, last);
+  const double* first_distance = &x_distance_[cluster * 2 * padded_cells_];
+  const double* last_distance = first_distance + padded_cells_;
+  for (int64_t cell = 0; cell < padded_cells_; cell += kPackSize) {
+    const Pack low = load(lower + cell), step = load(upper + cell) - low;
+    store(lower + cell, low + load(&first_weight_[cell]) * step + load(first_distance + cell));
+    store(upper + cell, low + load(&last_weight_[cell]) * step + load(last_distance + cell));
   }
 }
 

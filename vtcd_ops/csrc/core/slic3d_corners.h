@@ -50,6 +50,8 @@ class Corners {
   std::vector<double> expanded_;
   // [K, padded_cells]: 0 where the cluster's window has all (any) of the cell's x, else infinity
   std::vector<double> not_all_, not_any_;
+  // [K, 2, padded_cells]: the distances along x alone
+  std::vector<double> x_distance_;
 };
 
 // A cluster that may win voxels of a cell.

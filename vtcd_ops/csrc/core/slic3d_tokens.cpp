@@ -43,6 +43,22 @@ void gather_block(const std::vector<double>& centers, int64_t num_channels, cons
   }
 }
 
+// sums[c] += weight * tokens[c], kRowAlignment lanes each, for channels [0, num_channels).
+void add_weighted(const double* weight, const double* tokens, int64_t num_channels,
+                  int64_t row_length, double* sums) {
+  for (int offset = 0; offset < kRowAlignment; offset += kPackSize) {
+    const Pack factor = load(weight + offset);
+    const double* token = tokens + offset;
+    double* sum = sums + offset;
+    for (int64_t c = 0; c < num_channels; ++c, token += row_length, sum += kRowAlignment)
+      store(sum, load(sum) + factor * load(token));
+  }
+}
+
+bool any_nonzero(const double* weight) {
+  return std::any_of(weight, weight + kRowAlignment, [](double value) { return value != 0; });
+}
+
 }  // namespace
 
 template <typename Scalar>
@@ -111,34 +127,27 @@ void Tokens::weighted_sums(const double* weights, int64_t num_clusters, const Ro
   // kRowAlignment partial sums for each channel and cluster, whatever the instruction set, so that
   // the order of the additions is always the same.
   constexpr int64_t kChunk = 16;
-  constexpr int kPacks = static_cast<int>(kRowAlignment) / kPackSize;
   const int64_t num_chunks = (num_channels_ + kChunk - 1) / kChunk;
   parallel_for(0, num_chunks, 1, [&](int64_t first_chunk, int64_t last_chunk) {
     std::vector<double> partial(num_clusters * kChunk * kRowAlignment);
     for (int64_t chunk = first_chunk; chunk < last_chunk; ++chunk) {
       const int64_t begin = chunk * kChunk;
-      const int64_t end = std::min(begin + kChunk, num_channels_);
+      const int64_t length = std::min(kChunk, num_channels_ - begin);
       std::fill(partial.begin(), partial.end(), 0.0);
-      for (int64_t row_index = 0; row_index < num_rows(); ++row_index) {
-        for (int64_t k = 0; k < num_clusters; ++k) {
-          if (!nonzero[row_index * num_clusters + k]) continue;
-          const double* weight = weights + (row_index * num_clusters + k) * row_length_;
-          double* sum = &partial[k * kChunk * kRowAlignment];
-          for (int64_t c = begin; c < end; ++c, sum += kRowAlignment) {
-            const double* token = row(row_index) + c * row_length_;
-            for (int pack = 0; pack < kPacks; ++pack) {
-              Pack total = load(sum + pack * kPackSize);
-              for (int64_t w = pack * kPackSize; w < row_length_; w += kRowAlignment)
-                total += load(weight + w) * load(token + w);
-              store(sum + pack * kPackSize, total);
-            }
-          }
-        }
+      for (int64_t i = 0; i < num_rows() * num_clusters; ++i) {
+        if (!nonzero[i]) continue;
+        const int64_t k = i % num_clusters;
+        const double* tokens = row(i / num_clusters) + begin * row_length_;
+        const double* weight = weights + i * row_length_;
+        for (int64_t w = 0; w < row_length_; w += kRowAlignment)
+          if (any_nonzero(weight + w))
+            add_weighted(weight + w, tokens + w, length, row_length_,
+                         &partial[k * kChunk * kRowAlignment]);
       }
       for (int64_t k = 0; k < num_clusters; ++k) {
-        for (int64_t c = begin; c < end; ++c) {
-          const double* s = &partial[(k * kChunk + c - begin) * kRowAlignment];
-          sums[k * num_channels_ + c] =
+        for (int64_t c = 0; c < length; ++c) {
+          const double* s = &partial[(k * kChunk + c) * kRowAlignment];
+          sums[k * num_channels_ + begin + c] =
               ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
         }
       }
