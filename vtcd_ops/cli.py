@@ -152,11 +152,12 @@ def report_command(
     out: Annotated[Path | None, typer.Option(help="File; RUN/report.html by default.")] = None,
     max_clips: Annotated[int, typer.Option(help="Clips shown of every concept.")] = 3,
     max_videos: Annotated[int, typer.Option(help="Videos in the page.")] = 40,
+    progress: Annotated[bool, typer.Option(help="Show progress bars.")] = True,
 ) -> None:
     """Write the concepts of a run as one HTML file that plays offline."""
     from vtcd_ops.report import report
 
-    print(report(run, out, max_clips=max_clips, max_videos=max_videos))
+    print(report(run, out, max_clips=max_clips, max_videos=max_videos, progress=progress))
 
 
 @app.command("demo")

@@ -29,6 +29,7 @@ def report(
     *,
     max_clips: int = 3,
     max_videos: int = 40,
+    progress: bool = True,
 ) -> Path:
     """Write the concepts of a run as one HTML file that plays offline.
 
@@ -39,7 +40,7 @@ def report(
     >>> videos = np.random.default_rng(0).integers(0, 255, (3, 4, 32, 32, 3)).astype(np.uint8)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     run = vtcd_ops.discover(example_adapter(), videos, out=folder, progress=False)
-    ...     vtcd_ops.report(run).name
+    ...     vtcd_ops.report(run, progress=False).name
     'report.html'
 
     Args:
@@ -48,6 +49,7 @@ def report(
         out: File to write; by default ``report.html`` in the run's directory.
         max_clips: Clips shown of every concept, its best ones, each from another video.
         max_videos: Videos in the page. With ``max_clips`` it bounds the size of the file.
+        progress: Show progress bars.
 
     Returns:
         The file written. The same run and arguments give the same bytes.
@@ -64,7 +66,7 @@ def report(
 
     opened = _open(run) if isinstance(run, (str, os.PathLike)) else run
     target = Path(out) if out is not None else Path(opened.path) / "report.html"
-    page = render_page(opened, Limits(clips=max_clips, videos=max_videos))
+    page = render_page(opened, Limits(clips=max_clips, videos=max_videos), progress)
     write_atomic(target, page.encode("utf-8", errors="replace"))
     return target
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 from vtcd_ops.report.clips import choose_videos, rank_videos
 from vtcd_ops.report.comparison import add_margins
@@ -84,12 +85,15 @@ class ShownRun:
     heads: list[Head]
 
 
-def gather(run: Run, limits: Limits) -> tuple[list[ShownRun], list[dict[str, Any]], list[str]]:
+def gather(
+    run: Run, limits: Limits, progress: bool
+) -> tuple[list[ShownRun], list[dict[str, Any]], list[str]]:
     """Read a run and its control: numbers, clips and supports.
 
     Args:
         run: The run; its `sanity` run, where it has one, is shown beside it.
         limits: What bounds the page.
+        progress: Show progress bars.
 
     Returns:
         The shown runs; the videos as the page's scripts read them; their contact sheets (base64
@@ -106,10 +110,10 @@ def gather(run: Run, limits: Limits) -> tuple[list[ShownRun], list[dict[str, Any
     for view in shown:
         for head in view.heads:
             _choose_clips(head, position, limits.clips)
-    videos, sheets = _videos(shown, chosen, limits)
-    for view in shown:
-        for head in view.heads:
-            head.supports = pack_supports(_supports(view, head, chosen, videos))
+    videos, sheets = _videos(shown, chosen, limits, progress)
+    heads = [(view, head) for view in shown for head in view.heads]
+    for view, head in tqdm(heads, desc="supports", unit="head", disable=not progress):
+        head.supports = pack_supports(_supports(view, head, chosen, videos))
     return shown, videos, sheets
 
 
@@ -152,11 +156,11 @@ def _choose_clips(head: Head, position: dict[int, int], num_clips: int) -> None:
 
 
 def _videos(
-    shown: list[ShownRun], chosen: list[int], limits: Limits
+    shown: list[ShownRun], chosen: list[int], limits: Limits, progress: bool
 ) -> tuple[list[dict[str, Any]], list[str]]:
     videos, sheets = [], []
     run = shown[0].run
-    for index in chosen:
+    for index in tqdm(chosen, desc="previews", unit="video", disable=not progress):
         record = run.videos[index]
         preview = run.preview(index)
         frames = sample_frames(len(preview), limits.frames)

@@ -35,17 +35,18 @@ class Section:
     content: Any
 
 
-def render_page(run: Run, limits: Limits) -> str:
+def render_page(run: Run, limits: Limits, progress: bool) -> str:
     """Write the whole report of a run into one HTML text.
 
     Args:
         run: The run.
         limits: What bounds the size of the page.
+        progress: Show progress bars.
 
     Returns:
         HTML that needs no other file. The same run and limits give the same text.
     """
-    shown, videos, sheets = gather(run, limits)
+    shown, videos, sheets = gather(run, limits, progress)
     of_head = _defined((*HEAD_QUANTITIES, MARGIN), [h.values for h in shown[0].heads])
     of_concept = _defined(CONCEPT_QUANTITIES, [v for h in shown[0].heads for v in h.concepts])
     document = {

@@ -43,6 +43,8 @@ class HeadMap {
 
   mark(head) {
     this.part = head.part;
+    const parts = document.getElementById("part");
+    if (parts) parts.value = head.part;
     for (const cell of this.cells) {
       const selected = this.keyOf(cell) === head.key;
       cell.tabIndex = selected ? 0 : -1;
