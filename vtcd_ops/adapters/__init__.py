@@ -1,6 +1,6 @@
 """The parts that adapters are made of, and the families that installed packages offer.
 
-:mod:`vtcd_ops.adapters.huggingface` is imported by the integrations alone; it needs transformers.
+`huggingface` and `attention_interface` need transformers; the integrations alone import them.
 """
 
 from vtcd_ops.adapters.base import AttentionAdapter

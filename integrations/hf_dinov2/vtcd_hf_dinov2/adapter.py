@@ -10,9 +10,8 @@ import transformers
 from torch import Tensor
 
 from vtcd_ops.adapters import FrameTransform, TokenLayout
+from vtcd_ops.adapters.attention_interface import AttentionInterfaceAdapter, attention_layers
 from vtcd_ops.adapters.huggingface import (
-    AttentionInterfaceAdapter,
-    attention_layers,
     load_pretrained,
     pretrained_class,
     read_preprocessor_config,

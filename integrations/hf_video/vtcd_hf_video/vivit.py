@@ -9,9 +9,8 @@ import torch
 import transformers
 
 from vtcd_ops.adapters import FrameTransform, TokenLayout
+from vtcd_ops.adapters.attention_interface import AttentionInterfaceAdapter, attention_layers
 from vtcd_ops.adapters.huggingface import (
-    AttentionInterfaceAdapter,
-    attention_layers,
     image_sides,
     load_pretrained,
     pretrained_class,

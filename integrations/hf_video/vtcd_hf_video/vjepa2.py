@@ -10,9 +10,9 @@ import transformers
 from torch import Tensor, nn
 
 from vtcd_ops.adapters import FrameTransform, ProjectionAdapter, Projections
+from vtcd_ops.adapters.attention_interface import attention_layers
 from vtcd_ops.adapters.huggingface import (
     HuggingFaceMixin,
-    attention_layers,
     load_pretrained,
     pretrained_class,
     read_preprocessor_config,

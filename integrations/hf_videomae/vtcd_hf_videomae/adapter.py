@@ -11,9 +11,8 @@ import transformers
 from torch import Tensor, nn
 
 from vtcd_ops.adapters import FrameTransform
+from vtcd_ops.adapters.attention_interface import AttentionInterfaceAdapter, attention_layers
 from vtcd_ops.adapters.huggingface import (
-    AttentionInterfaceAdapter,
-    attention_layers,
     image_sides,
     load_pretrained,
     pretrained_class,

@@ -1,0 +1,168 @@
+"""Adapter for Hugging Face models that compute their attention through `AttentionInterface`.
+
+Only the integrations import this module; it needs transformers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import AttentionInterface, PreTrainedModel
+
+from vtcd_ops.adapter import Site, Visitor
+from vtcd_ops.adapters.base import AttentionAdapter
+from vtcd_ops.adapters.huggingface import HuggingFaceMixin
+from vtcd_ops.errors import InputError
+
+__all__ = ["AttentionInterfaceAdapter", "attention_layers"]
+
+# Must not contain the name of another implementation: transformers looks for "sdpa" and "flash".
+_IMPLEMENTATION = "vtcd_tap"
+
+
+class _OpenTap:
+    """What is listening to one model (all taps of a model share it)."""
+
+    def __init__(self, implementation: str) -> None:
+        self.implementation = implementation
+        self.listeners: list[tuple[frozenset[Site], dict[int, int], Visitor]] = []
+
+    def show(self, module: nn.Module, part: str, features: Tensor) -> Tensor:
+        for sites, layer_of, visit in self.listeners:
+            layer = layer_of.get(id(module))
+            if layer is not None and (part, layer) in sites:
+                features = visit(part, layer, features)
+        return features
+
+
+# Keyed by id of the configuration that names the attention function; empty when none is open.
+_open_taps: dict[int, _OpenTap] = {}
+
+
+def _attention(
+    module: nn.Module,
+    query: Tensor,  # [B, A, N, C], as are key and value
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **kwargs: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """The attention function that models run while tapped: the one they had, with visits."""
+    tap = _open_taps[id(module.config)]
+    query = tap.show(module, "queries", query)
+    key = tap.show(module, "keys", key)
+    value = tap.show(module, "values", value)
+    attend = _implementation(module, tap.implementation)
+    output, weights = attend(module, query, key, value, attention_mask, **kwargs)
+    features = output.transpose(1, 2)  # [B, N, A, C] -> [B, A, N, C]
+    edited = tap.show(module, "outputs", features)
+    return (output if edited is features else edited.transpose(1, 2)), weights
+
+
+def _implementation(module: nn.Module, name: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
+    """The attention function a module would have run."""
+    eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
+    found: Callable[..., tuple[Tensor, Tensor | None]]
+    found = AttentionInterface().get_interface(name, eager)  # type: ignore[arg-type]
+    return found
+
+
+AttentionInterface.register(_IMPLEMENTATION, _attention)
+
+
+class AttentionInterfaceAdapter(HuggingFaceMixin, AttentionAdapter):
+    """Adapter for Hugging Face models that go through `AttentionInterface`, as most now do.
+
+    One function, registered once, takes the place of the attention function while something is
+    captured or edited; the one the model had does the work, so the numbers stay the same bits.
+
+    Args:
+        model: the model.
+        attentions: the modules that call the attention function, one a layer.
+        **attributes: see `AttentionAdapter`.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, *, attentions: Sequence[nn.Module], **attributes: Any
+    ) -> None:
+        if not model._can_set_attn_implementation():
+            raise InputError(
+                f"AttentionInterfaceAdapter: {type(model).__name__} does not compute its attention "
+                "through transformers' AttentionInterface"
+            )
+        super().__init__(model, num_layers=len(attentions), **attributes)
+        # Names, not modules: they hold for a copy of the model too.
+        names = {id(module): name for name, module in model.named_modules()}
+        self._attention_names = [names[id(module)] for module in attentions]
+
+    @contextlib.contextmanager
+    def tap(self, sites: Collection[Site], visit: Visitor) -> Iterator[None]:
+        """While open, passes the features of `sites` through `visit` in every forward."""
+        if self.layout.token_axes != "thw":
+            raise InputError(
+                f"{self.name}: the attention interface expects tokens in t, h, w order"
+            )
+        model: PreTrainedModel = self.model
+        modules = [model.get_submodule(name) for name in self._attention_names]
+        layer_of = {id(module): layer for layer, module in enumerate(modules)}
+        listener = (frozenset(sites), layer_of, visit)
+        with _tapped(model, modules[0].config) as tap:
+            tap.listeners.append(listener)
+            try:
+                yield
+            finally:
+                tap.listeners.remove(listener)
+
+
+@contextlib.contextmanager
+def _tapped(model: PreTrainedModel, config: Any) -> Iterator[_OpenTap]:
+    """Switch a model to the tapping attention function, unless it is, and back at the end."""
+    if id(config) in _open_taps:
+        yield _open_taps[id(config)]
+        return
+    before = config._attn_implementation
+    tap = _OpenTap(before)
+    _open_taps[id(config)] = tap
+    try:
+        model.set_attn_implementation(_IMPLEMENTATION)
+        yield tap
+    finally:
+        model.set_attn_implementation(before)
+        del _open_taps[id(config)]
+
+
+def attention_layers(model: PreTrainedModel) -> list[nn.Module]:
+    """Find the attention module of each encoder layer by what it is, not by its name.
+
+    The encoder is the first list of `config.num_hidden_layers` blocks in the base model; the
+    attention module of a block is the first inside it that knows its number of heads.
+
+    Raises:
+        InputError: the model has no such list.
+    """
+    wanted = model.config.num_hidden_layers
+    for module in model.base_model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == wanted:
+            found = [_first_attention(block) for block in module]
+            if all(attention is not None for attention in found):
+                return [attention for attention in found if attention is not None]
+    raise InputError(
+        f"{type(model).__name__}: expected {wanted} attention layers, found none; "
+        "is it a transformer?"
+    )
+
+
+def _first_attention(block: nn.Module) -> nn.Module | None:
+    for module in block.modules():
+        heads = getattr(module, "num_attention_heads", getattr(module, "num_heads", None))
+        if (
+            isinstance(heads, int)
+            and module is not block
+            and any(isinstance(child, nn.Linear) for child in module.children())
+        ):
+            return module
+    return None
