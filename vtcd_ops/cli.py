@@ -116,31 +116,18 @@ def discover_command(
     progress: Annotated[bool, typer.Option(help="Show progress bars.")] = True,
 ) -> None:
     """Discover the concepts of every attention head and store them in a run directory."""
+    arguments = dict(locals())  # before anything else is defined
     from vtcd_ops.discovery import discover
 
     run = discover(
-        model,
-        samples,
-        out=out,
-        parts=[part.strip() for part in parts.split(",")],
-        layers=parse_numbers(layers),
-        heads=parse_numbers(heads),
-        num_frames=_frames(num_frames),
-        sampling_rate=sampling_rate,
-        proposals=proposals,
-        n_segments=n_segments,
-        compactness=_number(compactness),
-        voxels_per_token=voxels_per_token,
-        min_tubelet=min_tubelet,
-        criterion=criterion,
-        threshold=threshold,
-        assign=assign,
-        batch_size=batch_size,
-        seed=seed,
-        sanity=sanity,
-        max_memory=max_memory,
-        resume=resume,
-        progress=progress,
+        **arguments
+        | {
+            "parts": [part.strip() for part in parts.split(",")],
+            "layers": parse_numbers(layers),
+            "heads": parse_numbers(heads),
+            "num_frames": _frames(num_frames),
+            "compactness": _number(compactness),
+        }
     )
     num_units = sum(len(run.units(part)) for part in run.parts)
     print(f"{run.path}: {num_units} concepts of {len(run.videos)} videos")
