@@ -6,7 +6,143 @@ benchmarks.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
 import numpy as np
+
+
+def interpolate(
+    features: np.ndarray, size: Sequence[int], interpolation: str = "trilinear"
+) -> np.ndarray:
+    """Bring a token grid to a volume, in float64.
+
+    >>> interpolate(np.array([[[[0.0, 1.0]]]]), (1, 1, 3)).tolist()
+    [[[[0.0, 0.5, 1.0]]]]
+
+    Args:
+        features: [C, t, h, w].
+        size: (T, H, W).
+        interpolation: ``"trilinear"``, corners aligned; ``"nearest"``, of token floor(x t / T).
+
+    Returns:
+        [C, T, H, W].
+    """
+    volume = features.astype(np.float64)
+    for axis, (voxels, tokens) in enumerate(zip(size, features.shape[1:], strict=True), start=1):
+        if interpolation == "nearest":
+            volume = volume.take(np.arange(voxels) * tokens // voxels, axis)
+            continue
+        position = np.arange(voxels) * ((tokens - 1) / max(voxels - 1, 1))
+        lower = position.astype(int)
+        weight = (position - lower).reshape([-1 if i == axis else 1 for i in range(4)])
+        upper = np.minimum(lower + 1, tokens - 1)
+        volume = (1 - weight) * volume.take(lower, axis) + weight * volume.take(upper, axis)
+    return volume
+
+
+def regular_grid(size: Sequence[int], num_points: int) -> list[tuple[int, int]]:
+    """Return start and step along each axis for about num_points points in a box.
+
+    >>> regular_grid((16, 112, 112), 12)
+    [(8, 16), (16, 32), (16, 32)]
+    """
+    if np.prod(size) <= num_points:
+        return [(0, 1)] * len(size)
+    axes = np.argsort(size, kind="stable")
+    lengths = np.array(size, dtype=np.float64)[axes]
+    steps = np.full(len(size), (lengths.prod() / num_points) ** (1 / len(size)))
+    for i in range(len(size) - 1):
+        if (lengths >= steps).all():
+            break
+        steps[i] = lengths[i]  # too short for a step: the points are spread over the longer axes
+        steps[i + 1 :] = (lengths[i + 1 :].prod() / num_points) ** (1 / (len(size) - i - 1))
+    grid = {axis: (int(step // 2), round(step)) for axis, step in zip(axes, steps, strict=True)}
+    return [grid[axis] for axis in range(len(size))]
+
+
+def slic3d(
+    features: np.ndarray,
+    size: Sequence[int],
+    n_segments: int = 12,
+    compactness: float = 0.1,
+    max_num_iter: int = 10,
+    spacing: Sequence[float] = (1.0, 1.0, 1.0),
+    interpolation: str = "trilinear",
+) -> np.ndarray:
+    """Label a volume by SLIC (Achanta et al. 2012) as scikit-image does, before connectivity.
+
+    >>> slic3d(np.array([[[[0.0, 0.0, 1.0, 1.0]]]]), (1, 1, 4), n_segments=2).tolist()
+    [[[0, 0, 1, 1]]]
+
+    Args:
+        features: [C, t, h, w]; the other arguments are those of ``vtcd_ops.slic3d``.
+
+    Returns:
+        Labels [T, H, W].
+    """
+    volume = interpolate(features, size, interpolation)
+    low, high = volume.min(), volume.max()
+    volume = (volume - low) / (high - low if high > low else 1.0) / compactness
+    asked = regular_grid(size, n_segments)
+    axes = [np.arange(start, n, step) for n, (start, step) in zip(size, asked, strict=True)]
+    positions = np.array(list(itertools.product(*axes)), dtype=np.float64)  # [K, 3]
+    centers = np.zeros((len(positions), len(features)))  # so the first round is spatial only
+    reach = [2 * step for _, step in regular_grid(size, len(positions))]
+    weight = 1 / max(step for _, step in asked) ** 2
+    labels = np.full(size, -1)
+    for _ in range(max_num_iter):
+        nearest = np.full(size, np.inf)
+        for k in np.flatnonzero(~np.isnan(positions[:, 0])).tolist():
+            first = [int(max(p - r, 0)) for p, r in zip(positions[k], reach, strict=True)]
+            last = [
+                int(min(p + r + 1, n)) for p, r, n in zip(positions[k], reach, size, strict=True)
+            ]
+            window = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
+            grid = np.ogrid[window]
+            offsets = [s * (p - g) for s, p, g in zip(spacing, positions[k], grid, strict=True)]
+            distance = sum(offset**2 for offset in offsets) * weight
+            distance = distance + (
+                (volume[(slice(None), *window)] - centers[k, :, None, None, None]) ** 2
+            ).sum(0)
+            nearer = distance < nearest[window]
+            labels[window][nearer] = k
+            nearest[window][nearer] = distance[nearer]
+        for k in range(len(positions)):
+            voxels = np.argwhere(labels == k)
+            if len(voxels) == 0:
+                positions[k] = np.nan  # never takes a voxel again
+                continue
+            positions[k] = voxels.mean(0)
+            centers[k] = volume[:, labels == k].mean(1)
+    return labels
+
+
+def tubelet_pool(
+    features: np.ndarray,
+    labels: np.ndarray,
+    num_tubelets: int,
+    interpolation: str = "trilinear",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Average interpolated features over each label.
+
+    >>> tubelet_pool(np.array([[[[0.0, 1.0]]]]), np.array([[[0, 0, -1]]]), 1)[0].tolist()
+    [[0.25]]
+
+    Args:
+        features: [C, t, h, w].
+        labels: [T, H, W], -1 is in no tubelet.
+        num_tubelets: S.
+        interpolation: as in :func:`interpolate`.
+
+    Returns:
+        Means [S, C], 0 for a label that does not occur, and numbers of voxels [S].
+    """
+    volume = interpolate(features, labels.shape, interpolation)
+    counts = np.array([(labels == s).sum() for s in range(num_tubelets)], dtype=np.int64)
+    sums = [volume[:, labels == s].sum(1) for s in range(num_tubelets)]
+    means = np.array(sums).reshape(num_tubelets, len(features)) / np.maximum(counts, 1)[:, None]
+    return means, counts
 
 
 def cnmf(
