@@ -157,13 +157,14 @@ def capture(
     """
     wanted_layers, wanted_parts = _check_request("capture", adapter, layers, parts)
     wanted_heads = _check_indices("capture", "head", heads, adapter.num_heads)
+    all_heads = wanted_heads == list(range(adapter.num_heads))
     grid = _check_clips(adapter, clips)
     seen: dict[str, dict[int, Tensor]] = {part: {} for part in wanted_parts}
     missing = {(part, layer) for part in wanted_parts for layer in wanted_layers}
 
     def keep(part: str, layer: int, features: Tensor) -> Tensor:
         taken = _drop_prefix(adapter, features, clips.shape[0], grid)
-        if heads is not None:
+        if not all_heads:
             taken = taken[:, wanted_heads]
         seen[part][layer] = taken.to(
             torch.float32, copy=True, memory_format=torch.contiguous_format
