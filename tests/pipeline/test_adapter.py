@@ -276,6 +276,21 @@ def test_frame_transform_reads_what_a_checkpoint_says() -> None:
     assert stretched.shortest_edge is None
 
 
+def test_resampling_filters() -> None:
+    """Nearest keeps the two colours of a checkerboard; what torch lacks is refused."""
+    board = np.indices((24, 24)).sum(0) // 3 % 2 * 255
+    frames = np.repeat(board[None, ..., None], 3, axis=-1).astype(np.uint8)
+    colours = {}
+    for number in (0, 2, 3):
+        transform = FrameTransform.from_config({"resample": number}, size=(16, 16))
+        colours[number] = len(transform(frames)[:, 0].unique())
+    assert colours[0] == 2
+    assert colours[2] > 2
+    assert colours[3] > 2
+    with pytest.raises(InputError, match=r"resample expected 0 \(nearest-exact\), .*, got 1"):
+        FrameTransform.from_config({"resample": 1}, size=(16, 16))
+
+
 def test_frames_need_not_be_contiguous() -> None:
     frames = np.random.default_rng(0).integers(0, 256, (4, 40, 60, 3), dtype=np.uint8)
     transform = FrameTransform(size=(32, 32), shortest_edge=32)

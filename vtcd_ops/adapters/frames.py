@@ -47,7 +47,7 @@ class FrameTransform:
             with the aspect ratio kept, and cut it from the centre.
         mean, std: of the three colours, after scaling.
         scale, offset: a byte v becomes v * scale + offset before the normalisation.
-        resample: "bilinear" or "bicubic".
+        resample: "bilinear", "bicubic" or "nearest-exact".
     """
 
     size: tuple[int, int]
@@ -69,6 +69,9 @@ class FrameTransform:
         Args:
             config: the parsed file; what it leaves out comes from `defaults`.
             **defaults: attributes of `FrameTransform`.
+
+        Raises:
+            InputError: a resampling filter that torch does not have.
         """
         values = dict(defaults)
         resized = _edges(config.get("size"))
@@ -90,8 +93,8 @@ class FrameTransform:
         if config.get("do_rescale", True):
             values["scale"] = config.get("rescale_factor", values.get("scale", 1 / 255))
         values["offset"] = -1.0 if config.get("offset", values.get("offset", 0.0) < 0) else 0.0
-        if config.get("resample") in _FILTERS:
-            values["resample"] = _FILTERS[config["resample"]]
+        if config.get("resample") is not None:
+            values["resample"] = _filter(config["resample"])
         return cls(**values)
 
     def __call__(self, frames: np.ndarray | Tensor) -> Tensor:
@@ -158,6 +161,14 @@ def _center_crop(pixels: Tensor, size: tuple[int, int]) -> Tensor:
         height, width = pixels.shape[-2:]
     top, left = (height - size[0]) // 2, (width - size[1]) // 2
     return pixels[..., top : top + size[0], left : left + size[1]]
+
+
+def _filter(number: Any) -> str:
+    """Return torch's name of a resampling filter of Pillow."""
+    if number not in _FILTERS:
+        known = ", ".join(f"{key} ({name})" for key, name in _FILTERS.items())
+        raise InputError(f"preprocessor_config: resample expected {known}, got {number!r}")
+    return _FILTERS[number]
 
 
 def _edges(entry: Any) -> int | tuple[int, int] | None:
