@@ -89,5 +89,6 @@ def discover(
     Pipeline(adapter, settings, out, memory, resume, progress).run(samples)
     if sanity:
         control = randomize_weights(adapter, seed)
-        Pipeline(control, settings, out / SANITY_FOLDER, memory, resume, progress).run(samples)
+        folder = out / SANITY_FOLDER
+        Pipeline(control, settings, folder, memory, resume, progress, "control: ").run(samples)
     return load(out)

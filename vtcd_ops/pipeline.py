@@ -42,6 +42,7 @@ class Pipeline:
         max_memory: int,
         resume: bool,
         progress: bool,
+        title: str = "",
     ) -> None:
         self.adapter = adapter
         self.settings = settings
@@ -49,6 +50,7 @@ class Pipeline:
         self.heads = _chosen("heads", settings.heads, adapter.num_heads)
         self.max_memory = max_memory
         self.progress = progress
+        self.title = title
         self.writer = RunWriter(out, self._document(), resume=resume)
 
     def _document(self) -> dict[str, Any]:
@@ -104,7 +106,7 @@ class Pipeline:
             self.writer,
         )
         stream = itertools.chain(first, stream)
-        bar = tqdm(desc="videos", unit="video", total=_length(samples), disable=not self.progress)
+        bar = self._bar("videos", "video", _length(samples))
         checked: set[int] = set()
         while True:
             index = -1
@@ -117,6 +119,9 @@ class Pipeline:
                 return index + 1
             time.sleep(_POLL_SECONDS)  # another process works on the rest, or is dying
             stream = as_samples(samples)
+
+    def _bar(self, what: str, unit: str, total: int | None) -> tqdm:
+        return tqdm(desc=f"{self.title}{what}", unit=unit, total=total, disable=not self.progress)
 
     def _do_video(self, divider: VideoDivider, index: int, sample: Sample, wait: bool) -> bool:
         """Do one video unless another process is at it; return whether it is done."""
@@ -156,7 +161,7 @@ class Pipeline:
     def _do_concepts(self, num_videos: int) -> None:
         """Find the concepts of all layers."""
         tasks = [(part, layer) for part in self.settings.parts for layer in self.layers]
-        bar = tqdm(desc="concepts", unit="layer", total=len(tasks), disable=not self.progress)
+        bar = self._bar("concepts", "layer", len(tasks))
         while missing := [task for task in tasks if not self.writer.has(concept_file(*task))]:
             bar.update(len(tasks) - len(missing) - bar.n)
             done = [self._do_layer_concepts(tasks.index(task), num_videos) for task in missing]
