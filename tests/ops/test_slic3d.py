@@ -1,0 +1,268 @@
+"""slic3d against scikit-image, its own definition, and what must hold for every input."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from ops.volumes import LAYERS, SEQUENCES, noise, real_keys, scikit_labels, smooth, to_volume
+from skimage.segmentation._slic import _enforce_label_connectivity_cython
+from torch import Tensor
+
+import vtcd_ops
+from vtcd_ops import reference
+
+SMALL = (8, 14, 14)
+CASES: dict[str, tuple[Tensor, tuple[int, int, int], dict[str, Any]]] = {
+    f"{name}, compactness {compactness}, seed {seed}": (
+        features(16, SMALL, seed),
+        (16, 56, 56),
+        {"compactness": compactness},
+    )
+    for name, features in (("noise", noise), ("smooth", smooth))
+    for compactness in (0.01, 0.1, 0.15)
+    for seed in (0, 1)
+} | {
+    "full size": (smooth(64, SMALL), (16, 112, 112), {}),
+    "full size of noise": (noise(64, SMALL), (16, 112, 112), {}),
+    "odd sizes": (noise(8, (3, 5, 7)), (7, 33, 41), {}),
+    "constant": (torch.full((4, 4, 5, 6), 2.5), (8, 40, 48), {}),
+    "constant, spacing": (torch.full((1, 2, 5, 6), -1.0), (9, 31, 47), {"spacing": (1, 2.5, 0.7)}),
+    "one frame": (noise(8, (1, 9, 9)), (1, 64, 64), {}),
+    "one frame of tokens, many of voxels": (noise(8, (1, 9, 9)), (8, 40, 40), {}),
+    "two tokens an axis": (noise(8, (2, 2, 2)), (16, 56, 56), {}),
+    "one token in one axis, narrow": (noise(8, (4, 8, 1)), (8, 48, 3), {}),
+    "one channel": (smooth(1, (4, 8, 8)), (8, 48, 48), {}),
+    "three channels": (smooth(3, (4, 8, 8)), (8, 48, 48), {}),
+    "three channels, three voxels wide": (noise(3, (4, 8, 3)), (8, 48, 3), {}),
+    "spacing": (smooth(8, (4, 8, 8)), (8, 48, 48), {"spacing": (2, 0.7, 1.3)}),
+    "spacing of noise": (noise(8, (4, 8, 8)), (8, 48, 48), {"spacing": (3, 1, 1)}),
+    "no interpolation": (smooth(8, SMALL), SMALL, {}),
+    "fewer voxels than tokens": (noise(8, (8, 28, 28)), (4, 13, 13), {}),
+    "nearest": (noise(8, (4, 7, 7)), (8, 50, 40), {"interpolation": "nearest"}),
+    "nearest, fewer": (noise(8, (4, 17, 7)), (3, 9, 6), {"interpolation": "nearest"}),
+    "50 segments": (noise(8, SMALL), (16, 56, 56), {"n_segments": 50}),
+    "200 segments": (smooth(8, SMALL), (16, 56, 56), {"n_segments": 200}),
+    "1 segment": (noise(8, (4, 8, 8)), (8, 48, 48), {"n_segments": 1}),
+    "more segments than voxels": (noise(8, (4, 8, 8)), (4, 8, 8), {"n_segments": 1000}),
+    "1 round": (noise(8, (4, 8, 8)), (8, 48, 48), {"max_num_iter": 1}),
+    "2 rounds": (noise(8, (4, 8, 8)), (8, 48, 48), {"max_num_iter": 2}),
+    "40 rounds": (smooth(8, (4, 8, 8)), (8, 48, 48), {"max_num_iter": 40}),
+    "compactness 10": (noise(8, (4, 8, 8)), (8, 48, 48), {"compactness": 10.0}),
+    "compactness 1e-4: windows bound the clusters": (
+        noise(8, (4, 8, 8)), (8, 48, 48), {"compactness": 1e-4},
+    ),
+    "float64": (smooth(8, (4, 8, 8)).double(), (8, 48, 48), {}),
+    "large offset": (smooth(8, (4, 8, 8)).double() + 1000, (8, 48, 48), {}),
+    "size factors": (
+        noise(8, (4, 8, 8)), (8, 48, 48), {"min_size_factor": 0.1, "max_size_factor": 0.7},
+    ),
+}  # fmt: skip
+
+
+def labels_of(features: Tensor, size: tuple[int, int, int], **options: Any) -> np.ndarray:
+    """Labels of one volume, [T, H, W]."""
+    return vtcd_ops.ops.slic3d(features[None], size, **options)[0].numpy()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_same_labels_as_scikit_image(case: str) -> None:
+    features, size, options = CASES[case]
+    for connected in (False, True):
+        found = labels_of(features, size, **options, enforce_connectivity=connected)
+        expected = scikit_labels(features, size, **options, enforce_connectivity=connected)
+        assert np.array_equal(found, expected), f"enforce_connectivity={connected}"
+
+
+@pytest.mark.parametrize("compactness", [0.01, 0.1, 0.15])
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("sequence", SEQUENCES)
+def test_same_labels_on_real_keys(sequence: str, layer: int, compactness: float) -> None:
+    features = real_keys(sequence)[layer][layer % 6]
+    size = (16, 112, 112)
+    options = {"compactness": compactness, "enforce_connectivity": False}
+    expected = scikit_labels(features, size, **options)
+    assert np.array_equal(labels_of(features, size, **options), expected)
+    segment = expected.size / 9  # seeds
+    connected = _enforce_label_connectivity_cython(
+        expected.astype(np.intp), int(0.5 * segment), int(3 * segment), start_label=0
+    )
+    assert np.array_equal(labels_of(features, size, compactness=compactness), connected)
+
+
+def test_exact_ties_go_to_the_first_cluster() -> None:
+    """Features that vary along x alone make rows of clusters equally near: there rounding decides
+    in scikit-image. Given the labels of a round, each of the next must be nearest within rounding,
+    and the first of those."""
+    size = (8, 48, 48)
+    features = torch.arange(8.0).expand(1, 4, 8, 8)
+    volume = to_volume(features, size, "trilinear").numpy() / 7 / 0.1
+    grid = np.stack(np.mgrid[: size[0], : size[1], : size[2]]).astype(float)
+    for rounds in range(1, 6):
+        options = {"enforce_connectivity": False}
+        before = labels_of(features, size, max_num_iter=rounds, **options)
+        after = labels_of(features, size, max_num_iter=rounds + 1, **options)
+        distance = np.full((9, *size), np.inf)
+        for k in range(9):
+            mean, center = grid[:, before == k].mean(1), volume[:, before == k].mean(1)
+            space = ((grid - mean[:, None, None, None]) ** 2).sum(0) / 16**2
+            outside = (np.abs(grid - mean[:, None, None, None]).max(0) > 2 * 16 - 1).astype(float)
+            color = ((volume - center[:, None, None, None]) ** 2).sum(0)
+            distance[k] = np.where(outside > 0, np.inf, space + color)
+        chosen = np.take_along_axis(distance, after[None].astype(int), 0)[0]
+        inside = np.isfinite(distance).all(0) & np.isfinite(chosen)
+        assert inside.any()
+        first = (distance <= distance.min(0) + 1e-9).argmax(0)
+        assert np.array_equal(after[inside], first[inside])
+
+
+@pytest.mark.parametrize("case", ["odd sizes", "nearest", "constant", "spacing"])
+def test_same_labels_as_definition(case: str) -> None:
+    features, size, options = CASES[case]
+    expected = reference.slic3d(features.numpy(), size, **options)
+    assert np.array_equal(
+        labels_of(features, size, **options, enforce_connectivity=False), expected
+    )
+
+
+@given(st.data())
+def test_connectivity_is_scikit_images(data: st.DataObject) -> None:
+    seed = data.draw(st.integers(0, 10_000))
+    size = data.draw(st.tuples(st.integers(1, 6), st.integers(1, 24), st.integers(1, 24)))
+    tokens = tuple(data.draw(st.integers(1, n)) for n in size)
+    low = data.draw(st.sampled_from([0.0, 0.1, 0.5, 1.0, 2.0]))
+    high = data.draw(st.sampled_from([0.2, 0.5, 1.0, 3.0, 50.0]))
+    options = {
+        "compactness": data.draw(st.sampled_from([0.01, 0.1, 1.0])),
+        "n_segments": data.draw(st.integers(1, 40)),
+    }
+    features = noise(2, tokens, seed)
+    before = labels_of(features, size, **options, enforce_connectivity=False)
+    found = labels_of(features, size, **options, min_size_factor=low, max_size_factor=high)
+    grid = reference.regular_grid(size, options["n_segments"])
+    axes = [range(start, n, step) for n, (start, step) in zip(size, grid, strict=True)]
+    segment = before.size / math.prod(map(len, axes))
+    if int(high * segment) < 1:
+        return  # scikit-image writes outside its list there
+    expected = _enforce_label_connectivity_cython(
+        before.astype(np.intp), int(low * segment), int(high * segment), start_label=0
+    )
+    assert np.array_equal(found, expected)
+
+
+@given(
+    channels=st.integers(1, 9),
+    grid=st.tuples(st.integers(1, 4), st.integers(1, 9), st.integers(1, 9)),
+    size=st.tuples(st.integers(1, 9), st.integers(1, 40), st.integers(1, 40)),
+    n_segments=st.integers(1, 60),
+    seed=st.integers(0, 10_000),
+)
+def test_any_shape_is_scikit_images(
+    channels: int,
+    grid: tuple[int, int, int],
+    size: tuple[int, int, int],
+    n_segments: int,
+    seed: int,
+) -> None:
+    features = noise(channels, grid, seed)
+    options = {"n_segments": n_segments, "enforce_connectivity": False}
+    found = labels_of(features, size, **options)
+    expected = scikit_labels(features, size, **options)
+    assert np.array_equal(found, expected)
+
+
+@given(
+    offset=st.floats(-50, 50), factor=st.floats(0.1, 30), seed=st.integers(0, 99),
+    compactness=st.sampled_from([0.02, 0.1, 0.4]),
+)  # fmt: skip
+def test_offset_and_scale_of_the_features_do_not_matter(
+    offset: float, factor: float, seed: int, compactness: float
+) -> None:
+    features = smooth(4, (3, 6, 6), seed).double()
+    size = (6, 30, 30)
+    assert np.array_equal(
+        labels_of(features, size, compactness=compactness),
+        labels_of(features * factor + offset, size, compactness=compactness),
+    )
+
+
+@pytest.mark.usefixtures("num_threads")
+@pytest.mark.parametrize("size", [(16, 56, 56), (5, 33, 20)])
+def test_threads_and_batch_do_not_matter(size: tuple[int, int, int]) -> None:
+    features = torch.stack([noise(24, SMALL, 0), smooth(24, SMALL, 1), smooth(24, SMALL, 2)])
+    torch.set_num_threads(1)
+    expected = vtcd_ops.ops.slic3d(features, size)
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        assert torch.equal(vtcd_ops.ops.slic3d(features, size), expected)
+        alone = torch.cat([vtcd_ops.ops.slic3d(volume[None], size) for volume in features])
+        assert torch.equal(alone, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_narrow_dtypes_are_taken_as_float32(dtype: torch.dtype) -> None:
+    features = smooth(4, (3, 6, 6))[None].to(dtype)
+    size = (6, 30, 30)
+    assert torch.equal(
+        vtcd_ops.ops.slic3d(features, size), vtcd_ops.ops.slic3d(features.float(), size)
+    )
+
+
+def test_layout_does_not_matter() -> None:
+    features = smooth(4, (3, 6, 6)).repeat(2, 1, 1, 1, 1)
+    expected = vtcd_ops.ops.slic3d(features, (6, 30, 30))
+    channels_last = features.movedim(1, -1).contiguous().movedim(-1, 1)
+    assert not channels_last.is_contiguous()
+    assert torch.equal(vtcd_ops.ops.slic3d(channels_last, (6, 30, 30)), expected)
+    assert expected.dtype == torch.int32
+    assert expected.is_contiguous()
+
+
+def test_empty_batch() -> None:
+    labels = vtcd_ops.ops.slic3d(torch.zeros(0, 4, 2, 3, 3), (4, 6, 6))
+    assert labels.shape == (0, 4, 6, 6)
+    assert labels.dtype == torch.int32
+
+
+class Tubelets(torch.nn.Module):
+    """Both operators, as a model would use them."""
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        labels = torch.ops.vtcd.slic3d(features, [4, 24, 24], 9, compactness=0.2)
+        means, _ = torch.ops.vtcd.tubelet_pool(features, labels, 9)
+        return labels, means.square().sum(1)
+
+
+@pytest.mark.parametrize(
+    "features", [noise(3, (2, 4, 4))[None], noise(3, (2, 4, 4)).double().expand(2, -1, -1, -1, -1)]
+)
+def test_opcheck(features: Tensor) -> None:
+    torch.library.opcheck(torch.ops.vtcd.slic3d.default, (features, [3, 9, 10]))
+    torch.library.opcheck(
+        torch.ops.vtcd.slic3d.default,
+        (features, [3, 9, 10], 4, 0.3),
+        {"spacing": [1.0, 2.0, 1.0], "interpolation": "nearest", "enforce_connectivity": False},
+    )
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_compile(backend: str) -> None:
+    features = smooth(5, (2, 6, 6)).repeat(2, 1, 1, 1, 1)
+    compiled = torch.compile(Tubelets(), fullgraph=True, backend=backend, dynamic=True)
+    for batch in (features, features[:1].repeat(3, 1, 1, 1, 1)):
+        for found, expected in zip(compiled(batch), Tubelets()(batch), strict=True):
+            torch.testing.assert_close(found, expected)
+
+
+def test_export_with_dynamic_batch() -> None:
+    features = smooth(5, (2, 6, 6)).repeat(2, 1, 1, 1, 1)
+    batch = torch.export.Dim("batch", min=1, max=64)
+    program = torch.export.export(Tubelets(), (features,), dynamic_shapes=({0: batch},))
+    for volumes in (features, features.repeat(3, 1, 1, 1, 1)):
+        for found, expected in zip(program.module()(volumes), Tubelets()(volumes), strict=True):
+            torch.testing.assert_close(found, expected)
