@@ -190,7 +190,7 @@ def without_place(keys: np.ndarray) -> np.ndarray:
 def markdown(result: dict) -> str:
     """The tables of the model card."""
     lines = [
-        "| hidden | model | mean patch | nearest patch | same, best factor |",
+        "| masks | model | mean patch | nearest patch | same, best factor |",
         "|---|---|---|---|---|",
     ]
     for name, errors in result["reconstruction"].items():
