@@ -73,7 +73,8 @@ def load_model(model: str | os.PathLike[str] | Adapter, **options: Any) -> Adapt
     """Load a model and wrap it.
 
     >>> import vtcd_ops
-    >>> adapter = vtcd_ops.load_model("hf_videomae:mini-ssl")  # doctest: +SKIP
+    >>> vtcd_ops.load_model("hf_videomae:mini-ssl")  # a bundled miniature
+    VideoMAEAdapter('hf_videomae:mini-ssl', 6 layers x 4 heads x 32 channels, 8x8x8 tokens)
     >>> adapter = vtcd_ops.load_model("MCG-NJU/videomae-base")  # doctest: +SKIP
     >>> adapter = vtcd_ops.load_model("hf_dinov2:my/weights?fit=crop")  # doctest: +SKIP
 
