@@ -186,7 +186,7 @@ def _write_number(value: float | None, style: str) -> str:
         return f"{100 * value:.1f} %" if value < 0.1 else f"{100 * value:.0f} %"
     if style == "count":
         return f"{value:,.0f}" if value == round(value) else f"{value:,.1f}"
-    return f"{value:.2f}".replace("-", "−")
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")  # + 0.0: no minus before a zero
 
 
 def _environment() -> Any:

@@ -21,7 +21,12 @@ function formatNumber(value, style) {
   if (value === null || value === undefined) return "–";
   if (style === "percent") return `${(100 * value).toFixed(value < 0.1 ? 1 : 0)} %`;
   if (style === "count") return Number.isInteger(value) ? String(value) : value.toFixed(1);
-  return value.toFixed(2).replace("-", "−");
+  return twoDigits(value).replace("-", "−");
+}
+
+// Two digits, and no minus before a zero.
+function twoDigits(value) {
+  return value.toFixed(2).replace(/^-(0\.00)$/, "$1");
 }
 
 // Build an element; text goes in as text, so that no name from the data can become markup.

@@ -110,5 +110,5 @@ function shortNumber(value, style) {
   if (value === null) return "";
   if (style === "percent") return (100 * value).toFixed(100 * value < 9.5 ? 1 : 0);
   if (style === "count") return Number.isInteger(value) ? String(value) : value.toFixed(1);
-  return value.toFixed(2).replace(/^(-?)0\./, "$1.").replace("-", "−");
+  return twoDigits(value).replace(/^(-?)0\./, "$1.").replace("-", "−");
 }
