@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 NUM_HEADS = 72
-REAL = "keys of real clips in a real image transformer (DINOv2-S), pooled by slic3d"
+REAL = "keys of real clips in a real image transformer (DINOv2-S), averaged over SLIC supervoxels"
 PLANTED = "planted mixtures of 8 directions (set VTCD_TUBELETS for real ones)"
 
 
