@@ -2,6 +2,7 @@
 #include "core/slic3d_cell.h"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 
 namespace vtcd {
@@ -81,6 +82,12 @@ TokenWeights token_weights(const Moments& moments, const Box& box) {
 
 bool CellLabeller::label(const Box& box, const std::vector<Candidate>& candidates,
                          const std::vector<Cluster>& clusters, bool any_outside, double margin) {
+  using LabelPlane =
+      bool (CellLabeller::*)(const Box&, const std::vector<Candidate>&, int64_t, int64_t, double);
+  constexpr LabelPlane kLabelPlane[] = {
+      &CellLabeller::label_plane<0>, &CellLabeller::label_plane<1>, &CellLabeller::label_plane<2>,
+      &CellLabeller::label_plane<3>, &CellLabeller::label_plane<4>, &CellLabeller::label_plane<5>,
+      &CellLabeller::label_plane<6>};
   const size_t count = candidates.size();
   if (lines_.size() < count) lines_.resize(count);
   moments_.assign(count, Moments{});
@@ -90,15 +97,9 @@ bool CellLabeller::label(const Box& box, const std::vector<Candidate>& candidate
   for (int64_t z = 0; z < box.z.count; ++z) {
     for (int64_t begin = 0; begin < box.x.count; begin += kPackSize) {
       prepare_plane(box, candidates, clusters, z, begin);
-      if (clipped || count > 4) {
-        changed |= label_plane<0>(box, candidates, z, begin, margin);
-      } else if (count == 2) {
-        changed |= label_plane<2>(box, candidates, z, begin, margin);
-      } else if (count == 3) {
-        changed |= label_plane<3>(box, candidates, z, begin, margin);
-      } else {
-        changed |= label_plane<4>(box, candidates, z, begin, margin);
-      }
+      const auto label_by =
+          clipped || count >= std::size(kLabelPlane) ? kLabelPlane[0] : kLabelPlane[count];
+      changed |= (this->*label_by)(box, candidates, z, begin, margin);
       if (!any_outside) add_moments(box, count, z, begin);
     }
   }

