@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from typing import Any
 
 import hypothesis.strategies as st
@@ -15,7 +18,7 @@ from skimage.segmentation._slic import _enforce_label_connectivity_cython
 from torch import Tensor
 
 import vtcd_ops
-from vtcd_ops import reference
+from vtcd_ops import _library, reference
 
 SMALL = (8, 14, 14)
 CASES: dict[str, tuple[Tensor, tuple[int, int, int], dict[str, Any]]] = {
@@ -202,6 +205,32 @@ def test_threads_and_batch_do_not_matter(size: tuple[int, int, int]) -> None:
         assert torch.equal(vtcd_ops.ops.slic3d(features, size), expected)
         alone = torch.cat([vtcd_ops.ops.slic3d(volume[None], size) for volume in features])
         assert torch.equal(alone, expected)
+
+
+LABELS_SCRIPT = """
+import torch, vtcd_ops
+features = torch.randn(2, 20, 4, 7, 9, generator=torch.Generator().manual_seed(0))
+labels = vtcd_ops.ops.slic3d(features, (8, 40, 50), compactness=0.02)
+means, _ = vtcd_ops.ops.tubelet_pool(features, labels, 20)
+print(hash(labels.numpy().tobytes()), hash(means.numpy().tobytes()))
+"""
+
+
+def test_instruction_set_does_not_matter() -> None:
+    best = torch.backends.cpu.get_cpu_capability().lower()
+    order = _library.INSTRUCTION_SETS
+    runnable = order[: order.index(best) + 1] if best in order else order[:1]
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", LABELS_SCRIPT],
+            env=os.environ | {"VTCD_CPU": name, "PYTHONHASHSEED": "0"},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for name in runnable
+    }
+    assert len(outputs) == 1
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
