@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import ctypes.util
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import VideoMAEForPreTraining
+
+# The data set knows its classes from the scene generator, which loads both when it is imported.
+if importlib.util.find_spec("mujoco") is None:
+    pytest.skip("needs pip install 'mujoco<4'", allow_module_level=True)
+if ctypes.util.find_library("OSMesa") is None:
+    pytest.skip("needs the system library libosmesa6", allow_module_level=True)
 
 from zoo.evaluate_mini_ssl import best_cluster_ious, nearest_visible, object_tokens
 from zoo.mini_ssl import (
