@@ -21,10 +21,11 @@ from vtcd_ops.concepts import find_concepts
 from vtcd_ops.errors import InputError
 from vtcd_ops.features import VideoClip, choose_clip
 from vtcd_ops.layer_compactness import NUM_VIDEOS, layer_compactness
+from vtcd_ops.records import LayerTubelets, VideoRecord
 from vtcd_ops.run_writer import RunWriter
 from vtcd_ops.samples import Sample, as_samples
 from vtcd_ops.settings import Settings
-from vtcd_ops.store import LayerTubelets, VideoRecord, clip_file, concept_file, tubelet_file
+from vtcd_ops.store import clip_file, concept_file, tubelet_file
 from vtcd_ops.video_divider import VideoDivider
 from vtcd_ops.video_reader import VideoSource, open_video
 

@@ -17,6 +17,7 @@ from vtcd_ops import _files
 from vtcd_ops._codec import pack_frames, pack_labels
 from vtcd_ops.concepts import Factorisation
 from vtcd_ops.errors import InputError
+from vtcd_ops.records import VideoRecord, record_from_json
 from vtcd_ops.store import (
     COMPACTNESS_FILE,
     FORMAT,
@@ -25,11 +26,9 @@ from vtcd_ops.store import (
     RUN_FILE,
     SANITY_FOLDER,
     SETTINGS_FILE,
-    VideoRecord,
     clip_file,
     concept_file,
     read_settings,
-    record_from_json,
     tubelet_file,
 )
 

@@ -15,9 +15,10 @@ from torch.nn import functional
 from vtcd_ops.adapter import Adapter
 from vtcd_ops.errors import InputError
 from vtcd_ops.features import VideoClip, Window, capture_video
+from vtcd_ops.records import VideoRecord
 from vtcd_ops.run_writer import PackedTubelets, RunWriter
 from vtcd_ops.settings import Settings
-from vtcd_ops.store import VideoRecord, clip_file, tubelet_file
+from vtcd_ops.store import clip_file, tubelet_file
 from vtcd_ops.tubelets import find_tubelets, volume_size
 
 PREVIEW_EDGE = 224  # longest edge of stored preview frames, in pixels

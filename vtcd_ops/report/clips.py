@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from vtcd_ops.store import HeadConcepts
+    from vtcd_ops.records import HeadConcepts
 
 _SIZEABLE = 0.5  # of the median size of the concept's tubelets
 

@@ -23,7 +23,8 @@ from vtcd_ops.report.quantities import Values, concept_values, head_values, roun
 from vtcd_ops.report.supports import pack_supports, sample_frames, sample_support, sampling_stride
 
 if TYPE_CHECKING:
-    from vtcd_ops.store import HeadConcepts, Run
+    from vtcd_ops.records import HeadConcepts
+    from vtcd_ops.store import Run
 
 FRAMES_PER_SECOND = 8  # of the page's clips; slow enough to follow an outline
 

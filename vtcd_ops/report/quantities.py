@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from vtcd_ops.store import HeadConcepts
+    from vtcd_ops.records import HeadConcepts
 
 Values = dict[str, float | None]  #: by the key of the quantity; None where it is undefined
 
