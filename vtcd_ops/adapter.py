@@ -11,15 +11,19 @@ head, T frames of a clip, (H', W') the frame size the model sees.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vtcd_ops.errors import InputError
+
+if TYPE_CHECKING:
+    from vtcd_ops.features import VideoClip
+    from vtcd_ops.samples import Sample
 
 __all__ = [
     "PARTS",
@@ -59,6 +63,8 @@ class Adapter(Protocol):
             them, `capture` drops them.
         sample_fields: the fields of a `Sample` that the model needs; `("video",)` for most.
         sampling_rate: the model was trained on every n-th frame of a video; None when unknown.
+        metrics: names of `vtcd_ops.metrics` that suit the model, the default first; () if unknown.
+        class_names: of a classifier, in the order of its logits; None when unknown.
     """
 
     name: str
@@ -72,6 +78,8 @@ class Adapter(Protocol):
     num_prefix_tokens: int
     sample_fields: tuple[str, ...]
     sampling_rate: int | None
+    metrics: tuple[str, ...]
+    class_names: tuple[str, ...] | None
 
     def preprocess(self, frames: np.ndarray | Tensor) -> Tensor:
         """Turn frames, uint8 [T, H, W, 3], into the model's input, float32 [T, 3, H', W']."""
@@ -85,8 +93,32 @@ class Adapter(Protocol):
         """Return the token grid of clips [B, T, 3, H', W'], or raise for a shape it cannot take."""
         ...
 
-    def forward(self, clips: Tensor) -> Any:
-        """Run the model on clips [B, T, 3, H', W'] and return whatever the model returns."""
+    def mask_to_model(self, mask: Tensor) -> Tensor:
+        """Bring masks of frames, bool [..., H, W], to what the model sees of them [..., H', W']."""
+        ...
+
+    def inputs(self, sample: Sample, clip: VideoClip, start: int) -> dict[str, Tensor]:
+        """Return what the model needs beside one window of a video, without the batch axis.
+
+        The window is that of `adapter.num_frames` frames from the looked-at frame `start` on,
+        which is frame `clip.indices[start]` of the video. Most models need nothing: {}.
+        """
+        ...
+
+    def forward(self, clips: Tensor, **inputs: Tensor) -> Any:
+        """Run the model on clips [B, T, 3, H', W'] and return whatever the model returns.
+
+        `inputs` are those of `self.inputs`, stacked along a batch axis in front.
+        """
+        ...
+
+    def predict(self, clips: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
+        """Run the model on clips [B, T, 3, H', W'] and return its answer under standard names.
+
+        Metrics read these: "logits" [B, classes] of a classifier; "reconstruction" and "pixels"
+        [B, patches, P] of a masked autoencoder; "video_features" [B, D] of a video-text model;
+        "masks" [B, n, T, H', W'], logits, of a segmenter. Gradients flow.
+        """
         ...
 
     def tap(self, sites: Collection[Site], visit: Visitor) -> AbstractContextManager[None]:
@@ -122,6 +154,8 @@ def capture(
     layers: Sequence[int] | None = None,
     parts: Sequence[str] = ("keys",),
     heads: Sequence[int] | None = None,
+    *,
+    inputs: Mapping[str, Tensor] | None = None,
 ) -> dict[str, dict[int, Tensor]]:
     """Take queries, keys, values or outputs of attention heads in one forward.
 
@@ -146,6 +180,7 @@ def capture(
         parts: any of "queries", "keys", "values", "outputs" (what a head hands to the output
             projection). Queries and keys come before any rotary position embedding.
         heads: which heads, in the order wanted; all by default.
+        inputs: what else the model's forward takes, with a batch axis; see `Adapter.inputs`.
 
     Returns:
         `features[part][layer]`, float32 [B, A, t*h*w, C] on the model's device: tokens in (t, h, w)
@@ -180,7 +215,7 @@ def capture(
         adapter.tap(set(missing), keep),
         contextlib.suppress(_Stop),
     ):
-        adapter.forward(clips)
+        adapter.forward(clips, **(inputs or {}))
     if missing:
         part, layer = min(missing)
         raise InputError(

@@ -100,7 +100,9 @@ def assign(run: Run, sample: Any, model: Adapter | str | None = None) -> Assignm
         raise InputError(f"assign: the weights of {adapter.name} are not those of {run.path}")
     [one] = as_samples(sample)
     settings = Settings.from_json(run.settings)
-    clip = choose_clip(adapter, open_video(one.video), settings.num_frames, settings.sampling_rate)
+    clip = choose_clip(
+        adapter, open_video(one.video), settings.num_frames, settings.sampling_rate, one
+    )
     tubelets: dict[tuple[str, int], Tubelets] = {}
     grid = adapter.token_grid
     for layer in run.layers:  # one at a time, to bound the memory

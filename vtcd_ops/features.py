@@ -9,7 +9,7 @@ feature map stands at its true time.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vtcd_ops.adapter import Adapter, capture
 from vtcd_ops.errors import InputError
+from vtcd_ops.samples import Sample
 from vtcd_ops.video_reader import VideoSource
 
 IMAGE_MODEL_FRAMES = 16  # frames of a video that an image model looks at by default
@@ -118,6 +119,7 @@ class VideoClip:
     adapter: Adapter
     source: VideoSource
     indices: list[int]  #: frames of the video, ascending
+    sample: Sample | None = None  #: what else is known of the video
 
     @property
     def windows(self) -> list[Window]:
@@ -137,12 +139,17 @@ class VideoClip:
         for clip in window_clips(frames, self.windows, self.adapter.num_frames):
             yield self.adapter.preprocess(clip)
 
+    def inputs(self, window: Window) -> dict[str, Tensor]:
+        """Return what the model needs beside the frames of a window, without the batch axis."""
+        return {} if self.sample is None else self.adapter.inputs(self.sample, self, window.start)
+
 
 def choose_clip(
     adapter: Adapter,
     source: VideoSource,
     num_frames: int | str | None = None,
     sampling_rate: int | None = None,
+    sample: Sample | None = None,
 ) -> VideoClip:
     """Choose the frames of a video that the model looks at.
 
@@ -151,7 +158,14 @@ def choose_clip(
         source: the video.
         num_frames: how many, or ``"all"``; None: one clip of the model (16 of an image model).
         sampling_rate: step in frames; None: the model's own, else evenly spaced.
+        sample: what else is known of the video, for a model that needs more than frames.
+
+    Raises:
+        InputError: too few frames, or a field of the sample that the model needs is missing.
     """
+    for field in adapter.sample_fields:
+        if getattr(sample, field, None) is None and field != "video":
+            raise InputError(f"{adapter.name} needs the {field} of every video, got none")
     clip_frames = adapter.num_frames
     if num_frames is None:
         num_frames = clip_frames if clip_frames > 1 else IMAGE_MODEL_FRAMES
@@ -159,7 +173,7 @@ def choose_clip(
     indices = frame_indices(source.num_frames, num_frames, rate)
     if len(indices) < clip_frames:
         raise InputError(f"expected a video of at least {clip_frames} frames, got {len(indices)}")
-    return VideoClip(adapter, source, indices)
+    return VideoClip(adapter, source, indices, sample)
 
 
 def capture_video(
@@ -195,7 +209,12 @@ def capture_video(
                 on_clip(window, frames)
         clips = torch.stack([frames for _, frames in batch])  # [B, T, 3, H', W']
         captured = capture(
-            adapter, clips, layers=list(layers), parts=tuple(parts), heads=list(heads)
+            adapter,
+            clips,
+            layers=list(layers),
+            parts=tuple(parts),
+            heads=list(heads),
+            inputs=stack_inputs([clip.inputs(window) for window, _ in batch]),
         )
         plane = adapter.grid_for(clips)[1:]
         for part in parts:
@@ -208,6 +227,11 @@ def capture_video(
                 for (window, _), one in zip(batch, tokens, strict=True):
                     _place(features[part][row], window, one, plane)
     return features
+
+
+def stack_inputs(inputs: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Stack what the model needs beside each window along a batch axis."""
+    return {name: torch.stack([one[name] for one in inputs]) for name in inputs[0]}
 
 
 def _place(joined: Tensor, window: Window, tokens: Tensor, plane: tuple[int, int]) -> None:

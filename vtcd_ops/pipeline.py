@@ -134,14 +134,13 @@ class Pipeline:
                 sha256 = source.sha256()
                 self.writer.check_video(index, sha256, str(sample.name))
                 if not self.writer.has_video(index):
-                    clip = self._clip(source)
+                    clip = self._clip(sample, source)
                     divider.divide(clip, _record(index, sample, sha256, clip))
         return True
 
-    def _clip(self, source: VideoSource) -> VideoClip:
-        return choose_clip(
-            self.adapter, source, self.settings.num_frames, self.settings.sampling_rate
-        )
+    def _clip(self, sample: Sample, source: VideoSource) -> VideoClip:
+        num_frames, sampling_rate = self.settings.num_frames, self.settings.sampling_rate
+        return choose_clip(self.adapter, source, num_frames, sampling_rate, sample)
 
     def _compactness(self, first: list[Sample]) -> dict[tuple[str, int], float]:
         """The compactness of every part and layer: the fixed one, or chosen from some videos."""
@@ -154,7 +153,7 @@ class Pipeline:
             clips = []
             for sample in first:
                 with _naming(sample):
-                    clips.append(self._clip(open_video(sample.video)))
+                    clips.append(self._clip(sample, open_video(sample.video)))
             return layer_compactness(clips, self.layers, self.heads, self.settings, self.max_memory)
 
         return self.writer.compactness(choose)

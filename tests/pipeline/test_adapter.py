@@ -316,3 +316,51 @@ def test_randomising_leaves_the_global_generator_alone() -> None:
     torch.manual_seed(5)
     vtcd_ops.randomize_weights(example_adapter(), seed=1)
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_masks_go_where_the_frames_go() -> None:
+    """A square painted white into black frames is where its mask says, after any resizing."""
+    frames = np.zeros((2, 60, 96, 3), dtype=np.uint8)
+    frames[:, 20:40, 40:70] = 255
+    mask = torch.from_numpy(frames[..., 0] > 0)
+    for transform in (
+        FrameTransform(size=(32, 32), shortest_edge=36),
+        FrameTransform(size=(32, 48)),
+        FrameTransform(size=(24, 48), fit="cover"),
+        FrameTransform(size=(80, 80), shortest_edge=64),  # black around it
+    ):
+        seen = transform.display(transform(frames))[..., 0] > 127
+        moved = transform.mask_to_model(mask)
+        assert moved.shape == seen.shape
+        differing = (moved.numpy() != seen).mean()  # along the edges of the square
+        assert differing < 0.02
+        assert moved.any()
+    with pytest.raises(InputError, match=r"mask expected bool .*, got uint8 \[2, 60, 96\]"):
+        FrameTransform(size=(32, 32)).mask_to_model(mask.to(torch.uint8))
+
+
+def test_more_inputs_reach_the_forward() -> None:
+    """What `capture` is given is passed on; what `predict` is given too."""
+    adapter = example_adapter()
+    plain, clips = adapter.model.forward, torch.rand(2, 4, 3, 32, 32)
+    seen = []
+
+    def forward(clips: Tensor, *, query: Tensor) -> Tensor:
+        seen.append(query)
+        return plain(clips + query)
+
+    adapter.model.forward = forward  # type: ignore[method-assign]
+    query = torch.rand(2, 4, 1, 32, 32)
+    keys = vtcd_ops.capture(adapter, clips, layers=[2], inputs={"query": query})["keys"][2]
+    assert seen == [query]
+    logits = adapter.predict(clips, query=query)["logits"]
+    adapter.model.forward = plain  # type: ignore[method-assign]
+    assert torch.equal(keys, vtcd_ops.capture(adapter, clips + query, layers=[2])["keys"][2])
+    assert torch.equal(logits, adapter.forward(clips + query))
+
+
+def test_a_model_without_logits_predicts_nothing() -> None:
+    adapter = example_adapter()
+    adapter.model.forward = lambda clips: {"tokens": clips}  # type: ignore[method-assign]
+    with pytest.raises(InputError, match=r"example: its output, a dict, holds no logits"):
+        adapter.predict(torch.rand(1, 4, 3, 32, 32))

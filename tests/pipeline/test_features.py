@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pipeline.videos import moving_square
+from torch import Tensor
 
 from vtcd_ops.adapter import capture
 from vtcd_ops.adapters.projections import ProjectionAdapter
+from vtcd_ops.discovery import discover
 from vtcd_ops.errors import InputError
 from vtcd_ops.features import (
+    VideoClip,
     capture_video,
     choose_clip,
     frame_indices,
@@ -20,6 +27,7 @@ from vtcd_ops.features import (
     plan_windows,
     window_clips,
 )
+from vtcd_ops.samples import Sample
 from vtcd_ops.video_reader import open_video
 
 
@@ -107,3 +115,48 @@ def test_an_image_model_looks_at_sixteen_frames(adapter: ProjectionAdapter) -> N
     clip = choose_clip(adapter, open_video(moving_square(40)))
     assert len(clip.indices) == 16
     assert [window.start for window in clip.windows] == list(range(16))
+
+
+class Steered(ProjectionAdapter):
+    """The example model with a query that is added to the clip: one number a window."""
+
+    def inputs(self, sample: Sample, clip: VideoClip, start: int) -> dict[str, Tensor]:
+        return {"query": torch.tensor([float(sample.text or 0), float(clip.indices[start])])}
+
+    def forward(self, clips: Tensor, **inputs: Tensor) -> Any:
+        return super().forward(clips + inputs["query"].sum(dim=1).view(-1, 1, 1, 1, 1))
+
+
+def steered(adapter: ProjectionAdapter) -> Steered:
+    other = copy.copy(adapter)
+    other.__class__ = Steered
+    other.sample_fields = ("video", "text")
+    assert isinstance(other, Steered)
+    return other
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_the_model_gets_what_else_it_needs(adapter: ProjectionAdapter, batch_size: int) -> None:
+    """Window by window, whatever the batch."""
+    frames = moving_square(8)
+    clip = choose_clip(
+        steered(adapter), open_video(frames), "all", sample=Sample(frames, text="0.5")
+    )
+    got = capture_video(clip, [2], ("keys",), [0], batch_size=batch_size)["keys"][0, 0]
+    for start in (0, 4):
+        one = adapter.preprocess(frames[start : start + 4])[None] + 0.5 + start
+        tokens = capture(adapter, one, layers=[2], heads=[0])["keys"][2][0, 0]
+        expected = tokens.reshape(2, 4, 4, 8).permute(3, 0, 1, 2)
+        torch.testing.assert_close(got[:, start // 2 : start // 2 + 2], expected)
+
+
+def test_discovery_hands_it_over(adapter: ProjectionAdapter, tmp_path: Path) -> None:
+    """Discovery and assignment see the same features; a sample without the field is refused."""
+    samples = [Sample(moving_square(seed=seed), text=str(seed)) for seed in range(3)]
+    run = discover(steered(adapter), samples, out=tmp_path, layers=[2], progress=False)
+    found = run.assign(samples[2], steered(adapter))
+    assert np.array_equal(found.labels(2), run.labels(2, 2))
+    other = run.assign(Sample(samples[2].video, text="-3"), steered(adapter))
+    assert not np.array_equal(other.labels(2), run.labels(2, 2))
+    with pytest.raises(InputError, match="example needs the text of every video, got none"):
+        run.assign(samples[2].video, steered(adapter))

@@ -6,7 +6,7 @@ import abc
 import copy
 from collections.abc import Collection
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,7 +17,14 @@ from vtcd_ops.adapters.frames import FrameTransform
 from vtcd_ops.adapters.layout import TokenLayout
 from vtcd_ops.errors import InputError
 
-__all__ = ["AttentionAdapter"]
+if TYPE_CHECKING:
+    from vtcd_ops.features import VideoClip
+    from vtcd_ops.samples import Sample
+
+__all__ = ["CLASSIFIER_METRICS", "AttentionAdapter"]
+
+#: Metrics of a classifier, the default first.
+CLASSIFIER_METRICS = ("probability", "accuracy", "logit", "loss")
 
 _JOINT = TokenLayout()
 
@@ -48,6 +55,8 @@ class AttentionAdapter(abc.ABC):
         layout: TokenLayout = _JOINT,
         sampling_rate: int | None = None,
         sample_fields: tuple[str, ...] = ("video",),
+        metrics: tuple[str, ...] = (),
+        class_names: tuple[str, ...] | None = None,
     ) -> None:
         self.model = model
         self.name = name
@@ -62,6 +71,8 @@ class AttentionAdapter(abc.ABC):
         self.num_prefix_tokens = layout.total_prefix_tokens(token_grid)
         self.sampling_rate = sampling_rate
         self.sample_fields = sample_fields
+        self.metrics = metrics
+        self.class_names = class_names
 
     def __repr__(self) -> str:
         t, h, w = self.token_grid
@@ -93,9 +104,28 @@ class AttentionAdapter(abc.ABC):
             )
         return self.token_grid
 
-    def forward(self, clips: Tensor) -> Any:
+    def mask_to_model(self, mask: Tensor) -> Tensor:
+        """Bring masks of frames, bool [..., H, W], to what the model sees of them [..., H', W']."""
+        return self.frames.mask_to_model(mask)
+
+    def inputs(self, sample: Sample, clip: VideoClip, start: int) -> dict[str, Tensor]:
+        """Return what the model needs beside one window of a video: nothing."""
+        return {}
+
+    def forward(self, clips: Tensor, **inputs: Tensor) -> Any:
         """Run the model on clips [B, T, 3, H', W'] and return whatever the model returns."""
-        return self.model(self.to_model(clips))
+        return self.model(self.to_model(clips), **inputs)
+
+    def predict(self, clips: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
+        """Run the model on clips [B, T, 3, H', W'] and return its logits [B, classes] by name."""
+        output = self.forward(clips, **inputs)
+        logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
+        if not isinstance(logits, Tensor):
+            raise InputError(
+                f"{self.name}: its output, a {type(output).__name__}, holds no logits, so nothing "
+                "says what it predicts; a subclass with predict(clips) can"
+            )
+        return {"logits": logits}
 
     def to_model(self, clips: Tensor) -> Tensor:
         """Bring clips to the model's device and floating point type."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from vtcd_ops.adapters.base import CLASSIFIER_METRICS
 from vtcd_ops.adapters.frames import FrameTransform
 from vtcd_ops.adapters.projections import ProjectionAdapter, Projections
 
@@ -52,4 +53,5 @@ def example_adapter(seed: int = 0) -> ProjectionAdapter:
         tubelet_size=2,
         token_grid=(2, 4, 4),
         frames=FrameTransform(size=(32, 32)),
+        metrics=CLASSIFIER_METRICS,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -120,7 +120,26 @@ class FrameTransform:
         pixels = pixels.round().clamp(0, 255).to(torch.uint8)
         return np.ascontiguousarray(pixels.permute(0, 2, 3, 1).cpu().numpy())
 
-    def _fit(self, pixels: Tensor) -> Tensor:  # [T, 3, H, W] -> [T, 3, H', W']
+    def mask_to_model(self, mask: Tensor) -> Tensor:
+        """Bring masks of frames, bool [..., H, W], to what the model sees of them [..., H', W'].
+
+        They go where the frames go: the same resizing, to the nearest pixel, and the same cut.
+
+        >>> mask = torch.zeros(2, 48, 64, dtype=torch.bool)
+        >>> mask[:, :, 32:] = True  # the right half
+        >>> FrameTransform(size=(24, 24), shortest_edge=24).mask_to_model(mask)[0, 0].sum()
+        tensor(12)
+        """
+        if mask.dim() < 2 or mask.dtype != torch.bool or 0 in mask.shape:
+            raise InputError(
+                "mask_to_model: mask expected bool [..., H, W], none empty, got "
+                f"{str(mask.dtype).removeprefix('torch.')} {list(mask.shape)}"
+            )
+        planes = mask.reshape(-1, 1, *mask.shape[-2:]).to(torch.uint8)
+        nearest = replace(self, resample="nearest-exact")
+        return nearest._fit(planes).to(torch.bool).reshape(*mask.shape[:-2], *self.size)
+
+    def _fit(self, pixels: Tensor) -> Tensor:  # [T, C, H, W] -> [T, C, H', W']
         height, width = pixels.shape[-2:]
         target = self._resized(height, width)
         if target != (height, width):

@@ -18,10 +18,12 @@ from torch import nn
 from transformers import PreTrainedConfig
 from transformers.utils import logging
 
+from vtcd_ops.adapters.base import CLASSIFIER_METRICS
 from vtcd_ops.errors import InputError
 
 __all__ = [
     "HuggingFaceMixin",
+    "classifier_attributes",
     "image_sides",
     "load_pretrained",
     "pretrained_class",
@@ -73,6 +75,18 @@ class HuggingFaceMixin:
         model.set_attn_implementation(self.model.config._attn_implementation)
         reference = next(self.model.parameters())
         return model.to(device=reference.device, dtype=reference.dtype).train(self.model.training)
+
+
+def classifier_attributes(model: Any) -> dict[str, Any]:
+    """Return metrics and class names of a model, for its adapter; nothing if it is no classifier.
+
+    Names that transformers made up (LABEL_0, LABEL_1, ...) are none.
+    """
+    if not hasattr(model, "classifier") or not isinstance(model.config.id2label, dict):
+        return {}
+    names = tuple(str(name) for _, name in sorted(model.config.id2label.items()))
+    made_up = all(name == f"LABEL_{index}" for index, name in enumerate(names))
+    return {"metrics": CLASSIFIER_METRICS, "class_names": None if made_up else names}
 
 
 def image_sides(size: Any) -> tuple[int, int]:

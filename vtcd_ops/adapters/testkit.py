@@ -246,6 +246,23 @@ class AdapterTests(abc.ABC):
         torch.testing.assert_close(both, (plain + 1) * 2)
         torch.testing.assert_close(outer, plain + 1)
 
+    def test_predictions(self) -> None:
+        """One row a clip, which does not depend on the others; gradients arrive at the clips."""
+        adapter = self.make_adapter()
+        if not adapter.metrics:
+            return
+        clips = self.clips(adapter, batch=3).requires_grad_()
+        together = adapter.predict(clips)
+        alone = adapter.predict(clips[1:2])
+        assert together.keys() == alone.keys()
+        for name, values in together.items():
+            assert len(values) == 3
+            torch.testing.assert_close(values[1:2], alone[name])
+        assert adapter.metrics[0] != "probability" or together["logits"].dim() == 2
+        sum(values.square().sum() for values in together.values()).backward()  # type: ignore[union-attr]
+        assert clips.grad is not None
+        assert all(bool(clip.any()) for clip in clips.grad)
+
     def test_randomized_weights(self) -> None:
         """Another model of the same shape, the same for the same seed; the first is left alone."""
         adapter = self.make_adapter()

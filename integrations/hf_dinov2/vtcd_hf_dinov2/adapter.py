@@ -12,6 +12,7 @@ from torch import Tensor
 from vtcd_ops.adapters import FrameTransform, TokenLayout
 from vtcd_ops.adapters.attention_interface import AttentionInterfaceAdapter, attention_layers
 from vtcd_ops.adapters.huggingface import (
+    classifier_attributes,
     load_pretrained,
     pretrained_class,
     read_preprocessor_config,
@@ -78,6 +79,7 @@ class Dinov2Adapter(AttentionInterfaceAdapter):
             frames=_transform(name, preprocessor_config or {}, (height, width), fit),
             layout=TokenLayout(num_prefix_tokens=1 + getattr(config, "num_register_tokens", 0)),
             sampling_rate=None,
+            **classifier_attributes(model),
         )
 
     @classmethod
@@ -128,9 +130,14 @@ class Dinov2Adapter(AttentionInterfaceAdapter):
             )
         return frames, height // self.patch_size, width // self.patch_size
 
-    def forward(self, clips: Tensor) -> Any:
+    def forward(self, clips: Tensor, **inputs: Tensor) -> Any:
         """Run the model on every frame of clips [B, T, 3, H', W'] as a batch of B*T images."""
-        return self.model(self.to_model(clips).flatten(0, 1))
+        return self.model(self.to_model(clips).flatten(0, 1), **inputs)
+
+    def predict(self, clips: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
+        """Return the logits [B, classes] of a classifier, the mean over the frames."""
+        logits = super().predict(clips, **inputs)["logits"]  # [B*T, classes]
+        return {"logits": logits.unflatten(0, clips.shape[:2]).mean(dim=1)}
 
     def _frame_size(self, name: str, image_size: int | str | tuple[int, int]) -> tuple[int, int]:
         try:

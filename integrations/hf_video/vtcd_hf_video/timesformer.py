@@ -12,6 +12,7 @@ from torch import nn
 from vtcd_ops.adapters import FrameTransform, ProjectionAdapter, Projections, TokenLayout
 from vtcd_ops.adapters.huggingface import (
     HuggingFaceMixin,
+    classifier_attributes,
     image_sides,
     load_pretrained,
     pretrained_class,
@@ -84,6 +85,7 @@ class TimesformerAdapter(HuggingFaceMixin, ProjectionAdapter):
                 preprocessor_config or {}, size=(height, width), shortest_edge=min(height, width)
             ),
             layout=_LAYOUTS["joint" if kind == "joint_space_time" else attention],
+            **classifier_attributes(model),
         )
 
     @classmethod

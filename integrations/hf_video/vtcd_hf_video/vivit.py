@@ -11,6 +11,7 @@ import transformers
 from vtcd_ops.adapters import FrameTransform, TokenLayout
 from vtcd_ops.adapters.attention_interface import AttentionInterfaceAdapter, attention_layers
 from vtcd_ops.adapters.huggingface import (
+    classifier_attributes,
     image_sides,
     load_pretrained,
     pretrained_class,
@@ -75,6 +76,7 @@ class VivitAdapter(AttentionInterfaceAdapter):
             ),
             frames=frames,
             layout=TokenLayout(num_prefix_tokens=1),
+            **classifier_attributes(model),
             sampling_rate=2,
         )
 

@@ -13,6 +13,7 @@ from vtcd_ops.adapters import FrameTransform, ProjectionAdapter, Projections
 from vtcd_ops.adapters.attention_interface import attention_layers
 from vtcd_ops.adapters.huggingface import (
     HuggingFaceMixin,
+    classifier_attributes,
     load_pretrained,
     pretrained_class,
     read_preprocessor_config,
@@ -75,6 +76,7 @@ class VJEPA2Adapter(HuggingFaceMixin, ProjectionAdapter):
             tubelet_size=tubelet,
             token_grid=(frames_per_clip // tubelet, side // patch, side // patch),
             frames=frames,
+            **classifier_attributes(model),
         )
 
     @classmethod
@@ -98,12 +100,12 @@ class VJEPA2Adapter(HuggingFaceMixin, ProjectionAdapter):
             num_frames=num_frames,
         )
 
-    def forward(self, clips: Tensor) -> Any:
+    def forward(self, clips: Tensor, **inputs: Tensor) -> Any:
         """Run the model on clips [B, T, 3, H', W'], without the predictor."""
         clips = self.to_model(clips)
         if isinstance(self.model, transformers.VJEPA2ForVideoClassification):
-            return self.model(clips)
-        return self.model(clips, skip_predictor=True)
+            return self.model(clips, **inputs)
+        return self.model(clips, skip_predictor=True, **inputs)
 
 
 def _projections(attention: nn.Module) -> Projections:

@@ -123,6 +123,32 @@ class TestPreTraining(VideoMAETests):
         with vtcd_ops.edit(adapter, lambda part, layer, x: -x):
             assert not torch.equal(plain, adapter.model(clips, bool_masked_pos=masked).logits)
 
+    @pytest.mark.parametrize("norm_pix_loss", [True, False])
+    def test_target_is_that_of_the_pre_training_class(self, norm_pix_loss: bool) -> None:
+        """The class compares masked patches alone; four masks cover every patch once."""
+        model = transformers.VideoMAEForPreTraining(tiny_config(norm_pix_loss=norm_pix_loss))
+        adapter = VideoMAEAdapter(with_biases(model))
+        clips = self.clips(adapter)
+        pixels = adapter.predict(clips)["pixels"]
+        assert pixels.shape == (2, 48, 2 * 8 * 8 * 3)
+        for first in range(0, 48, 12):
+            masked = torch.zeros(2, 48, dtype=torch.bool)
+            masked[:, first : first + 12] = True
+            out = model(clips, bool_masked_pos=masked)
+            expected = torch.nn.functional.mse_loss(out.logits, pixels[:, first : first + 12])
+            torch.testing.assert_close(out.loss, expected)
+
+    def test_reconstruction_sees_every_patch(self) -> None:
+        """The parts of the class, called one after the other, with nothing masked."""
+        adapter = self.make_adapter()
+        clips, model = self.clips(adapter), adapter.model
+        hidden = model.videomae(clips, bool_masked_pos=torch.zeros(2, 48, dtype=torch.bool))[0]
+        tokens = model.encoder_to_decoder(hidden) + model.position_embeddings
+        for layer in model.decoder.decoder_layers:
+            tokens = layer(tokens)
+        expected = model.decoder.head(model.decoder.norm(tokens))
+        torch.testing.assert_close(adapter.predict(clips)["reconstruction"], expected)
+
 
 def save(model: Any, folder: Path) -> Path:
     with_biases(model).save_pretrained(folder)

@@ -10,9 +10,12 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from vtcd_ops.adapter import model_device
 from vtcd_ops.adapters import FrameTransform
 from vtcd_ops.adapters.attention_interface import AttentionInterfaceAdapter, attention_layers
+from vtcd_ops.adapters.frames import IMAGENET_MEAN, IMAGENET_STD
 from vtcd_ops.adapters.huggingface import (
+    classifier_attributes,
     image_sides,
     load_pretrained,
     pretrained_class,
@@ -80,6 +83,7 @@ class VideoMAEAdapter(AttentionInterfaceAdapter):
             ),
             frames=frames,
             sampling_rate=preprocessing.get("sampling_rate"),
+            **_prediction_attributes(model),
         )
 
     @classmethod
@@ -111,12 +115,52 @@ class VideoMAEAdapter(AttentionInterfaceAdapter):
         preprocessing = read_preprocessor_config(source)
         return cls(model, name=f"{cls.family}:{name}", preprocessor_config=preprocessing)
 
-    def forward(self, clips: Tensor) -> Any:
+    def forward(self, clips: Tensor, **inputs: Tensor) -> Any:
         """Run the model on clips [B, T, 3, H', W']; of the pre-training model, the encoder."""
         model = self.model
         if isinstance(model, transformers.VideoMAEForPreTraining):
             model = model.videomae
-        return model(self.to_model(clips))
+        return model(self.to_model(clips), **inputs)
+
+    def predict(self, clips: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
+        """Return a classifier's logits, or the reconstruction of every patch from all of them.
+
+        The pre-training class compares the patches that it masked, and raises when there are none;
+        so its parts are called here: encoder with every token visible, decoder, and the target that
+        its loss has (`config.norm_pix_loss`).
+
+        Returns:
+            "logits" [B, classes], or "reconstruction" and "pixels" [B, t*h*w, P].
+        """
+        if not isinstance(self.model, transformers.VideoMAEForPreTraining):
+            return super().predict(clips, **inputs)
+        model = self.model
+        hidden = self.forward(clips, **inputs).last_hidden_state
+        tokens = model.encoder_to_decoder(hidden)
+        positions = model.position_embeddings.to(device=tokens.device, dtype=tokens.dtype)
+        decoded = model.decoder(tokens + positions, return_token_num=tokens.shape[1])
+        return {"reconstruction": decoded.logits, "pixels": self._pixels(clips)}
+
+    def _pixels(self, clips: Tensor) -> Tensor:
+        """What pre-training reconstructs of clips [B, T, 3, H', W']: patches [B, t*h*w, P]."""
+        mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)  # of the class itself
+        clips = clips.detach().float()
+        clips = clips * std.to(clips.device).view(3, 1, 1) + mean.to(clips.device).view(3, 1, 1)
+        t, h, w = self.token_grid
+        batch, frames, _, height, width = clips.shape
+        patches = clips.view(batch, t, frames // t, 3, h, height // h, w, width // w)
+        patches = patches.permute(0, 1, 4, 6, 2, 5, 7, 3).reshape(batch, t * h * w, -1, 3)
+        if self.model.config.norm_pix_loss:
+            mean, std = patches.mean(dim=2, keepdim=True), patches.std(dim=2, keepdim=True)
+            patches = (patches - mean) / (std + 1e-6)
+        return patches.flatten(2).to(model_device(self.model))
+
+
+def _prediction_attributes(model: Any) -> dict[str, Any]:
+    """Metrics and class names."""
+    if isinstance(model, transformers.VideoMAEForPreTraining):
+        return {"metrics": ("reconstruction",)}
+    return classifier_attributes(model)
 
 
 def check_biases(model: nn.Module, source: str) -> None:
