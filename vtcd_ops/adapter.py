@@ -32,6 +32,7 @@ __all__ = [
     "Visitor",
     "capture",
     "edit",
+    "evaluating",
     "model_device",
 ]
 
@@ -95,6 +96,13 @@ class Adapter(Protocol):
 
     def mask_to_model(self, mask: Tensor) -> Tensor:
         """Bring masks of frames, bool [..., H, W], to what the model sees of them [..., H', W']."""
+        ...
+
+    def crop_of(self, height: int, width: int) -> tuple[float, float, float, float]:
+        """Return what the model sees of frames of a size: (top, left, height, width), in pixels.
+
+        It may lie beyond the edges, where black surrounds the frame.
+        """
         ...
 
     def inputs(self, sample: Sample, clip: VideoClip, start: int) -> dict[str, Tensor]:
@@ -211,7 +219,7 @@ def capture(
 
     with (
         torch.no_grad(),
-        _evaluating(adapter.model),
+        evaluating(adapter.model),
         adapter.tap(set(missing), keep),
         contextlib.suppress(_Stop),
     ):
@@ -311,7 +319,7 @@ def _drop_prefix(
 
 
 @contextlib.contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode for as long as it is open; then every module gets its own mode back."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

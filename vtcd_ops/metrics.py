@@ -1,0 +1,309 @@
+"""Scores of a model's answer, larger is better: what a concept's importance is measured on.
+
+A metric is chosen by name, or is any function of `(outputs, sample)` that returns one number for
+each clip. Other packages add names through entry points in the group `vtcd_ops.metrics`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from vtcd_ops.adapter import Adapter
+from vtcd_ops.errors import InputError
+from vtcd_ops.features import VideoClip, Window
+from vtcd_ops.mask_reader import read_masks
+from vtcd_ops.samples import Sample
+
+__all__ = ["METRICS", "Metric", "Scored", "get_metric", "score_outputs"]
+
+ENTRY_POINT_GROUP = "vtcd_ops.metrics"
+
+#: What `Adapter.predict` returns: tensors whose first axis is the batch.
+Outputs = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One window of a video whose answers are to be scored.
+
+    Args:
+        adapter: the model.
+        sample: the video and what is known of it.
+        clip: the frames of the video that the model looks at.
+        window: which of them.
+        outputs: the untouched model's answer, batch 1.
+    """
+
+    adapter: Adapter
+    sample: Sample
+    clip: VideoClip
+    window: Window
+    outputs: Outputs
+
+    @property
+    def frames(self) -> list[int]:
+        """The window's frames, as indices into the video; the last is repeated at the end."""
+        last = len(self.clip.indices) - 1
+        steps = range(self.window.start, self.window.start + self.adapter.num_frames)
+        return [self.clip.indices[min(step, last)] for step in steps]
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """A score of a model's answer, larger is better.
+
+    Attributes:
+        name: how it is stored and shown.
+        smooth: its gradient says something; gradient methods need that.
+    """
+
+    name: str
+    smooth: bool
+
+    def prepare(self, scored: Scored) -> Any:
+        """Return what `score` needs of a window, made once."""
+        ...
+
+    def score(self, outputs: Outputs, prepared: Any) -> Tensor:
+        """Return one number a clip, [B], of answers to the same window."""
+        ...
+
+
+class _Classification:
+    """A score of the logits at the class that the sample's label names."""
+
+    def __init__(self, name: str, of: Callable[[Tensor, int], Tensor], smooth: bool = True) -> None:
+        self.name, self.smooth, self._of = name, smooth, of
+
+    def prepare(self, scored: Scored) -> int:
+        """Return the class's index."""
+        logits = _output(self.name, scored.outputs, "logits", 2)
+        return _class_index(self.name, scored, logits.shape[1])
+
+    def score(self, outputs: Outputs, prepared: int) -> Tensor:
+        """Return the score [B] of logits [B, classes]."""
+        return self._of(_output(self.name, outputs, "logits", 2).double(), prepared)
+
+
+def _log_probability(logits: Tensor, target: int) -> Tensor:
+    return functional.log_softmax(logits, dim=1)[:, target]
+
+
+class _Reconstruction:
+    """Minus the mean squared error over every patch of the video."""
+
+    name, smooth = "reconstruction", True
+
+    def prepare(self, scored: Scored) -> None:
+        """Check that the model reconstructs."""
+        _output(self.name, scored.outputs, "reconstruction", 3)
+
+    def score(self, outputs: Outputs, prepared: None) -> Tensor:
+        """Return the score [B] of "reconstruction" and "pixels" [B, patches, P]."""
+        made = _output(self.name, outputs, "reconstruction", 3)
+        true = _output(self.name, outputs, "pixels", 3)
+        # float64 from patch to patch; of every pixel it would take more memory than the model
+        errors = (made.float() - true.float()).square().mean(dim=2)
+        return -errors.mean(dim=1, dtype=torch.float64)
+
+
+class _DotProduct:
+    """The dot product of the video's feature and that of its text (of its label without one)."""
+
+    name, smooth = "dot_product", True
+
+    def prepare(self, scored: Scored) -> Tensor:
+        """Return the text's feature [D]."""
+        features = _output(self.name, scored.outputs, "video_features", 2)
+        text = scored.sample.text or scored.sample.label
+        encode = getattr(scored.adapter, "text_features", None)
+        if text is None:
+            raise InputError("metric dot_product: a text or a label expected for every video")
+        if encode is None:
+            raise InputError(f"metric dot_product: {scored.adapter.name} has no text tower")
+        with torch.no_grad():
+            encoded: Tensor = encode([str(text)])[0]
+        return encoded.to(device=features.device, dtype=torch.float64)
+
+    def score(self, outputs: Outputs, prepared: Tensor) -> Tensor:
+        """Return the dot product [B] with "video_features" [B, D]."""
+        return _output(self.name, outputs, "video_features", 2).double() @ prepared
+
+
+class _MaskOverlap:
+    """Intersection over union, in space and time, of the predicted mask with a fixed one.
+
+    The predicted mask is where the first channel of "masks" [B, n, T, H', W'] is positive; the soft
+    one is its probability. Two empty masks overlap by 1.
+    """
+
+    def __init__(self, name: str, with_prediction: bool, soft: bool) -> None:
+        self.name, self.smooth = name, soft
+        self._with_prediction = with_prediction
+
+    def prepare(self, scored: Scored) -> Tensor:
+        """Return the mask to overlap with, [T, H', W']."""
+        own = self._mask(scored.outputs)[0]
+        if self._with_prediction:
+            return own.detach()
+        if scored.sample.target_masks is None:
+            raise InputError(f"metric {self.name}: target_masks expected for every video, got none")
+        true = scored.adapter.mask_to_model(read_masks(scored.sample.target_masks, scored.frames))
+        if true.shape != own.shape:
+            raise InputError(
+                f"metric {self.name}: target_masks expected {list(own.shape)} for the model, got "
+                f"{list(true.shape)}"
+            )
+        return true.to(own)
+
+    def score(self, outputs: Outputs, prepared: Tensor) -> Tensor:
+        """Return the overlap [B]."""
+        masks = self._mask(outputs)
+        shared = masks * prepared
+        both = shared.sum(dim=(1, 2, 3), dtype=torch.float64)
+        either = (masks + prepared - shared).sum(dim=(1, 2, 3), dtype=torch.float64)
+        return torch.where(either == 0, 1.0, both / either.clamp(min=1e-12))
+
+    def _mask(self, outputs: Outputs) -> Tensor:
+        """The predicted masks [B, T, H', W'], from 0 to 1."""
+        logits = _output(self.name, outputs, "masks", 5)[:, 0].float()
+        return logits.sigmoid() if self.smooth else (logits > 0).float()
+
+
+class _Function:
+    """A metric made of a function of `(outputs, sample)`."""
+
+    smooth = True
+
+    def __init__(self, function: Callable[[Outputs, Sample], Tensor], name: str | None) -> None:
+        self._function = function
+        self.name = name or getattr(function, "__name__", type(function).__name__).strip("<>_")
+
+    def prepare(self, scored: Scored) -> Sample:
+        """Return the sample, which the function gets."""
+        return scored.sample
+
+    def score(self, outputs: Outputs, prepared: Sample) -> Tensor:
+        """Return what the function returns."""
+        return self._function(outputs, prepared)
+
+
+#: The metrics of this package by name.
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        _Classification("accuracy", lambda x, c: (x.argmax(dim=1) == c).double(), smooth=False),
+        _Classification("probability", lambda x, c: x.softmax(dim=1)[:, c]),
+        _Classification("logit", lambda x, c: x[:, c]),
+        _Classification("loss", _log_probability),
+        _Reconstruction(),
+        _DotProduct(),
+        _MaskOverlap("iou", with_prediction=False, soft=False),
+        _MaskOverlap("soft_iou", with_prediction=False, soft=True),
+        _MaskOverlap("iou_prediction", with_prediction=True, soft=False),
+        _MaskOverlap("soft_iou_prediction", with_prediction=True, soft=True),
+    )
+}
+
+
+def get_metric(
+    metric: str | Metric | Callable[[Outputs, Sample], Tensor] | None, adapter: Adapter
+) -> Metric:
+    """Return a metric by its name, or made of a function; None: the model's default.
+
+    >>> from vtcd_ops.adapters import example_adapter
+    >>> get_metric(None, example_adapter()).name
+    'probability'
+    >>> def margin(outputs, sample):  # outputs["logits"] [B, classes]
+    ...     best = outputs["logits"].topk(2, dim=1).values
+    ...     return best[:, 0] - best[:, 1]
+    >>> get_metric(margin, example_adapter()).name
+    'margin'
+
+    Args:
+        metric: a name of `METRICS` or of an entry point in the group `vtcd_ops.metrics`, a
+            :class:`Metric`, or a function of `(outputs, sample)` that returns [B].
+        adapter: the model.
+
+    Raises:
+        InputError: no such name, or no default.
+    """
+    if metric is None:
+        if not adapter.metrics:
+            raise InputError(f"{adapter.name} names no metric that suits it: give one")
+        metric = adapter.metrics[0]
+    if isinstance(metric, str):
+        return METRICS[metric] if metric in METRICS else _installed(metric)
+    if isinstance(metric, Metric):
+        return metric
+    if callable(metric):
+        return _Function(metric, None)
+    raise InputError(f"metric expected a name or a function, got {type(metric).__name__}")
+
+
+def _installed(name: str) -> Metric:
+    """A metric that another package offers."""
+    points = {point.name: point for point in metadata.entry_points(group=ENTRY_POINT_GROUP)}
+    if name not in points:
+        known = ", ".join([*METRICS, *sorted(points)])
+        raise InputError(f"metric expected one of {known}, or a function, got {name!r}")
+    try:
+        found = points[name].load()
+    except Exception as error:  # whatever another package raises
+        raise InputError(f"metric {name} cannot be loaded: {error}") from error
+    if isinstance(found, type):
+        found = found()
+    return found if isinstance(found, Metric) else _Function(found, name)
+
+
+def score_outputs(metric: Metric, outputs: Outputs, prepared: Any, batch: int) -> Tensor:
+    """Return the scores of a batch, float64 [B], after checking them.
+
+    Raises:
+        InputError: not one number a clip, or one of them is NaN or infinite.
+    """
+    scores = metric.score(outputs, prepared)
+    if not isinstance(scores, Tensor) or scores.shape != (batch,) or scores.is_complex():
+        got = list(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        raise InputError(
+            f"metric {metric.name}: expected a number for every clip, [{batch}], got {got}"
+        )
+    scores = scores.double()
+    if not bool(torch.isfinite(scores).all()):
+        raise InputError(f"metric {metric.name}: expected finite numbers, got NaN or infinity")
+    return scores
+
+
+def _output(metric: str, outputs: Outputs, name: str, dim: int) -> Tensor:
+    """What a metric reads of a model's answer."""
+    if name not in outputs:
+        raise InputError(
+            f"metric {metric}: the model's answer expected to hold {name}, it holds "
+            f"{', '.join(outputs) or 'nothing'}"
+        )
+    if outputs[name].dim() != dim:
+        raise InputError(
+            f"metric {metric}: {name} expected {dim} axes, got {list(outputs[name].shape)}"
+        )
+    return outputs[name]
+
+
+def _class_index(metric: str, scored: Scored, num_classes: int) -> int:
+    """The class that a sample's label names: its index, or its name."""
+    label, names = scored.sample.label, scored.adapter.class_names
+    if label is None:
+        raise InputError(f"metric {metric}: a label expected for every video, got none")
+    if names is not None and str(label) in names:
+        return names.index(str(label))
+    index = int(label) if str(label).isdecimal() else -1
+    if not 0 <= index < num_classes:
+        known = f"0 to {num_classes - 1}" + (", or a class name" if names is not None else "")
+        raise InputError(f"metric {metric}: label expected {known}, got {label!r}")
+    return index
