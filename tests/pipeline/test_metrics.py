@@ -172,7 +172,7 @@ def test_functions_that_return_something_else(
 def test_answers_that_do_not_suit(adapter: ProjectionAdapter) -> None:
     with pytest.raises(InputError, match=r"metric iou: .* expected to hold masks, it holds logits"):
         score(adapter, "iou", {"logits": LOGITS})
-    with pytest.raises(InputError, match=r"metric logit: logits expected 2 axes, got \[2, 3, 1\]"):
+    with pytest.raises(InputError, match=r"metric logit: logits expected 2 axes, got \[1, 3, 1\]"):
         score(adapter, "logit", {"logits": LOGITS[..., None]}, label=0)
     with pytest.raises(InputError, match=r"metric expected one of accuracy, .*, got 'acuracy'"):
         get_metric("acuracy", adapter)
