@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vtcd_ops.errors import InputError
 
-__all__ = ["load_strictly", "read_checkpoint"]
+__all__ = ["load_strictly", "read_checkpoint", "read_file"]
 
 _CONTAINERS = ("state_dict", "model_state_dict", "model", "module")
 _MOST_NAMES = 5
@@ -47,9 +47,7 @@ def read_checkpoint(
         InputError: no such file, one that is no checkpoint, holds more than tensors, or no tensors.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"from_checkpoint: file {path} does not exist")
-    found: Any = _read(path)
+    found: Any = read_file(path)
     while isinstance(found, Mapping) and not _is_state(found):
         container = next((name for name in containers if name in found), None)
         if container is None:
@@ -61,6 +59,42 @@ def read_checkpoint(
             f"{', '.join(containers)}, got {_contents(found)}"
         )
     return _without_prefixes(dict(found), prefixes)
+
+
+def read_file(path: str | os.PathLike[str], *, allowed: Sequence[type] = ()) -> Any:
+    """Read a file of torch.save that holds tensors and plain values, or safetensors.
+
+    >>> import tempfile, torch
+    >>> path = Path(tempfile.mkdtemp()) / "published.pth"
+    >>> torch.save({"weight": torch.zeros(2), "epoch": 3}, path)
+    >>> read_file(path)["epoch"]
+    3
+
+    Args:
+        path: the file.
+        allowed: classes that the pickle may need besides: such as carry values and do nothing.
+
+    Raises:
+        InputError: no such file, one that is no checkpoint, or that needs other classes.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"from_checkpoint: file {path} does not exist")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with torch.serialization.safe_globals(list(allowed)):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"from_checkpoint: {path} is a pickle that needs more than tensors, which could run "
+            "anything, or is broken; load it once where you trust it and save its state dict alone "
+            f"({_first_sentence(error)})"
+        ) from error
+    except Exception as error:  # the unpickler raises all sorts for a file that is no pickle
+        raise InputError(
+            f"from_checkpoint: {path} cannot be read as a checkpoint: {_first_sentence(error)}"
+        ) from error
 
 
 def load_strictly(
@@ -97,23 +131,6 @@ def load_strictly(
         )
     weights = {key: tensor.to(own[key].dtype) for key, tensor in state.items()}
     model.load_state_dict(weights, assign=any(tensor.is_meta for tensor in own.values()))
-
-
-def _read(path: Path) -> Any:
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"from_checkpoint: {path} is a pickle that needs more than tensors, which could run "
-            "anything, or is broken; load it once where you trust it and save its state dict alone "
-            f"({_first_sentence(error)})"
-        ) from error
-    except Exception as error:  # the unpickler raises all sorts for a file that is no pickle
-        raise InputError(
-            f"from_checkpoint: {path} cannot be read as a checkpoint: {_first_sentence(error)}"
-        ) from error
 
 
 def _first_sentence(error: Exception) -> str:

@@ -19,6 +19,7 @@ from transformers import PreTrainedConfig
 from transformers.utils import logging
 
 from vtcd_ops.adapters.base import CLASSIFIER_METRICS
+from vtcd_ops.adapters.weights import floating_type, placed
 from vtcd_ops.errors import InputError
 
 __all__ = [
@@ -139,7 +140,7 @@ def load_pretrained(
     Raises:
         InputError: missing, surplus or misshapen weights, nothing to load, no such device or type.
     """
-    dtype = _floating_type(dtype)
+    dtype = floating_type(dtype)
     try:
         with _quiet():
             model, info = model_class.from_pretrained(source, dtype=dtype, output_loading_info=True)
@@ -157,22 +158,7 @@ def load_pretrained(
                 f"load_model: the weights in {source} do not fit {model_class.__name__}: "
                 f"{problem.replace('_', ' ')} {', '.join(keys[:3])}{more}"
             )
-    return _placed(model.eval(), device)
-
-
-def _floating_type(dtype: str | torch.dtype) -> torch.dtype:
-    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if not isinstance(found, torch.dtype) or not found.is_floating_point:
-        raise InputError(f"load_model: dtype expected float32, bfloat16 or float16, got {dtype!r}")
-    return found
-
-
-def _placed(model: nn.Module, device: str | torch.device) -> nn.Module:
-    try:
-        return model.to(torch.device(device))
-    except (AssertionError, RuntimeError) as error:  # torch's words for a device that is not there
-        reason = str(error).splitlines()[0]
-        raise InputError(f"load_model: device {str(device)!r} cannot be used: {reason}") from error
+    return placed(model.eval(), device)
 
 
 @contextlib.contextmanager

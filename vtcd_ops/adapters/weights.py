@@ -10,7 +10,7 @@ from torch import nn
 from vtcd_ops.adapter import Adapter
 from vtcd_ops.errors import InputError
 
-__all__ = ["randomize_weights", "weights_sha256"]
+__all__ = ["floating_type", "placed", "randomize_weights", "weights_sha256"]
 
 
 def weights_sha256(model: nn.Module) -> str:
@@ -70,3 +70,35 @@ def randomize_weights(adapter: Adapter, seed: int = 0) -> Adapter:
         model = untrained()
     control: Adapter = with_model(model.eval(), f"{adapter.name} (weights randomised, seed {seed})")
     return control
+
+
+def floating_type(dtype: str | torch.dtype) -> torch.dtype:
+    """Return the floating point type of a name.
+
+    >>> floating_type("bfloat16")
+    torch.bfloat16
+
+    Raises:
+        InputError: no such type.
+    """
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise InputError(f"load_model: dtype expected float32, bfloat16 or float16, got {dtype!r}")
+    return found
+
+
+def placed(model: nn.Module, device: str | torch.device) -> nn.Module:
+    """Return the model on a device.
+
+    >>> placed(torch.nn.Linear(2, 2), "nowhere")
+    Traceback (most recent call last):
+    vtcd_ops.errors.InputError: load_model: device 'nowhere' cannot be used: ...
+
+    Raises:
+        InputError: there is no such device.
+    """
+    try:
+        return model.to(torch.device(device))
+    except (AssertionError, RuntimeError) as error:  # torch's words for a device that is not there
+        reason = str(error).splitlines()[0]
+        raise InputError(f"load_model: device {str(device)!r} cannot be used: {reason}") from error
