@@ -22,7 +22,12 @@ class VideoRecord:
         sha256: of its content, so that other runs can tell that it is the same video.
         num_video_frames: frames of the whole video.
         fps: frames per second of the video.
+        frame_size: (height, width) of its frames, in pixels.
+        crop: the part of a frame that the model saw: (top, left, height, width) in pixels of the
+            frame. Label volumes and token grids cover it in equal steps. Beyond the frame's edges
+            where black surrounded it.
         frame_indices: the frames that the model looked at; label volumes have one step for each.
+        tubelet_size: how many of them one step of the token grid spans.
         label: class, if known.
         text: sentence, if any.
         query_mask: path of the query mask, if any.
@@ -35,7 +40,10 @@ class VideoRecord:
     sha256: str
     num_video_frames: int
     fps: float
+    frame_size: tuple[int, int]
+    crop: tuple[float, float, float, float]
     frame_indices: tuple[int, ...]
+    tubelet_size: int
     label: str | int | None = None
     text: str | None = None
     query_mask: str | None = None
@@ -125,4 +133,5 @@ class LayerTubelets:
 
 def record_from_json(values: dict[str, Any]) -> VideoRecord:
     """Return the record that was stored as JSON."""
-    return VideoRecord(**{**values, "frame_indices": tuple(values["frame_indices"])})
+    tuples = {name: tuple(values[name]) for name in ("frame_size", "crop", "frame_indices")}
+    return VideoRecord(**{**values, **tuples})

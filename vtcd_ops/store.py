@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from vtcd_ops.adapter import Adapter
     from vtcd_ops.assignment import Assignment
 
-FORMAT = 1  # of the files; a reader refuses any other
+FORMAT = 2  # of the files; a reader refuses any other
 SETTINGS_FILE = "settings.json"
 RUN_FILE = "run.json"
 LOG_FILE = "log.jsonl"

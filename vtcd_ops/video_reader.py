@@ -29,6 +29,11 @@ class VideoSource(Protocol):
         """Frames per second."""
         ...
 
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """Height and width of its frames."""
+        ...
+
     def frames(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
         """Yield the frames [H, W, 3] uint8 at ascending indices."""
         ...
@@ -80,6 +85,7 @@ class ArraySource:
         self._frames = frames
         self.num_frames = len(frames)
         self.fps = _FOLDER_FPS
+        self.frame_size: tuple[int, int] = (frames.shape[1], frames.shape[2])
 
     def frames(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
         """Yield the frames [H, W, 3] uint8 at ascending indices."""
@@ -102,6 +108,12 @@ class FolderSource:
             raise InputError(f"the folder {path} holds no frames")
         self.num_frames = len(self._files)
         self.fps = _FOLDER_FPS
+
+    @cached_property
+    def frame_size(self) -> tuple[int, int]:
+        """Height and width of the first image."""
+        height, width, _ = next(_decode(self._files[0])).shape
+        return height, width
 
     def frames(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
         """Yield the frames [H, W, 3] uint8 at ascending indices."""
@@ -126,7 +138,7 @@ class FileSource:
         self._path = path
 
     @cached_property
-    def _counted(self) -> tuple[int, float]:
+    def _counted(self) -> tuple[int, float, tuple[int, int]]:
         # Headers often lie about the number of frames, so they are counted
         return _count_frames(self._path)
 
@@ -139,6 +151,11 @@ class FileSource:
     def fps(self) -> float:
         """Frames per second."""
         return self._counted[1]
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """Height and width of the first frame, upright."""
+        return self._counted[2]
 
     def frames(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
         """Yield the frames [H, W, 3] uint8 at ascending indices."""
@@ -184,18 +201,22 @@ def _open_stream(av: Any, path: Path) -> tuple[Any, Any]:
     return container, stream
 
 
-def _count_frames(path: Path) -> tuple[int, float]:
+def _count_frames(path: Path) -> tuple[int, float, tuple[int, int]]:
+    """Return the number of frames, frames per second, and height and width of the first frame."""
     av = _import_av()
     try:
         container, stream = _open_stream(av, path)
         with container:
             rate = stream.average_rate
-            count = sum(1 for _ in container.decode(stream))
+            frames = container.decode(stream)
+            first = next(frames, None)
+            count = 1 + sum(1 for _ in frames)
     except av.FFmpegError as error:
         raise InputError(f"{path} is not a video that can be read: {error.strerror}") from error
-    if count == 0:
+    if first is None:
         raise InputError(f"{path} is not a video: it has no frame")
-    return count, float(rate) if rate else _FOLDER_FPS
+    size = (first.height, first.width)
+    return count, float(rate) if rate else _FOLDER_FPS, size[:: -1 if _turns(first) % 2 else 1]
 
 
 def _decode(path: Path, indices: Sequence[int] = (0,)) -> Iterator[np.ndarray]:
@@ -220,5 +241,10 @@ def _decode(path: Path, indices: Sequence[int] = (0,)) -> Iterator[np.ndarray]:
 def _upright(frame: Any) -> np.ndarray:
     """RGB pixels, turned as the file's rotation says (videos of telephones)."""
     pixels = frame.to_ndarray(format="rgb24")
-    quarter_turns = round(getattr(frame, "rotation", 0) / 90)
+    quarter_turns = _turns(frame)
     return np.ascontiguousarray(np.rot90(pixels, quarter_turns)) if quarter_turns else pixels
+
+
+def _turns(frame: Any) -> int:
+    """Quarter turns that bring a frame upright."""
+    return round(getattr(frame, "rotation", 0) / 90)

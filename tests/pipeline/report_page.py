@@ -55,7 +55,10 @@ def _record(index: int, name: str, num_frames: int) -> VideoRecord:
         sha256="0" * 64,
         num_video_frames=num_frames,
         fps=10.0,
+        frame_size=(32, 32),
+        crop=(0.0, 0.0, 32.0, 32.0),
         frame_indices=tuple(range(num_frames)),
+        tubelet_size=2,
     )
 
 

@@ -339,6 +339,33 @@ def test_masks_go_where_the_frames_go() -> None:
         FrameTransform(size=(32, 32)).mask_to_model(mask.to(torch.uint8))
 
 
+@pytest.mark.parametrize(
+    ("transform", "expected"),
+    [
+        (FrameTransform(size=(32, 48)), (0, 0, 60, 96)),
+        (FrameTransform(size=(24, 48), fit="cover"), (6, 0, 48, 96)),
+        (FrameTransform(size=(30, 30), shortest_edge=30), (0, 18, 60, 60)),
+        (FrameTransform(size=(24, 24), shortest_edge=30), (6, 24, 48, 48)),
+        (FrameTransform(size=(80, 80), shortest_edge=40), (-30, -12, 120, 120)),  # in black
+    ],
+)
+def test_the_crop_says_where_in_the_frame_the_model_looks(
+    transform: FrameTransform, expected: tuple[int, ...]
+) -> None:
+    """A white square lies in what the model sees where the crop, stretched over it, has it."""
+    crop = transform.crop_of(60, 96)
+    assert crop == pytest.approx(expected)
+    square = (20, 44, 40, 64)  # top, left, bottom, right
+    frames = np.zeros((1, 60, 96, 3), dtype=np.uint8)
+    frames[:, square[0] : square[2], square[1] : square[3]] = 255
+    rows, columns = np.nonzero(transform.display(transform(frames))[0, ..., 0] > 127)
+    edges = (rows.min(), columns.min(), rows.max() + 1, columns.max() + 1)
+    for axis in (0, 1):
+        pixel = crop[2 + axis] / transform.size[axis]
+        for edge in (axis, axis + 2):
+            assert crop[axis] + edges[edge] * pixel == pytest.approx(square[edge], abs=pixel)
+
+
 def test_more_inputs_reach_the_forward() -> None:
     """What `capture` is given is passed on; what `predict` is given too."""
     adapter = example_adapter()

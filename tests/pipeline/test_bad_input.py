@@ -190,7 +190,7 @@ DAMAGES: list[tuple[str, Callable[[Path], None], str]] = [
     ("unfinished", lambda run: (run / "run.json").unlink(), "is unfinished"),
     ("no settings", lambda run: (run / "settings.json").unlink(), "is not a run of vtcd"),
     ("empty", lambda run: (run / "settings.json").write_bytes(b""), "is damaged"),
-    ("version", other_version, "has format 99, this version of vtcd_ops reads format 1"),
+    ("version", other_version, "has format 99, this version of vtcd_ops reads format 2"),
     ("outside", file_outside, "lists a file outside of itself"),
 ]
 

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 import vtcd_ops
 from vtcd_ops.adapter import capture
 from vtcd_ops.adapters import example_adapter
+from vtcd_ops.adapters.frames import FrameTransform
 from vtcd_ops.adapters.projections import ProjectionAdapter
 from vtcd_ops.cli import discover_command
 from vtcd_ops.compactness import choose_compactness
@@ -86,6 +87,19 @@ def test_units_count_every_concept_once(run: Run) -> None:
 
 def test_preview_is_what_the_model_saw(run: Run) -> None:
     np.testing.assert_array_equal(run.preview(3), moving_square(seed=3))
+
+
+def test_records_say_which_part_of_which_frames_was_seen(tmp_path: Path) -> None:
+    adapter = example_adapter().with_model(example_adapter().model, "cut")
+    adapter.frames = FrameTransform(size=(32, 32), shortest_edge=40)
+    wide = [np.pad(moving_square(9, seed=n), ((0, 0), (0, 8), (0, 48), (0, 0))) for n in range(3)]
+    run = discover(adapter, wide, out=tmp_path, sampling_rate=2, layers=[0], progress=False)
+    record = run.videos[1]
+    assert record.frame_size == (40, 80)
+    assert record.crop == (4.0, 24.0, 32.0, 32.0)
+    assert record.frame_indices == (1, 3, 5, 7)
+    assert record.tubelet_size == 2
+    np.testing.assert_array_equal(run.preview(1), wide[1][1:8:2, 4:36, 24:56])
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,11 @@ from vtcd_ops.video_reader import open_video, read_video
 
 
 def test_video_file_gives_the_frames_that_were_written(tmp_path: Path) -> None:
-    frames = moving_square(7)
+    frames = moving_square(7)[:, :24]
     source = open_video(write_video(tmp_path / "a.mkv", frames))
     assert source.num_frames == 7
     assert source.fps == 10
+    assert source.frame_size == frames.shape[1:3]
     np.testing.assert_array_equal(np.stack(list(source.frames([0, 3, 3, 6]))), frames[[0, 3, 3, 6]])
 
 
@@ -31,6 +32,7 @@ def test_folder_gives_the_frames_in_order_of_their_names(tmp_path: Path) -> None
     (tmp_path / "notes.txt").write_text("not a frame")
     got, _ = read_video(tmp_path)
     np.testing.assert_array_equal(got, frames)
+    assert open_video(tmp_path).frame_size == open_video(frames).frame_size == (32, 32)
 
 
 def test_content_hash_ignores_name_and_place(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vtcd_ops.adapter import Site, Visitor, model_device
-from vtcd_ops.adapters.frames import FrameTransform
+from vtcd_ops.adapters.frames import Crop, FrameTransform
 from vtcd_ops.adapters.layout import TokenLayout
 from vtcd_ops.errors import InputError
 
@@ -107,6 +107,10 @@ class AttentionAdapter(abc.ABC):
     def mask_to_model(self, mask: Tensor) -> Tensor:
         """Bring masks of frames, bool [..., H, W], to what the model sees of them [..., H', W']."""
         return self.frames.mask_to_model(mask)
+
+    def crop_of(self, height: int, width: int) -> Crop:
+        """Return what the model sees of frames of a size: (top, left, height, width), in pixels."""
+        return self.frames.crop_of(height, width)
 
     def inputs(self, sample: Sample, clip: VideoClip, start: int) -> dict[str, Tensor]:
         """Return what the model needs beside one window of a video: nothing."""

@@ -23,6 +23,9 @@ _FILTERS = {0: "nearest-exact", 2: "bilinear", 3: "bicubic"}
 
 RGB = tuple[float, float, float]
 
+#: (top, left, height, width) of a part of a frame, in its pixels.
+Crop = tuple[float, float, float, float]
+
 
 @dataclass(frozen=True)
 class FrameTransform:
@@ -119,6 +122,25 @@ class FrameTransform:
         pixels = (clip.detach().to(torch.float32) * std + mean - self.offset) / self.scale
         pixels = pixels.round().clamp(0, 255).to(torch.uint8)
         return np.ascontiguousarray(pixels.permute(0, 2, 3, 1).cpu().numpy())
+
+    def crop_of(self, height: int, width: int) -> Crop:
+        """Return the part of a frame of that size that the model sees.
+
+        >>> FrameTransform(size=(32, 32), shortest_edge=32).crop_of(48, 64)
+        (0.0, 8.0, 48.0, 48.0)
+
+        Returns:
+            (top, left, height, width) in pixels of the frame; beyond its edges where the model
+            sees black around it.
+        """
+        edges = []
+        for length, resized, seen in zip(
+            (height, width), self._resized(height, width), self.size, strict=True
+        ):
+            pixel = length / resized  # one of the resized frame, in pixels of the frame
+            edges.append(((resized - seen) // 2 * pixel, seen * pixel))
+        (top, tall), (left, wide) = edges
+        return top, left, tall, wide
 
     def mask_to_model(self, mask: Tensor) -> Tensor:
         """Bring masks of frames, bool [..., H, W], to what the model sees of them [..., H', W'].
