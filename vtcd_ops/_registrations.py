@@ -153,3 +153,125 @@ def _silhouette_fake(
 ) -> Tensor:
     _checks.check_silhouette(data, offsets, labels)
     return data.new_empty((data.shape[0],))
+
+
+@torch.library.register_fake("vtcd::concept_mask")
+def _concept_mask_fake(
+    x: Tensor,  # [B, A, N, C]
+    assign: Tensor,  # [B or 1, A, N - P]
+    keep: Tensor,  # [B, U]
+    num_prefix_tokens: int = 0,
+) -> Tensor:
+    _checks.check_concept_mask(x, assign, keep, num_prefix_tokens)
+    return torch.empty_like(x)
+
+
+@torch.library.register_fake("vtcd::_concept_mask_backward")
+def _concept_mask_backward_fake(
+    grad: Tensor,  # [B, A, N, C]
+    x: Tensor,  # [B, A, N, C]
+    assign: Tensor,  # [B or 1, A, N - P]
+    keep: Tensor,  # [B, U]
+    num_prefix_tokens: int,
+) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(x), torch.empty_like(keep, memory_format=torch.contiguous_format)
+
+
+def _save_masked(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, assign, keep, ctx.num_prefix_tokens = inputs
+    # The features are needed for the derivative in keep only, and are not held for any other.
+    ctx.save_for_backward(x if ctx.needs_input_grad[2] else None, assign, keep)
+
+
+def _concept_mask_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    x, assign, keep = ctx.saved_tensors
+    prefix = ctx.num_prefix_tokens
+    if x is None:
+        return torch.ops.vtcd.concept_mask(grad, assign, keep, prefix), None, None, None
+    grad_x, grad_keep = torch.ops.vtcd._concept_mask_backward(grad, x, assign, keep, prefix)
+    return grad_x if ctx.needs_input_grad[0] else None, None, grad_keep, None
+
+
+torch.library.register_autograd(
+    "vtcd::concept_mask", _concept_mask_gradient, setup_context=_save_masked
+)
+
+
+def _save_mask_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    grad, x, assign, keep, ctx.num_prefix_tokens = inputs
+    ctx.save_for_backward(grad, x, assign, keep)
+
+
+def _concept_mask_second_gradient(
+    ctx: Any, second_x: Tensor, second_keep: Tensor
+) -> tuple[Tensor | None, ...]:
+    """Derive <second_x, grad * keep[assign]> + <second_keep[assign], grad * x>."""
+    grad, x, assign, keep = ctx.saved_tensors
+    prefix, units = ctx.num_prefix_tokens, keep.shape[1]
+    # In the second product tokens without a unit count for nothing, not once: they get a unit.
+    everywhere = torch.nn.functional.pad(assign, (prefix, 0), value=-1)
+    everywhere = torch.where(everywhere < 0, units, everywhere)
+    table = torch.nn.functional.pad(second_keep, (0, 1))
+    masked = torch.ops.vtcd.concept_mask
+    of_grad = masked(second_x, assign, keep, prefix) + masked(x, everywhere, table)
+    _, of_keep = torch.ops.vtcd._concept_mask_backward(second_x, grad, assign, keep, prefix)
+    return of_grad, masked(grad, everywhere, table), None, of_keep, None
+
+
+torch.library.register_autograd(
+    "vtcd::_concept_mask_backward",
+    _concept_mask_second_gradient,
+    setup_context=_save_mask_backward,
+)
+
+
+def _lanes(tensor: Tensor, dim: int | None, count: int) -> Tensor:
+    """Bring the mapped axis, of length ``count``, to the front; repeat what has none."""
+    return tensor.expand(count, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+
+
+@torch.library.register_vmap("vtcd::concept_mask")
+def _concept_mask_vmap(
+    info: Any,
+    in_dims: tuple[int | None, ...],
+    x: Tensor,  # [B, A, N, C], and an axis that is mapped over
+    assign: Tensor,  # [B or 1, A, N - P]
+    keep: Tensor,  # [B, U]
+    num_prefix_tokens: int = 0,
+) -> tuple[Tensor, int]:
+    """Take the mapped axis as part of the batch."""
+    count = info.batch_size
+    features = _lanes(x, in_dims[0], count)
+    units = _lanes(assign, in_dims[1], count)
+    if in_dims[1] is None and assign.shape[0] == 1:
+        units = assign
+    else:
+        units = units.expand(-1, features.shape[1], -1, -1).flatten(0, 1)
+    table = _lanes(keep, in_dims[2], count).flatten(0, 1)
+    masked = torch.ops.vtcd.concept_mask(features.flatten(0, 1), units, table, num_prefix_tokens)
+    return masked.unflatten(0, (count, -1)), 0
+
+
+@torch.library.register_fake("vtcd::cris_sample")
+def _cris_sample_fake(
+    num_units: int,
+    num_masks: int,
+    ratio: float,
+    seed: int,
+    start: int = 0,
+    design: str = "simple",
+) -> Tensor:
+    _checks.check_cris_sample(num_units, num_masks, ratio, start, design)
+    return torch.empty((num_masks, num_units), dtype=torch.bool)
+
+
+@torch.library.register_fake("vtcd::cris_accumulate")
+def _cris_accumulate_fake(
+    count: Tensor,  # [2, U]
+    total: Tensor,  # [2, U]
+    total_sq: Tensor,  # [2, U]
+    keep: Tensor,  # [M, U]
+    drop: Tensor,  # [M]
+    present: Tensor | None = None,  # [U]
+) -> None:
+    _checks.check_cris_accumulate(count, total, total_sq, keep, drop, present)

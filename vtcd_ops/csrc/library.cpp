@@ -2,7 +2,8 @@
 // The table of contents: every operator of torch.ops.vtcd, with the shapes of its tensors. The
 // kernels are in <operator>.cpp, the fake kernels and derivatives in vtcd_ops/_registrations.py.
 //
-//   B batch   C channels of a head   (t,h,w) token grid   (T,H,W) volume   S tubelets
+//   B batch   A heads   N tokens, P of them prefix   C channels of a head   (t,h,w) token grid
+//   (T,H,W) volume   S tubelets   U units of all layers and heads   M masks
 //   P problems of a ragged batch, of N_p rows each; ΣN rows in all, problem p has [offsets[p],
 //   offsets[p+1]) K concepts of a problem, Kmax the largest
 #include <torch/csrc/stable/library.h>
@@ -50,4 +51,29 @@ STABLE_TORCH_LIBRARY(vtcd, m) {
   // Silhouette coefficient of every row under a labelling, per problem.
   //   data [ΣN, C]   offsets int64 [P+1]   labels int32 or int64 [ΣN]   ->   [ΣN]
   m.def("silhouette(Tensor data, Tensor offsets, Tensor labels) -> Tensor");
+
+  // Multiplies the features of every token by what a table says of the token's unit.
+  //   x [B, A, N, C] floating   assign int32 [B or 1, A, N-P], a column of keep, -1: never masked
+  //   keep [B, U] bool or floating   P = num_prefix_tokens   ->   [B, A, N, C]
+  m.def("concept_mask(Tensor x, Tensor assign, Tensor keep, int num_prefix_tokens=0) -> Tensor");
+
+  // Derivatives of what concept_mask returned with respect to x and to a floating keep.
+  //   grad, x [B, A, N, C]   assign int32 [B or 1, A, N-P]   keep floating [B, U]
+  //   ->   grad_x [B, A, N, C], grad_keep [B, U]
+  m.def(
+      "_concept_mask_backward(Tensor grad, Tensor x, Tensor assign, Tensor keep, "
+      "int num_prefix_tokens) -> (Tensor grad_x, Tensor grad_keep)");
+
+  // Random masks that remove a fixed share of all units; mask i is always the same.
+  //   ->   keep bool [M, U], M = num_masks, U = num_units
+  m.def(
+      "cris_sample(int num_units, int num_masks, float ratio, int seed, int start=0, "
+      "str design=\"simple\") -> Tensor keep");
+
+  // Adds the drops of masks to the sums of the units they remove (row 0) and keep (row 1).
+  //   count int64 [2, U]   total, total_sq float64 [2, U]   keep bool [M, U]   drop float64 [M]
+  //   present bool [U]
+  m.def(
+      "cris_accumulate(Tensor(a!) count, Tensor(b!) total, Tensor(c!) total_sq, Tensor keep, "
+      "Tensor drop, Tensor? present=None) -> ()");
 }

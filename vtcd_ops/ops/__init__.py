@@ -2,6 +2,7 @@
 
 from vtcd_ops.num_concepts import NumConcepts, choose_num_concepts
 from vtcd_ops.ops.clustering import ConvexNMF, KMeans, cnmf, kmeans, silhouette
+from vtcd_ops.ops.masks import concept_mask, cris_accumulate, cris_sample
 from vtcd_ops.ops.volumes import slic3d, tubelet_pool
 
 __all__ = [
@@ -10,6 +11,9 @@ __all__ = [
     "NumConcepts",
     "choose_num_concepts",
     "cnmf",
+    "concept_mask",
+    "cris_accumulate",
+    "cris_sample",
     "kmeans",
     "silhouette",
     "slic3d",

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: MIT
+#include "core/concept_mask.h"
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+
+#include <algorithm>
+#include <string>
+#include <tuple>
+
+#include "volume.h"
+
+namespace vtcd {
+namespace {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+// assign int32 [B or 1, A, N - P], contiguous, -1 to num_units - 1.
+void check_units(const Tensor& assign, int64_t num_units) {
+  const int32_t* units = assign.const_data_ptr<int32_t>();
+  int32_t low = 0, high = -1;
+#pragma omp simd reduction(min : low) reduction(max : high)
+  for (int64_t i = 0; i < assign.numel(); ++i) {
+    low = std::min(low, units[i]);
+    high = std::max(high, units[i]);
+  }
+  const int32_t outside = low < -1 ? low : high;
+  VTCD_CHECK(low >= -1 && high < num_units, "concept_mask: assign expected -1 to ", num_units - 1,
+             ", got ", outside);
+}
+
+// The words are those of check_concept_mask in vtcd_ops/_checks.py. The result points into assign,
+// which must be contiguous.
+MaskedTokens check_arguments(const Tensor& x, const Tensor& assign, const Tensor& keep,
+                             int64_t num_prefix_tokens) {
+  VTCD_CHECK(x.dim() == 4, "concept_mask: x expected [B, A, N, C], got ", shape_text(x));
+  VTCD_CHECK(is_floating(x), "concept_mask: x expected a floating dtype, got ", dtype_text(x));
+  const int64_t batch = x.size(0), num_heads = x.size(1), num_tokens = x.size(2);
+  VTCD_CHECK(num_prefix_tokens >= 0 && num_prefix_tokens <= num_tokens,
+             "concept_mask: num_prefix_tokens expected 0 to ", num_tokens, ", got ",
+             num_prefix_tokens);
+  VTCD_CHECK(assign.scalar_type() == ScalarType::Int, "concept_mask: assign expected int32, got ",
+             dtype_text(assign));
+  const int64_t num_assigned = num_tokens - num_prefix_tokens;
+  VTCD_CHECK(assign.dim() == 3 && (assign.size(0) == batch || assign.size(0) == 1) &&
+                 assign.size(1) == num_heads && assign.size(2) == num_assigned,
+             "concept_mask: assign expected [", batch, " or 1, ", num_heads, ", ", num_assigned,
+             "], got ", shape_text(assign));
+  VTCD_CHECK(keep.scalar_type() == ScalarType::Bool || is_floating(keep),
+             "concept_mask: keep expected bool or a floating dtype, got ", dtype_text(keep));
+  VTCD_CHECK(keep.dim() == 2 && keep.size(0) == batch, "concept_mask: keep expected [", batch,
+             ", U], got ", shape_text(keep));
+  check_units(assign, keep.size(1));
+  return {batch,
+          num_heads,
+          num_tokens,
+          x.size(3),
+          num_prefix_tokens,
+          assign.const_data_ptr<int32_t>(),
+          assign.size(0) != batch,
+          keep.size(1)};
+}
+
+FeatureStrides strides_of(const Tensor& x) {
+  return {x.stride(0), x.stride(1), x.stride(2), x.stride(3)};
+}
+
+// The dtype that a floating mask is multiplied in.
+ScalarType numeric_type(const Tensor& x) {
+  return x.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
+}
+
+template <typename Scalar, typename Factor>
+Tensor masked(const MaskedTokens& tokens, const Tensor& x, const Tensor& keep) {
+  Tensor out = torch::stable::empty_like(x);
+  concept_mask(tokens, static_cast<const Scalar*>(x.const_data_ptr()), strides_of(x),
+               keep.const_data_ptr<Factor>(), torch_parallel_for,
+               static_cast<Scalar*>(out.mutable_data_ptr()), strides_of(out));
+  return out;
+}
+
+// x [B, A, N, C], assign int32 [B or 1, A, N - P], keep [B, U] -> [B, A, N, C], in the layout of x.
+Tensor concept_mask_op(const Tensor& x, const Tensor& assign, const Tensor& keep,
+                       int64_t num_prefix_tokens) {
+  const Tensor units = torch::stable::contiguous(assign);
+  const MaskedTokens tokens = check_arguments(x, units, keep, num_prefix_tokens);
+  if (keep.scalar_type() == ScalarType::Bool) {
+    const Tensor table = torch::stable::contiguous(keep);
+    switch (x.element_size()) {
+      case 2:
+        return masked<uint16_t, bool>(tokens, x, table);
+      case 4:
+        return masked<uint32_t, bool>(tokens, x, table);
+      default:
+        return masked<uint64_t, bool>(tokens, x, table);
+    }
+  }
+  const ScalarType type = numeric_type(x);
+  const Tensor numbers = torch::stable::to(x, type);
+  const Tensor table = torch::stable::contiguous(torch::stable::to(keep, type));
+  const Tensor out = type == ScalarType::Double ? masked<double, double>(tokens, numbers, table)
+                                                : masked<float, float>(tokens, numbers, table);
+  return torch::stable::to(out, x.scalar_type());
+}
+
+template <typename Scalar>
+std::tuple<Tensor, Tensor> both_gradients(const MaskedTokens& tokens, const Tensor& grad,
+                                          const Tensor& x, const Tensor& keep) {
+  Tensor grad_x = torch::stable::empty_like(x);
+  Tensor grad_keep =
+      torch::stable::new_empty(keep, {tokens.batch, tokens.num_units}, ScalarType::Double);
+  concept_mask_backward(tokens, grad.const_data_ptr<Scalar>(), strides_of(grad),
+                        x.const_data_ptr<Scalar>(), strides_of(x), keep.const_data_ptr<Scalar>(),
+                        torch_parallel_for, grad_x.mutable_data_ptr<Scalar>(), strides_of(grad_x),
+                        grad_keep.mutable_data_ptr<double>());
+  return {grad_x, grad_keep};
+}
+
+// grad and x [B, A, N, C], keep floating [B, U] -> grad_x [B, A, N, C] in the layout of x,
+// grad_keep [B, U]. Private: called by the derivative of concept_mask, with what that was given.
+std::tuple<Tensor, Tensor> concept_mask_backward_op(const Tensor& grad, const Tensor& x,
+                                                    const Tensor& assign, const Tensor& keep,
+                                                    int64_t num_prefix_tokens) {
+  const Tensor units = torch::stable::contiguous(assign);
+  const MaskedTokens tokens = check_arguments(x, units, keep, num_prefix_tokens);
+  VTCD_CHECK(grad.dim() == 4 && is_floating(grad) && shape_text(grad) == shape_text(x),
+             "_concept_mask_backward: grad expected floating ", shape_text(x), ", got ",
+             dtype_text(grad), " ", shape_text(grad));
+  VTCD_CHECK(is_floating(keep), "_concept_mask_backward: keep expected a floating dtype, got ",
+             dtype_text(keep));
+  const ScalarType type = numeric_type(x);
+  const Tensor numbers = torch::stable::to(x, type), of_output = torch::stable::to(grad, type);
+  const Tensor table = torch::stable::contiguous(torch::stable::to(keep, type));
+  auto [grad_x, grad_keep] = type == ScalarType::Double
+                                 ? both_gradients<double>(tokens, of_output, numbers, table)
+                                 : both_gradients<float>(tokens, of_output, numbers, table);
+  return {torch::stable::to(grad_x, x.scalar_type()),
+          torch::stable::to(grad_keep, keep.scalar_type())};
+}
+
+}  // namespace
+}  // namespace vtcd
+
+STABLE_TORCH_LIBRARY_IMPL(vtcd, CPU, m) {
+  m.impl("concept_mask", TORCH_BOX(&vtcd::concept_mask_op));
+  m.impl("_concept_mask_backward", TORCH_BOX(&vtcd::concept_mask_backward_op));
+}
