@@ -6,7 +6,8 @@ from importlib.metadata import version as _version
 
 from vtcd_ops import _library
 
-INSTRUCTION_SET: str = _library.load()  #: of the loaded operator library: default, avx2 or avx512
+LIBRARY = _library.load()  #: the operators: which instruction set, and the SHA-256 of the file
+INSTRUCTION_SET: str = LIBRARY.instruction_set  #: default, avx2 or avx512
 __version__: str = _version("vtcd-ops")
 
 from vtcd_ops import _registrations  # noqa: E402, F401
@@ -20,9 +21,13 @@ from vtcd_ops.ops import (  # noqa: E402
     ConvexNMF,
     KMeans,
     NumConcepts,
+    RosettaTuples,
     choose_num_concepts,
     cnmf,
     kmeans,
+    pack_supports,
+    rosetta_ratios,
+    rosetta_search,
     silhouette,
     slic3d,
     tubelet_pool,
@@ -33,11 +38,13 @@ from vtcd_ops.store import Run, load  # noqa: E402
 
 __all__ = [
     "INSTRUCTION_SET",
+    "LIBRARY",
     "Adapter",
     "ConvexNMF",
     "InputError",
     "KMeans",
     "NumConcepts",
+    "RosettaTuples",
     "Run",
     "Sample",
     "__version__",
@@ -50,8 +57,11 @@ __all__ = [
     "kmeans",
     "load",
     "load_model",
+    "pack_supports",
     "randomize_weights",
     "report",
+    "rosetta_ratios",
+    "rosetta_search",
     "silhouette",
     "slic3d",
     "store_concepts",

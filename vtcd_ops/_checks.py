@@ -301,3 +301,62 @@ def check_cris_accumulate(
         raise TypeError(f"{op}: present expected bool, got {_dtype(present)}")
     if present is not None and (present.dim() != 1 or present.shape[0] != units):
         raise ValueError(f"{op}: present expected [{units}], got {list(present.shape)}")
+
+
+def _check_offsets(op: str, argument: str, shape: str, offsets: Tensor) -> None:
+    if offsets.dtype != torch.int64:
+        raise TypeError(f"{op}: {argument} expected int64, got {_dtype(offsets)}")
+    if offsets.dim() != 1 or offsets.shape[0] == 0:
+        raise ValueError(f"{op}: {argument} expected {shape}, got {list(offsets.shape)}")
+
+
+def _check_supports(op: str, supports: Tensor, videos: Tensor, models: Tensor) -> None:
+    if supports.dtype != torch.int64:
+        raise TypeError(f"{op}: supports expected int64, got {_dtype(supports)}")
+    if supports.dim() != 1:
+        raise ValueError(f"{op}: supports expected [C * W], got {list(supports.shape)}")
+    _check_offsets(op, "videos", "[V + 1]", videos)
+    _check_offsets(op, "models", "[D + 1]", models)
+    if models.shape[0] - 1 > 64:
+        raise ValueError(f"{op}: models expected at most 64, got {models.shape[0] - 1}")
+
+
+def check_rosetta_search(
+    supports: Tensor,  # [C * W]
+    videos: Tensor,  # [V + 1]
+    models: Tensor,  # [D + 1]
+    delta: float,
+    max_order: int,
+    top: int,
+    max_tuples: int,
+) -> None:
+    """Check what is known of the arguments of ``rosetta_search`` without their values."""
+    op = "rosetta_search"
+    _check_supports(op, supports, videos, models)
+    if max_order < 2:
+        raise ValueError(f"{op}: max_order expected at least 2, got {max_order}")
+    if top < 0:
+        raise ValueError(f"{op}: top expected at least 0, got {top}")
+    if max_tuples < 1:
+        raise ValueError(f"{op}: max_tuples expected at least 1, got {max_tuples}")
+    if not 0 <= delta <= 1:
+        raise ValueError(f"{op}: delta expected 0 to 1, got {delta:g}")
+
+
+def check_rosetta_ratios(
+    supports: Tensor,  # [C * W]
+    videos: Tensor,  # [V + 1]
+    models: Tensor,  # [D + 1]
+    tuples: Tensor,  # [Q, D]
+) -> None:
+    """Check what is known of the arguments of ``rosetta_ratios`` without their values."""
+    op = "rosetta_ratios"
+    _check_supports(op, supports, videos, models)
+    if tuples.dtype != torch.int32:
+        raise TypeError(f"{op}: tuples expected int32, got {_dtype(tuples)}")
+    num_models = models.shape[0] - 1
+    if tuples.dim() != 2 or tuples.shape[1] != num_models:
+        raise ValueError(
+            f"{op}: tuples expected [Q, {num_models}], one concept of each model or -1, "
+            f"got {list(tuples.shape)}"
+        )

@@ -275,3 +275,33 @@ def _cris_accumulate_fake(
     present: Tensor | None = None,  # [U]
 ) -> None:
     _checks.check_cris_accumulate(count, total, total_sq, keep, drop, present)
+
+
+@torch.library.register_fake("vtcd::rosetta_search")
+def _rosetta_search_fake(
+    supports: Tensor,  # [C * W]
+    videos: Tensor,  # [V + 1]
+    models: Tensor,  # [D + 1]
+    delta: float = 0.15,
+    *,
+    max_order: int = 8,
+    top: int = 0,
+    max_tuples: int = 1_000_000,
+) -> tuple[Tensor, Tensor]:
+    _checks.check_rosetta_search(supports, videos, models, delta, max_order, top, max_tuples)
+    num_tuples = torch.library.get_ctx().new_dynamic_size()  # as many as there are
+    return (
+        supports.new_empty((num_tuples, models.shape[0] - 1), dtype=torch.int32),
+        supports.new_empty((num_tuples,), dtype=torch.float64),
+    )
+
+
+@torch.library.register_fake("vtcd::rosetta_ratios")
+def _rosetta_ratios_fake(
+    supports: Tensor,  # [C * W]
+    videos: Tensor,  # [V + 1]
+    models: Tensor,  # [D + 1]
+    tuples: Tensor,  # [Q, D]
+) -> Tensor:
+    _checks.check_rosetta_ratios(supports, videos, models, tuples)
+    return supports.new_empty((tuples.shape[0], videos.shape[0] - 1), dtype=torch.float64)

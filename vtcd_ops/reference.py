@@ -252,3 +252,66 @@ def elbow(objective: list[float], threshold: float, *, released: bool = False) -
         if objective[k - 1] > threshold * objective[k - 2]:
             return k if released else k - 1
     return len(objective)
+
+
+def rosetta_ratios(masks: Sequence[np.ndarray], concepts: Sequence[int]) -> list[float]:
+    """Return |intersection| / |union| of the supports of some concepts in each video.
+
+    >>> rosetta_ratios([np.array([[True, True, False], [False, True, True]])], [0, 1])
+    [0.3333333333333333]
+
+    Args:
+        masks: for each video the supports of all concepts, bool [C, voxels].
+        concepts: which.
+
+    Returns:
+        One number a video, NaN where the union is empty.
+    """
+    ratios = []
+    for video in masks:
+        supports = video[list(concepts)]
+        union = int(supports.any(axis=0).sum())
+        ratios.append(int(supports.all(axis=0).sum()) / union if union else float("nan"))
+    return ratios
+
+
+def rosetta_score(ratios: Sequence[float]) -> float:
+    """Average the ratios of the videos that count (equation 7); 0 where none counts.
+
+    >>> rosetta_score([0.5, float("nan"), 0.25])
+    0.375
+    """
+    counted = [ratio for ratio in ratios if ratio == ratio]
+    return sum(counted) / len(counted) if counted else 0.0
+
+
+def rosetta_search(
+    masks: Sequence[np.ndarray], models: Sequence[int], delta: float, max_order: int = 8
+) -> list[tuple[tuple[int, ...], float]]:
+    """Score every tuple of concepts of 2 to max_order models; return those of at least delta.
+
+    >>> masks = [np.array([[1, 1, 0], [0, 0, 1], [1, 1, 1]], dtype=bool)]
+    >>> rosetta_search(masks, [0, 2, 3], 0.5)  # concepts 0 and 1 of one model, 2 of another
+    [((0, 2), 0.6666666666666666)]
+
+    Args:
+        masks: for each video the supports of all concepts, bool [C, voxels].
+        models: model m has the concepts from models[m] up to models[m + 1].
+        delta: lowest score, above 0.
+        max_order: models in a tuple, at most.
+
+    Returns:
+        Concepts and score: pairs first, then triples, ...; of each the best first, then in the
+        order of the concepts.
+    """
+    found = []
+    num_models = len(models) - 1
+    for order in range(2, min(max_order, num_models) + 1):
+        tuples = []
+        for which in itertools.combinations(range(num_models), order):
+            for concepts in itertools.product(*(range(models[m], models[m + 1]) for m in which)):
+                score = rosetta_score(rosetta_ratios(masks, concepts))
+                if score >= delta:
+                    tuples.append((concepts, score))
+        found += sorted(tuples, key=lambda entry: (-entry[1], entry[0]))
+    return found

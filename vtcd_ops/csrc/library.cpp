@@ -76,4 +76,18 @@ STABLE_TORCH_LIBRARY(vtcd, m) {
   m.def(
       "cris_accumulate(Tensor(a!) count, Tensor(b!) total, Tensor(c!) total_sq, Tensor keep, "
       "Tensor drop, Tensor? present=None) -> ()");
+
+  // Tuples of concepts, one from each of 2 to max_order models, whose supports overlap (Rosetta
+  // concepts): all with a score of at least delta, or the `top` best of every order.
+  //   supports int64 [ΣC·ΣW], one bit a voxel: for each video v the rows of all ΣC concepts, of
+  //   W_v words each   videos int64 [V+1], offsets of W   models int64 [D+1], offsets of C
+  //   ->   tuples int32 [Q, D], a concept of each model or -1, scores float64 [Q]
+  m.def(
+      "rosetta_search(Tensor supports, Tensor videos, Tensor models, float delta=0.15, *, "
+      "int max_order=8, int top=0, int max_tuples=1000000) -> (Tensor tuples, Tensor scores)");
+
+  // |intersection| / |union| of the supports of each tuple in each video, NaN where the union is
+  // empty.
+  //   supports, videos, models as above   tuples int32 [Q, D]   ->   float64 [Q, V]
+  m.def("rosetta_ratios(Tensor supports, Tensor videos, Tensor models, Tensor tuples) -> Tensor");
 }

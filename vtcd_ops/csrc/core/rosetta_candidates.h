@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "core/rosetta.h"
+
+namespace vtcd {
+
+// Takes a slice of candidates [Q, order].
+using CandidateSink = std::function<void(const std::vector<int32_t>& candidates)>;
+
+// All pairs of concepts of different models, in slices of about slice_size pairs. Pairs come tile
+// by tile, so that few supports are needed at a time.
+void pair_candidates(const std::vector<int64_t>& models, int64_t slice_size,
+                     const CandidateSink& sink);
+
+// The tuples of one concept more all of whose sub-tuples are in the list, in slices. As no tuple
+// scores higher than a sub-tuple, no other can reach the score that all of the list have reached.
+// tuples: in ascending order of their members.
+void joined_candidates(const TupleList& tuples, const std::vector<int64_t>& models,
+                       int64_t slice_size, const CandidateSink& sink);
+
+}  // namespace vtcd

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: MIT
+// The search, order by order: pairs, then the triples whose pairs all remain, and so on. See
+// docs/rosetta.md for why nothing is missed.
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <numeric>
+#include <utility>
+
+#include "core/rosetta.h"
+#include "core/rosetta_candidates.h"
+
+namespace vtcd {
+namespace {
+
+// Candidates that are scored in one pass over the videos: 4 M take some 150 MB.
+constexpr int64_t kSlice = int64_t{1} << 22;
+
+// How much lower a search for the best tuples goes when the last one found too few.
+constexpr double kDescent = 0.8;
+
+// Keeps the tuples at the given indices of a list, in their order.
+void gather(TupleList& list, const std::vector<int64_t>& indices) {
+  TupleList kept{list.order, {}, {}};
+  kept.members.reserve(indices.size() * list.order);
+  kept.scores.reserve(indices.size());
+  for (const int64_t i : indices) {
+    kept.members.insert(kept.members.end(), list.tuple(i), list.tuple(i) + list.order);
+    kept.scores.push_back(list.scores[i]);
+  }
+  list = std::move(kept);
+}
+
+void sort_by(TupleList& list, const std::function<bool(int64_t, int64_t)>& before) {
+  std::vector<int64_t> indices(list.size());
+  std::iota(indices.begin(), indices.end(), 0);
+  std::sort(indices.begin(), indices.end(), before);
+  gather(list, indices);
+}
+
+bool members_before(const TupleList& list, int64_t a, int64_t b) {
+  return std::lexicographical_compare(list.tuple(a), list.tuple(a) + list.order, list.tuple(b),
+                                      list.tuple(b) + list.order);
+}
+
+void sort_by_members(TupleList& list) {
+  sort_by(list, [&](int64_t a, int64_t b) { return members_before(list, a, b); });
+}
+
+void sort_by_score(TupleList& list) {
+  sort_by(list, [&](int64_t a, int64_t b) {
+    if (list.scores[a] != list.scores[b]) return list.scores[a] > list.scores[b];
+    return members_before(list, a, b);
+  });
+}
+
+void drop_below(TupleList& list, double least) {
+  std::vector<int64_t> indices;
+  for (int64_t i = 0; i < list.size(); ++i) {
+    if (list.scores[i] >= least) indices.push_back(i);
+  }
+  if (static_cast<int64_t>(indices.size()) < list.size()) gather(list, indices);
+}
+
+// The tuples of orders 2, 3, ... that reach `least`, which rises as soon as more than max_tuples
+// do, to the lowest value at which they no longer do.
+class Levels {
+ public:
+  Levels(const SupportSet& supports, const std::vector<int64_t>& sizes, double least,
+         int64_t max_tuples, const ParallelFor& parallel_for)
+      : supports_(supports),
+        sizes_(sizes),
+        least_(least),
+        max_tuples_(max_tuples),
+        parallel_for_(parallel_for) {}
+
+  double least() const { return least_; }
+  std::vector<TupleList>& lists() { return lists_; }
+
+  void find_pairs() {
+    lists_.push_back({2, {}, {}});
+    pair_candidates(supports_.models, kSlice, [&](const auto& slice) { add(slice); });
+    finish_level();
+  }
+
+  void start_from(const TupleList& pairs) {
+    lists_.push_back(pairs);
+    drop_below(lists_.back(), least_);
+  }
+
+  void find_next() {
+    const TupleList last = lists_.back();
+    lists_.push_back({last.order + 1, {}, {}});
+    joined_candidates(last, supports_.models, kSlice, [&](const auto& slice) { add(slice); });
+    finish_level();
+  }
+
+ private:
+  void add(const std::vector<int32_t>& slice) {
+    TupleList& list = lists_.back();
+    const std::vector<double> scores =
+        score_tuples(supports_, sizes_, slice, list.order, least_, parallel_for_);
+    for (size_t i = 0; i < scores.size(); ++i) {
+      if (scores[i] < least_) continue;
+      const auto begin = slice.begin() + static_cast<int64_t>(i) * list.order;
+      list.members.insert(list.members.end(), begin, begin + list.order);
+      list.scores.push_back(scores[i]);
+      if (num_tuples() > 2 * max_tuples_) raise_least();
+    }
+  }
+
+  void finish_level() {
+    raise_least();
+    sort_by_members(lists_.back());
+  }
+
+  int64_t num_tuples() const {
+    int64_t sum = 0;
+    for (const TupleList& list : lists_) sum += list.size();
+    return sum;
+  }
+
+  // The score of the best tuple that is one too many is the highest that must go. All that are
+  // dropped score no more, and so does every tuple that would have grown from them.
+  void raise_least() {
+    if (num_tuples() <= max_tuples_) return;
+    std::vector<double> scores;
+    for (const TupleList& list : lists_) {
+      scores.insert(scores.end(), list.scores.begin(), list.scores.end());
+    }
+    std::nth_element(scores.begin(), scores.begin() + max_tuples_, scores.end(), std::greater<>());
+    least_ = std::nextafter(scores[max_tuples_], std::numeric_limits<double>::infinity());
+    for (TupleList& list : lists_) drop_below(list, least_);
+  }
+
+  const SupportSet& supports_;
+  const std::vector<int64_t>& sizes_;
+  double least_;
+  const int64_t max_tuples_;
+  const ParallelFor& parallel_for_;
+  std::vector<TupleList> lists_;
+};
+
+RosettaResult find_all(const SupportSet& supports, const std::vector<int64_t>& sizes,
+                       const RosettaOptions& options, const ParallelFor& parallel_for) {
+  Levels levels(supports, sizes, options.least, options.max_tuples, parallel_for);
+  levels.find_pairs();
+  for (int64_t order = 3; order <= options.max_order; ++order) levels.find_next();
+  for (TupleList& list : levels.lists()) sort_by_score(list);
+  const bool complete = levels.least() == options.least;
+  return {std::move(levels.lists()), complete ? 0.0 : levels.least(), 0};
+}
+
+void keep_best(TupleList& list, int64_t count) {
+  sort_by_score(list);
+  if (list.size() <= count) return;
+  list.members.resize(count * list.order);
+  list.scores.resize(count);
+}
+
+// The best of one order: a search that is complete down to a bound has the best if it has enough.
+// The bound starts just below the best score there can be, that of the order before, and goes down.
+TupleList find_best(const SupportSet& supports, const std::vector<int64_t>& sizes,
+                    const TupleList& pairs, double pairs_complete_from, double ceiling,
+                    int64_t order, const RosettaOptions& options, const ParallelFor& parallel_for,
+                    bool& complete) {
+  double least = std::max(kDescent * ceiling, pairs_complete_from);
+  while (true) {
+    Levels levels(supports, sizes, least, options.max_tuples, parallel_for);
+    levels.start_from(pairs);
+    for (int64_t next = 3; next <= order; ++next) levels.find_next();
+    TupleList& found = levels.lists().back();
+    const bool enough = found.size() >= options.top;
+    const bool exhausted = levels.least() > least;  // max_tuples was reached: lower is no use
+    if (enough || exhausted || least <= pairs_complete_from) {
+      complete = enough || (!exhausted && pairs_complete_from <= options.least);
+      keep_best(found, options.top);
+      return std::move(found);
+    }
+    least = least < 1e-6 ? pairs_complete_from : std::max(kDescent * least, pairs_complete_from);
+  }
+}
+
+RosettaResult find_top(const SupportSet& supports, const std::vector<int64_t>& sizes,
+                       const RosettaOptions& options, const ParallelFor& parallel_for) {
+  Levels pair_level(supports, sizes, options.least, options.max_tuples, parallel_for);
+  pair_level.find_pairs();
+  const TupleList pairs = pair_level.lists().back();
+  RosettaResult result{{pairs}, 0.0, 0};
+  keep_best(result.orders.back(), options.top);
+  if (result.orders.back().size() < options.top && pair_level.least() > options.least) {
+    result.incomplete_order = 2;
+  }
+  for (int64_t order = 3; order <= options.max_order; ++order) {
+    const TupleList& before = result.orders.back();
+    const double ceiling = before.size() > 0 ? before.scores.front() : 0.0;
+    bool complete = true;
+    result.orders.push_back(find_best(supports, sizes, pairs, pair_level.least(), ceiling, order,
+                                      options, parallel_for, complete));
+    if (!complete && result.incomplete_order == 0) result.incomplete_order = order;
+  }
+  return result;
+}
+
+}  // namespace
+
+RosettaResult find_rosetta(const SupportSet& supports, const RosettaOptions& options,
+                           const ParallelFor& parallel_for) {
+  RosettaOptions positive = options;  // a score of 0 is no overlap at all
+  positive.least = std::max(options.least, std::numeric_limits<double>::denorm_min());
+  const std::vector<int64_t> sizes = support_sizes(supports, parallel_for);
+  return options.top > 0 ? find_top(supports, sizes, positive, parallel_for)
+                         : find_all(supports, sizes, positive, parallel_for);
+}
+
+}  // namespace vtcd
