@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -12,6 +14,14 @@ import torch
 
 INSTRUCTION_SETS = ("default", "avx2", "avx512")
 PACKAGE_DIR = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Library:
+    """The operator library of this process."""
+
+    instruction_set: str
+    sha256: str  #: of its file, so that another build is noticed
 
 
 def library_path(instruction_set: str) -> Path:
@@ -56,8 +66,8 @@ def select_instruction_set() -> str:
     return capability if capability in INSTRUCTION_SETS else "default"
 
 
-def load() -> str:
-    """Load one library into the process and return its instruction set.
+def load() -> Library:
+    """Load one library into the process.
 
     Raises:
         ImportError: the library is missing or does not fit this torch; there is no silent
@@ -70,6 +80,8 @@ def load() -> str:
             f"vtcd_ops: the operator library {path} does not exist: it was not built. "
             f"Build it with: {rebuild_command()}"
         )
+    # before it is loaded: a build that goes on meanwhile replaces the file
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     try:
         torch.ops.load_library(str(path))
     except (OSError, RuntimeError) as error:
@@ -78,4 +90,4 @@ def load() -> str:
             f"{torch.__version__}, it needs torch >= 2.10 ({error.__cause__ or error}). "
             f"Rebuild it with: {rebuild_command()}"
         ) from error
-    return instruction_set
+    return Library(instruction_set, digest)

@@ -10,7 +10,7 @@ import numpy as np
 from vtcd_ops.adapter import Adapter
 from vtcd_ops.concepts import Factorisation
 from vtcd_ops.errors import InputError
-from vtcd_ops.pipeline import describe_model, library_versions
+from vtcd_ops.pipeline import describe_model, library_versions, operator_library
 from vtcd_ops.run_writer import PackedTubelets, RunWriter
 from vtcd_ops.store import Run, load
 
@@ -72,6 +72,7 @@ def store_concepts(
         "settings": {"method": method},
         "model": videos.model if model is None else describe_model(model),
         "versions": library_versions(),
+        "operators": operator_library(),
         "parts": parts,
         "layers": layers,
     }

@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
+import vtcd_ops
 from vtcd_ops._files import read_tensors
 from vtcd_ops.adapter import Adapter
 from vtcd_ops.adapters import weights_sha256
@@ -62,6 +64,7 @@ class Pipeline:
             "settings": self.settings.as_json(),
             "model": describe_model(adapter),
             "versions": library_versions(),
+            "operators": operator_library(),
             "parts": list(self.settings.parts),
             "layers": self.layers,
         }
@@ -220,6 +223,16 @@ def _naming(sample: Sample) -> Iterator[None]:
 def library_versions() -> dict[str, str]:
     """Return the versions of the libraries that a result depends on."""
     return {name: version(name) for name in ("vtcd-ops", "torch", "numpy")}
+
+
+def operator_library() -> dict[str, str]:
+    """Return which build of the operators this process runs.
+
+    Labels and means of tubelets have the same bits on every instruction set, concepts have not:
+    their matrix products add in another order. So a run keeps to one build, and to one of its
+    instruction sets.
+    """
+    return asdict(vtcd_ops.LIBRARY)
 
 
 def describe_model(adapter: Adapter) -> dict[str, Any]:

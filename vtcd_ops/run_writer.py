@@ -43,8 +43,8 @@ class RunWriter:
 
     Args:
         path: the directory; made if it does not exist.
-        document: what identifies the run: kind, settings, model, versions, parts, layers, heads. A
-            run that was begun is continued if it was begun with the same.
+        document: what identifies the run: kind, settings, model, versions, operators, parts,
+            layers. A run that was begun is continued if it was begun with the same.
         resume: False: refuse a directory with a run in it.
 
     Raises:
@@ -290,6 +290,8 @@ def _expect_same(path: Path, begun: dict[str, Any], now: dict[str, Any]) -> None
         before, after = begun.get(group), now.get(group)
         if before == after:
             continue
+        if group == "operators" and before and after:
+            raise InputError(f"{path} holds a run made by {_other_operators(before, after)}")
         if isinstance(before, dict) and isinstance(after, dict):
             key = next(
                 k for k in sorted(before.keys() | after.keys()) if before.get(k) != after.get(k)
@@ -298,3 +300,19 @@ def _expect_same(path: Path, begun: dict[str, Any], now: dict[str, Any]) -> None
         raise InputError(
             f"{path} holds a run with {group} {before!r}, not {after!r}: choose another directory"
         )
+
+
+def _other_operators(before: dict[str, str], now: dict[str, str]) -> str:
+    """Say which build of the operators made a run, which is loaded now, and how to go on."""
+    made, loaded = before["instruction_set"], now["instruction_set"]
+    if made != loaded:
+        return (
+            f"the {made} operators, this process has loaded the {loaded} ones, whose concepts "
+            f"differ in their last digits: set VTCD_CPU={made}, or, where the CPU lacks it, choose "
+            f"another directory and set VTCD_CPU={loaded} for every process"
+        )
+    return (
+        f"another build of the operators (SHA-256 {before['sha256'][:12]}..., now "
+        f"{now['sha256'][:12]}...): install that build again, or choose another directory; what "
+        "is finished can be loaded all the same"
+    )

@@ -1,6 +1,6 @@
 """What a run leaves on disk, and reading it: `vtcd_ops.load(RUN)`.
 
-    RUN/settings.json                   settings, model identity, versions
+    RUN/settings.json                   settings, model identity, versions, build
     RUN/videos/00003/clip.safetensors   what the model saw of video 3, and its record
     RUN/videos/00003/keys-05.safetensors  tubelets of all heads of layer 5: label volumes, means
     RUN/concepts/keys-05.safetensors    concepts of all heads of layer 5, and whose tubelets
@@ -51,6 +51,7 @@ class Run:
         self.settings: dict[str, Any] = documents["settings"]
         self.model: dict[str, Any] = documents["model"]
         self.versions: dict[str, str] = documents["versions"]
+        self.operators: dict[str, str] = documents["operators"]  #: instruction set, SHA-256
         self.parts: tuple[str, ...] = tuple(documents["parts"])
         self.layers: tuple[int, ...] = tuple(documents["layers"])
         self.heads: tuple[int, ...] = tuple(documents["heads"])

@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from pipeline.videos import moving_square, run_files, write_image, write_video
 import vtcd_ops.discovery
 from vtcd_ops import cli
 from vtcd_ops._files import encode_json, read_json
+from vtcd_ops._library import Library
 from vtcd_ops.adapters import example_adapter, load_model
 from vtcd_ops.adapters.projections import ProjectionAdapter
 from vtcd_ops.errors import InputError
@@ -257,6 +259,47 @@ def test_another_run_in_the_directory(
     with pytest.raises(InputError, match=sentence):
         vtcd_ops.discovery.discover(**{**options, **changes})  # type: ignore[arg-type]
     assert run_files(finished) == before
+
+
+@pytest.mark.parametrize("begun", ["finished", "unfinished"])
+@pytest.mark.parametrize(
+    ("library", "sentence"),
+    [
+        (
+            Library("sse9", "0" * 64),
+            "made by the {now} operators, this process has loaded the sse9 ones.* "
+            "set VTCD_CPU={now}, or, .* choose another directory and set VTCD_CPU=sse9 for every",
+        ),
+        (
+            Library(vtcd_ops.INSTRUCTION_SET, "0" * 64),
+            r"another build of the operators \(SHA-256 {digest}\.\.\., now 000000000000\.\.\.\): "
+            "install that build again, or choose another directory",
+        ),
+    ],
+    ids=["instruction set", "build"],
+)
+def test_a_run_of_another_build_of_the_operators(
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    begun: str,
+    library: Library,
+    sentence: str,
+) -> None:
+    """It is not gone on with; a finished one is loaded all the same."""
+    shutil.copytree(finished, tmp_path / "run")
+    if begun == "unfinished":
+        (tmp_path / "run/run.json").unlink()
+    before = run_files(tmp_path / "run")
+    own = vtcd_ops.LIBRARY
+    monkeypatch.setattr(vtcd_ops, "LIBRARY", library)
+    expected = sentence.format(now=own.instruction_set, digest=own.sha256[:12])
+    videos = [moving_square(seed=seed) for seed in range(2)]
+    with pytest.raises(InputError, match=expected):
+        vtcd_ops.discover(example_adapter(), videos, out=tmp_path / "run", progress=False)
+    assert run_files(tmp_path / "run") == before
+    if begun == "finished":
+        assert load(tmp_path / "run").operators == asdict(own)
 
 
 def test_reading_asks_for_what_is_there(finished: Path) -> None:

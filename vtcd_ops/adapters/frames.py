@@ -126,7 +126,7 @@ class FrameTransform:
     def crop_of(self, height: int, width: int) -> Crop:
         """Return the part of a frame of that size that the model sees.
 
-        >>> FrameTransform(size=(32, 32), shortest_edge=32).crop_of(48, 64)
+        >>> FrameTransform(size=(24, 24), shortest_edge=24).crop_of(48, 64)
         (0.0, 8.0, 48.0, 48.0)
 
         Returns:
