@@ -25,7 +25,11 @@ IMAGE_MODEL_FRAMES = 16  # frames of a video that an image model looks at by def
 
 
 def frame_indices(
-    num_video_frames: int, num_frames: int | str, sampling_rate: int | None = None
+    num_video_frames: int,
+    num_frames: int | str,
+    sampling_rate: int | None = None,
+    *,
+    from_first: bool = False,
 ) -> list[int]:
     """Return which frames of a video are looked at, ascending.
 
@@ -33,6 +37,8 @@ def frame_indices(
     [2, 7, 12, 17]
     >>> frame_indices(20, 4, sampling_rate=2)  # every second frame, around the middle
     [6, 8, 10, 12]
+    >>> frame_indices(20, 4, from_first=True)  # the beginnings of four equal parts
+    [0, 5, 10, 15]
     >>> frame_indices(5, "all")
     [0, 1, 2, 3, 4]
 
@@ -41,6 +47,7 @@ def frame_indices(
         num_frames: how many to take, or ``"all"``.
         sampling_rate: step in frames between two taken; the largest that fits where the video is
             too short for it. None: evenly spaced over the whole video.
+        from_first: begin at the first frame, for a model that is shown there what to follow.
 
     Raises:
         InputError: the video has fewer frames than asked for.
@@ -51,9 +58,10 @@ def frame_indices(
     if num_video_frames < count:
         raise InputError(f"expected a video of at least {count} frames, got {num_video_frames}")
     if sampling_rate is None:
-        return [(2 * i + 1) * num_video_frames // (2 * count) for i in range(count)]
+        shift = 0 if from_first else 1
+        return [(2 * i + shift) * num_video_frames // (2 * count) for i in range(count)]
     step = min(sampling_rate, (num_video_frames - 1) // max(count - 1, 1)) or 1
-    start = (num_video_frames - (count - 1) * step - 1) // 2
+    start = 0 if from_first else (num_video_frames - (count - 1) * step - 1) // 2
     return list(range(start, start + (count - 1) * step + 1, step))
 
 
@@ -170,7 +178,8 @@ def choose_clip(
     if num_frames is None:
         num_frames = clip_frames if clip_frames > 1 else IMAGE_MODEL_FRAMES
     rate = sampling_rate if sampling_rate is not None else adapter.sampling_rate
-    indices = frame_indices(source.num_frames, num_frames, rate)
+    follows = "query_mask" in adapter.sample_fields
+    indices = frame_indices(source.num_frames, num_frames, rate, from_first=follows)
     if len(indices) < clip_frames:
         raise InputError(f"expected a video of at least {clip_frames} frames, got {len(indices)}")
     return VideoClip(adapter, source, indices, sample)

@@ -12,7 +12,7 @@ from torch import Tensor
 from vtcd_ops.errors import InputError
 from vtcd_ops.samples import IMAGE_SUFFIXES, Video
 
-__all__ = ["read_masks"]
+__all__ = ["read_mask", "read_masks"]
 
 
 def read_masks(masks: Video, indices: Sequence[int], key: str = "target_masks") -> Tensor:
@@ -52,6 +52,31 @@ def read_masks(masks: Video, indices: Sequence[int], key: str = "target_masks") 
     return torch.from_numpy(volume[np.asarray(indices)] != 0)
 
 
+def read_mask(mask: Video, key: str = "query_mask") -> Tensor:
+    """Return one mask, bool [H, W]: of an image, an array [H, W], or the first of several.
+
+    >>> read_mask(np.eye(2, dtype=np.uint8))
+    tensor([[ True, False],
+            [False,  True]])
+
+    Args:
+        mask: an image file, an array [H, W], or whatever `read_masks` takes.
+        key: which array of an `.npz` file, unless it holds only one.
+
+    Raises:
+        InputError: there is no such file, or it holds no mask.
+    """
+    if isinstance(mask, np.ndarray):
+        return read_masks(mask[None] if mask.ndim == 2 else mask, [0], key)[0]
+    path = Path(mask)
+    if not path.exists():
+        raise InputError(f"{path} does not exist")
+    if path.is_dir():
+        return read_masks(path, [0], key)[0]
+    image = path.suffix.lower() in IMAGE_SUFFIXES
+    return read_mask(_plane(path) if image else _file(path, key))
+
+
 def _file(path: Path, key: str) -> np.ndarray:
     try:
         contents = np.load(path, allow_pickle=False)
@@ -69,19 +94,24 @@ def _file(path: Path, key: str) -> np.ndarray:
 
 
 def _folder(path: Path, indices: Sequence[int]) -> np.ndarray:
-    from PIL import Image
-
     files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
     if max(indices) >= len(files):
         raise InputError(
             f"{path}: masks of at least {max(indices) + 1} frames expected, got {len(files)}"
         )
-    planes = []
-    for index in indices:
-        with Image.open(files[index]) as image:
-            # of an image with a palette the colour's number, 0 for the background
-            flat = image if image.mode in ("P", "L", "1", "I;16") else image.convert("L")
-            planes.append(np.asarray(flat))
+    planes = [_plane(files[index]) for index in indices]
     if len({plane.shape for plane in planes}) != 1:
         raise InputError(f"{path}: masks expected of one size, got several")
     return np.stack(planes)
+
+
+def _plane(file: Path) -> np.ndarray:
+    """The mask in an image [H, W]; of one with a palette the colours' numbers, 0 = background."""
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            numbers = image.mode in ("P", "L", "1", "I;16")
+            return np.asarray(image if numbers else image.convert("L"))
+    except OSError as error:
+        raise InputError(f"{file} cannot be read as an image: {error}") from error

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vtcd_ops.adapter import PARTS, Adapter, capture, edit
 from vtcd_ops.errors import InputError
+from vtcd_ops.features import VideoClip
+from vtcd_ops.samples import Sample
+from vtcd_ops.video_reader import ArraySource
 
-__all__ = ["check_adapter", "output_difference", "traces"]
+__all__ = ["check_adapter", "output_difference", "random_inputs", "tensors", "traces"]
 
 
-def output_difference(adapter: Adapter, clips: Tensor) -> float:
+def output_difference(
+    adapter: Adapter, clips: Tensor, inputs: Mapping[str, Tensor] | None = None
+) -> float:
     """Return the largest difference that wrapping makes to the model's output: 0.0 expected.
 
     The model runs twice on ``clips`` [B, T, 3, H', W'], once as it is and once with every query,
-    key, value and output of every layer shown to a function that hands it back.
+    key, value and output of every layer shown to a function that hands it back. `inputs` is what
+    else its forward takes.
 
     >>> import torch
     >>> from vtcd_ops.adapters import example_adapter, output_difference
@@ -26,9 +33,9 @@ def output_difference(adapter: Adapter, clips: Tensor) -> float:
     0.0
     """
     with torch.no_grad():
-        plain = list(_tensors(adapter.forward(clips)))
+        plain = list(tensors(adapter.forward(clips, **(inputs or {}))))
         with edit(adapter, lambda part, layer, features: features, parts=PARTS):
-            wrapped = list(_tensors(adapter.forward(clips)))
+            wrapped = list(tensors(adapter.forward(clips, **(inputs or {}))))
     if len(plain) != len(wrapped) or not plain:
         raise InputError(
             f"output_difference: forward of {adapter.name} expected tensors, the same number each "
@@ -60,7 +67,9 @@ def traces(model: nn.Module) -> dict[str, Any]:
     return found
 
 
-def check_adapter(adapter: Adapter, clips: Tensor | None = None) -> list[str]:
+def check_adapter(
+    adapter: Adapter, clips: Tensor | None = None, inputs: Mapping[str, Tensor] | None = None
+) -> list[str]:
     """Check an adapter of one's own: shapes, parity, token order, edits, and that no trace is left.
 
     >>> from vtcd_ops.adapters import check_adapter, example_adapter
@@ -75,6 +84,8 @@ def check_adapter(adapter: Adapter, clips: Tensor | None = None) -> list[str]:
     Args:
         adapter: the adapter.
         clips: [B, T, 3, H', W'] to check with; random frames by default.
+        inputs: what else the model's forward takes, with a batch axis; by default what the adapter
+            makes of a sample of random frames, with a mask, a label and a text.
 
     Returns:
         One line for each thing checked.
@@ -84,8 +95,10 @@ def check_adapter(adapter: Adapter, clips: Tensor | None = None) -> list[str]:
     """
     if clips is None:
         clips = _random_clips(adapter)
+    if inputs is None:
+        inputs = random_inputs(adapter, len(clips))
     before = traces(adapter.model)
-    lines = [check(adapter, clips) for check in _CHECKS]
+    lines = [check(adapter, clips, inputs) for check in _CHECKS]
     if traces(adapter.model) != before:
         raise InputError(f"check_adapter: {adapter.name} leaves hooks or settings in its model")
     return [*lines, "traces: none"]
@@ -99,9 +112,25 @@ def _random_clips(adapter: Adapter) -> Tensor:
     return torch.stack([adapter.preprocess(clip.numpy()) for clip in frames])
 
 
-def _check_features(adapter: Adapter, clips: Tensor) -> str:
+def random_inputs(adapter: Adapter, batch: int) -> dict[str, Tensor]:
+    """Return what a model needs beside clips, made of one random sample, the same for every clip.
+
+    >>> from vtcd_ops.adapters import example_adapter
+    >>> random_inputs(example_adapter(), batch=2)  # nothing
+    {}
+    """
+    frames = np.random.default_rng(0).integers(0, 256, (adapter.num_frames, 64, 96, 3), np.uint8)
+    mask = np.zeros((1, 64, 96), dtype=bool)
+    mask[:, 16:48, 32:64] = True
+    sample = Sample(frames, label=0, text="something moves", query_mask=mask)
+    clip = VideoClip(adapter, ArraySource(frames), list(range(len(frames))), sample)
+    one = clip.inputs(clip.windows[0])
+    return {name: value.expand(batch, *value.shape) for name, value in one.items()}
+
+
+def _check_features(adapter: Adapter, clips: Tensor, inputs: Mapping[str, Tensor]) -> str:
     """Shapes are what the adapter says, and subsets equal the whole."""
-    everything = capture(adapter, clips, parts=PARTS)
+    everything = capture(adapter, clips, parts=PARTS, inputs=inputs)
     t, h, w = adapter.grid_for(clips)
     expected = [len(clips), adapter.num_heads, t * h * w, adapter.head_dim]
     for part, by_layer in everything.items():
@@ -113,7 +142,10 @@ def _check_features(adapter: Adapter, clips: Tensor) -> str:
                 )
     last, head = adapter.num_layers - 1, adapter.num_heads - 1
     for part in PARTS:
-        one = capture(adapter, clips, layers=[last], parts=(part,), heads=[head])[part][last]
+        captured = capture(
+            adapter, clips, layers=[last], parts=(part,), heads=[head], inputs=inputs
+        )
+        one = captured[part][last]
         if not torch.equal(one, everything[part][last][:, head:]):
             raise InputError(
                 f"check_adapter: {part} of layer {last}, head {head}, differ when captured alone; "
@@ -123,8 +155,8 @@ def _check_features(adapter: Adapter, clips: Tensor) -> str:
     return f"features: {adapter.num_layers} layers, {len(PARTS)} parts, [{shape}]"
 
 
-def _check_parity(adapter: Adapter, clips: Tensor) -> str:
-    difference = output_difference(adapter, clips)
+def _check_parity(adapter: Adapter, clips: Tensor, inputs: Mapping[str, Tensor]) -> str:
+    difference = output_difference(adapter, clips, inputs)
     if difference != 0.0:
         raise InputError(
             f"check_adapter: the output of {adapter.name} changes by {difference:.3g} when it is "
@@ -133,7 +165,7 @@ def _check_parity(adapter: Adapter, clips: Tensor) -> str:
     return "parity: output equal bit for bit"
 
 
-def _check_token_order(adapter: Adapter, clips: Tensor) -> str:
+def _check_token_order(adapter: Adapter, clips: Tensor, inputs: Mapping[str, Tensor]) -> str:
     """A patch changed at one place must move the token of that place most."""
     t, h, w = adapter.grid_for(clips)
     place = (t - 1, h // 3, w - 1)  # no two axes can be swapped without moving it
@@ -147,7 +179,8 @@ def _check_token_order(adapter: Adapter, clips: Tensor) -> str:
         place[1] * patch_h : (place[1] + 1) * patch_h,
         place[2] * patch_w : (place[2] + 1) * patch_w,
     ] *= -1.0
-    keys = [capture(adapter, c, layers=[0])["keys"][0] for c in (clips[:1], changed)]
+    first = {name: value[:1] for name, value in inputs.items()}
+    keys = [capture(adapter, c, layers=[0], inputs=first)["keys"][0] for c in (clips[:1], changed)]
     moved = (keys[0] - keys[1]).norm(dim=-1).sum(dim=(0, 1))  # [t*h*w]
     index = int(moved.argmax())
     found = (index // (h * w), index // w % h, index % w)
@@ -159,15 +192,15 @@ def _check_token_order(adapter: Adapter, clips: Tensor) -> str:
     return "token order: (t, h, w)"
 
 
-def _check_edits(adapter: Adapter, clips: Tensor) -> str:
+def _check_edits(adapter: Adapter, clips: Tensor, inputs: Mapping[str, Tensor]) -> str:
     """Every part of every layer, changed, must change the output."""
-    one = clips[:1]
+    one, first = clips[:1], {name: value[:1] for name, value in inputs.items()}
     with torch.no_grad():
-        plain = list(_tensors(adapter.forward(one)))
+        plain = list(tensors(adapter.forward(one, **first)))
         for layer in range(adapter.num_layers):
             for part in PARTS:
                 with edit(adapter, _reverse_tokens, layers=[layer], parts=(part,)):
-                    edited = list(_tensors(adapter.forward(one)))
+                    edited = list(tensors(adapter.forward(one, **first)))
                 if all(map(torch.equal, plain, edited)):
                     raise InputError(
                         f"check_adapter: an edit of the {part} of layer {layer} has no effect on "
@@ -180,7 +213,7 @@ def _reverse_tokens(part: str, layer: int, features: Tensor) -> Tensor:
     return features.flip(2) + 1.0
 
 
-_CHECKS: tuple[Callable[[Adapter, Tensor], str], ...] = (
+_CHECKS: tuple[Callable[[Adapter, Tensor, Mapping[str, Tensor]], str], ...] = (
     _check_features,
     _check_parity,
     _check_token_order,
@@ -188,16 +221,20 @@ _CHECKS: tuple[Callable[[Adapter, Tensor], str], ...] = (
 )
 
 
-def _tensors(output: Any) -> Iterator[Tensor]:
-    """Every tensor in a model's output."""
+def tensors(output: Any) -> Iterator[Tensor]:
+    """Yield every tensor in a model's output.
+
+    >>> [int(one) for one in tensors({"loss": torch.tensor(1), "rest": (torch.tensor(2), None)})]
+    [1, 2]
+    """
     if isinstance(output, Tensor):
         yield output
     elif isinstance(output, dict):
         for value in output.values():
-            yield from _tensors(value)
+            yield from tensors(value)
     elif isinstance(output, (list, tuple)):
         for value in output:
-            yield from _tensors(value)
+            yield from tensors(value)
 
 
 def _difference(one: Tensor, other: Tensor) -> float:

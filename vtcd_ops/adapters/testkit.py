@@ -15,7 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from vtcd_ops.adapter import PARTS, Adapter, Site, capture, edit
-from vtcd_ops.adapters.check import check_adapter, output_difference, traces
+from vtcd_ops.adapters.check import (
+    check_adapter,
+    output_difference,
+    random_inputs,
+    tensors,
+    traces,
+)
 from vtcd_ops.adapters.weights import randomize_weights, weights_sha256
 from vtcd_ops.errors import InputError
 
@@ -82,6 +88,16 @@ class AdapterTests(abc.ABC):
         frames = torch.randint(0, 256, (batch, adapter.num_frames, 48, 64, 3), dtype=torch.uint8)
         return torch.stack([adapter.preprocess(clip) for clip in frames])
 
+    def inputs(self, adapter: Adapter, clips: Tensor) -> dict[str, Tensor]:
+        """Return what the model needs beside the clips, the same for every clip."""
+        return random_inputs(adapter, len(clips))
+
+    def _capture(self, adapter: Adapter, clips: Tensor, **options: Any) -> Any:
+        return capture(adapter, clips, inputs=self.inputs(adapter, clips), **options)
+
+    def _forward(self, adapter: Adapter, clips: Tensor) -> Any:
+        return adapter.forward(clips, **self.inputs(adapter, clips))
+
     def test_check_adapter(self) -> None:
         """The test kit for users finds nothing wrong."""
         assert check_adapter(self.make_adapter())[-1] == "traces: none"
@@ -90,8 +106,8 @@ class AdapterTests(abc.ABC):
         """Every part of every layer, bit for bit."""
         adapter = self.make_adapter()
         clips = self.clips(adapter)
-        linears = record(adapter.model, lambda: adapter.forward(clips))
-        features = capture(adapter, clips, parts=PARTS)
+        linears = record(adapter.model, lambda: self._forward(adapter, clips))
+        features = self._capture(adapter, clips, parts=PARTS)
         for part in PARTS:
             for layer in range(adapter.num_layers):
                 expected = self.plain_features(adapter, linears, (part, layer))
@@ -101,9 +117,9 @@ class AdapterTests(abc.ABC):
         """Before, while and after something is captured or edited."""
         adapter = self.make_adapter()
         clips = self.clips(adapter)
-        assert output_difference(adapter, clips) == 0.0
+        assert output_difference(adapter, clips, self.inputs(adapter, clips)) == 0.0
         before = self._outputs(adapter, clips)
-        capture(adapter, clips, parts=PARTS)
+        self._capture(adapter, clips, parts=PARTS)
         for old, new in zip(before, self._outputs(adapter, clips), strict=True):
             assert torch.equal(old, new)
 
@@ -111,9 +127,9 @@ class AdapterTests(abc.ABC):
         """Any layers and heads, in any order, are the same numbers as all of them."""
         adapter = self.make_adapter()
         clips = self.clips(adapter)
-        everything = capture(adapter, clips, parts=("values", "keys"))
+        everything = self._capture(adapter, clips, parts=("values", "keys"))
         layers, heads = [adapter.num_layers - 1, 0], [adapter.num_heads - 1, 0]
-        some = capture(adapter, clips, layers=layers, parts=["values"], heads=heads)
+        some = self._capture(adapter, clips, layers=layers, parts=["values"], heads=heads)
         assert list(some) == ["values"]
         assert list(some["values"]) == sorted(set(layers))
         for layer in layers:
@@ -130,7 +146,7 @@ class AdapterTests(abc.ABC):
             return features
 
         with edit(adapter, count, parts=PARTS):
-            capture(adapter, clips, layers=[0], parts=("keys",))
+            self._capture(adapter, clips, layers=[0], parts=("keys",))
         assert {layer for _, layer in run} == {0}
         assert ("outputs", 0) not in run
 
@@ -143,16 +159,16 @@ class AdapterTests(abc.ABC):
         def fail(*args: Any, **kwargs: Any) -> Any:
             raise ZeroDivisionError
 
-        capture(adapter, clips)
+        self._capture(adapter, clips)
         with edit(adapter, _identity, parts=PARTS):
-            adapter.forward(clips)
+            self._forward(adapter, clips)
         assert traces(adapter.model) == before
         with pytest.raises(ZeroDivisionError), edit(adapter, fail, parts=PARTS):
-            adapter.forward(clips)
+            self._forward(adapter, clips)
         assert traces(adapter.model) == before
         handle = next(adapter.model.children()).register_forward_pre_hook(fail)
         with pytest.raises(ZeroDivisionError):
-            capture(adapter, clips, parts=PARTS)
+            self._capture(adapter, clips, parts=PARTS)
         handle.remove()
         assert traces(adapter.model) == before
         assert weights_sha256(adapter.model) == weights
@@ -161,10 +177,10 @@ class AdapterTests(abc.ABC):
         """A model in training is captured without dropout, and trains on."""
         adapter = self.make_adapter()
         clips = self.clips(adapter)
-        expected = capture(adapter, clips)["keys"]
+        expected = self._capture(adapter, clips)["keys"]
         adapter.model.train()
         before = traces(adapter.model)
-        for layer, keys in capture(adapter, clips)["keys"].items():
+        for layer, keys in self._capture(adapter, clips)["keys"].items():
             assert torch.equal(keys, expected[layer])
         assert traces(adapter.model) == before
 
@@ -172,20 +188,20 @@ class AdapterTests(abc.ABC):
         """A model in half precision gives float32 features and keeps its parity."""
         adapter = self.make_adapter()
         clips = self.clips(adapter)
-        single = capture(adapter, clips, layers=[0])["keys"][0]
+        single = self._capture(adapter, clips, layers=[0])["keys"][0]
         adapter.model.bfloat16()
-        keys = capture(adapter, clips, layers=[0])["keys"][0]
+        keys = self._capture(adapter, clips, layers=[0])["keys"][0]
         assert keys.dtype == torch.float32
         assert torch.equal(keys, keys.bfloat16().float())
         torch.testing.assert_close(keys, single, rtol=0.1, atol=0.1 * float(single.abs().max()))
-        assert output_difference(adapter, clips) == 0.0
+        assert output_difference(adapter, clips, self.inputs(adapter, clips)) == 0.0
 
     def test_batch(self) -> None:
         """Clips do not mix: each is what it is alone, up to the rounding of matrix products."""
         adapter = self.make_adapter()
         clips = self.clips(adapter, batch=3)
-        together = capture(adapter, clips, parts=PARTS)
-        alone = capture(adapter, clips[1:2], parts=PARTS)
+        together = self._capture(adapter, clips, parts=PARTS)
+        alone = self._capture(adapter, clips[1:2], parts=PARTS)
         for part in PARTS:
             for layer, features in alone[part].items():
                 torch.testing.assert_close(together[part][layer][1:2], features)
@@ -194,7 +210,7 @@ class AdapterTests(abc.ABC):
         """Without values, a head's outputs are zero; other heads do not notice."""
         adapter = self.make_adapter()
         clips = self.clips(adapter)
-        plain = capture(adapter, clips, layers=[0], parts=("outputs",))["outputs"][0]
+        plain = self._capture(adapter, clips, layers=[0], parts=("outputs",))["outputs"][0]
         keep = torch.ones(1, adapter.num_heads, 1, 1)
         keep[:, 0] = 0
 
@@ -202,7 +218,7 @@ class AdapterTests(abc.ABC):
             return features * keep
 
         with edit(adapter, silence, layers=[0], parts=("values",)):
-            edited = capture(adapter, clips, layers=[0], parts=("outputs",))["outputs"][0]
+            edited = self._capture(adapter, clips, layers=[0], parts=("outputs",))["outputs"][0]
         assert not edited[:, 0].any()
         assert plain[:, 0].any()
         torch.testing.assert_close(edited[:, 1:], plain[:, 1:])
@@ -218,9 +234,9 @@ class AdapterTests(abc.ABC):
             marked[:, :, adapter.num_prefix_tokens + token] += 1
             return marked
 
-        plain = capture(adapter, clips, layers=[0], parts=("outputs",))["outputs"][0]
+        plain = self._capture(adapter, clips, layers=[0], parts=("outputs",))["outputs"][0]
         with edit(adapter, mark, layers=[0], parts=("outputs",)):
-            marked = capture(adapter, clips, layers=[0], parts=("outputs",))["outputs"][0]
+            marked = self._capture(adapter, clips, layers=[0], parts=("outputs",))["outputs"][0]
         changed = (marked != plain).any(dim=-1).any(dim=1)[0].nonzero().flatten().tolist()
         assert changed == [token]
 
@@ -238,11 +254,11 @@ class AdapterTests(abc.ABC):
         """The outer edit comes first; when the inner one closes, the outer one stays."""
         adapter = self.make_adapter()
         clips = self.clips(adapter)
-        plain = capture(adapter, clips, layers=[0])["keys"][0]
+        plain = self._capture(adapter, clips, layers=[0])["keys"][0]
         with edit(adapter, lambda part, layer, features: features + 1):
             with edit(adapter, lambda part, layer, features: features * 2):
-                both = capture(adapter, clips, layers=[0])["keys"][0]
-            outer = capture(adapter, clips, layers=[0])["keys"][0]
+                both = self._capture(adapter, clips, layers=[0])["keys"][0]
+            outer = self._capture(adapter, clips, layers=[0])["keys"][0]
         torch.testing.assert_close(both, (plain + 1) * 2)
         torch.testing.assert_close(outer, plain + 1)
 
@@ -252,8 +268,8 @@ class AdapterTests(abc.ABC):
         if not adapter.metrics:
             return
         clips = self.clips(adapter, batch=3).requires_grad_()
-        together = adapter.predict(clips)
-        alone = adapter.predict(clips[1:2])
+        together = adapter.predict(clips, **self.inputs(adapter, clips))
+        alone = adapter.predict(clips[1:2], **self.inputs(adapter, clips[1:2]))
         assert together.keys() == alone.keys()
         for name, values in together.items():
             assert len(values) == 3
@@ -272,7 +288,7 @@ class AdapterTests(abc.ABC):
         assert len({before, *hashes}) == 3
         assert weights_sha256(adapter.model) == before
         control = randomize_weights(adapter, seed=1)
-        features = capture(control, self.clips(adapter))["keys"]
+        features = self._capture(control, self.clips(adapter))["keys"]
         assert all(bool(keys.any()) and bool(keys.isfinite().all()) for keys in features.values())
 
     def test_display_undoes_preprocess(self) -> None:
@@ -306,11 +322,10 @@ class AdapterTests(abc.ABC):
         before = traces(adapter.model)
         for change, message in cases:
             with pytest.raises(InputError, match=message):
-                capture(adapter, **{"clips": clips, **change})
+                self._capture(adapter, **{"clips": clips, **change})
         assert traces(adapter.model) == before
 
     def _outputs(self, adapter: Adapter, clips: Tensor, grad: bool = False) -> list[Tensor]:
         with torch.set_grad_enabled(grad):
-            output = adapter.forward(clips)
-        values = [output] if isinstance(output, Tensor) else list(output.values())
-        return [value for value in values if isinstance(value, Tensor)]
+            output = self._forward(adapter, clips)
+        return list(tensors(output))
