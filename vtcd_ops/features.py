@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ from vtcd_ops.samples import Sample
 from vtcd_ops.video_reader import VideoSource
 
 IMAGE_MODEL_FRAMES = 16  # frames of a video that an image model looks at by default
+
+_AHEAD_BYTES = 64 << 20  # of windows that are read before a video's turn
 
 
 def frame_indices(
@@ -128,6 +131,7 @@ class VideoClip:
     source: VideoSource
     indices: list[int]  #: frames of the video, ascending
     sample: Sample | None = None  #: what else is known of the video
+    first: tuple[Tensor, ...] = ()  #: windows [T, 3, H', W'] that are in memory already
 
     @property
     def windows(self) -> list[Window]:
@@ -143,9 +147,22 @@ class VideoClip:
 
     def clips(self) -> Iterator[Tensor]:
         """Yield each window as the model wants it, float [T, 3, H', W']."""
-        frames = self.source.frames(self.indices)
-        for clip in window_clips(frames, self.windows, self.adapter.num_frames):
-            yield self.adapter.preprocess(clip)
+        yield from self.first
+        windows = self.windows
+        if len(self.first) < len(windows):
+            clips = window_clips(self.source.frames(self.indices), windows, self.adapter.num_frames)
+            yield from map(self.adapter.preprocess, islice(clips, len(self.first), None))
+
+    def read_ahead(self) -> VideoClip:
+        """Return this with the first windows in memory: all of them, or a bounded number."""
+        first: list[Tensor] = []
+        size = 0
+        for clip in self.clips():
+            first.append(clip)
+            size += clip.nbytes
+            if size >= _AHEAD_BYTES:
+                break
+        return replace(self, first=tuple(first))
 
     def inputs(self, window: Window) -> dict[str, Tensor]:
         """Return what the model needs beside the frames of a window, without the batch axis."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from vtcd_ops.samples import Sample, as_samples
 from vtcd_ops.settings import Settings
 from vtcd_ops.store import clip_file, concept_file, tubelet_file
 from vtcd_ops.video_divider import VideoDivider
+from vtcd_ops.video_queue import VideoQueue
 from vtcd_ops.video_reader import VideoSource, open_video
 
 _POLL_SECONDS = 0.2
@@ -111,35 +114,34 @@ class Pipeline:
         )
         stream = itertools.chain(first, stream)
         bar = self._bar("videos", "video", _length(samples))
-        checked: set[int] = set()
-        while True:
-            index = -1
-            for index, sample in enumerate(stream):
-                if index not in checked and self._do_video(divider, index, sample, only_once):
-                    checked.add(index)
+        claim = partial(self.writer.claims.claim, wait=only_once)
+        with ThreadPoolExecutor(1, "vtcd-reader") as reader:
+            queue = VideoQueue(claim, self._read, reader)
+            while True:
+                for turn in queue.turns(stream):
+                    if (video := turn.reading.result()) is not None:
+                        with _naming(turn.sample):
+                            divider.divide(*video)
                     bar.update()
-            if len(checked) == index + 1:
-                bar.close()
-                return index + 1
-            time.sleep(_POLL_SECONDS)  # another process works on the rest, or is dying
-            stream = as_samples(samples)
+                if len(queue.done) == queue.num_videos:
+                    bar.close()
+                    return queue.num_videos
+                time.sleep(_POLL_SECONDS)  # another process works on the rest, or is dying
+                stream = as_samples(samples)
 
     def _bar(self, what: str, unit: str, total: int | None) -> tqdm:
         return tqdm(desc=f"{self.title}{what}", unit=unit, total=total, disable=not self.progress)
 
-    def _do_video(self, divider: VideoDivider, index: int, sample: Sample, wait: bool) -> bool:
-        """Do one video unless another process is at it; return whether it is done."""
-        with self.writer.claims.claim(index, wait=wait) as mine:
-            if not mine:
-                return False
-            with _naming(sample):
-                source = open_video(sample.video)
-                sha256 = source.sha256()
-                self.writer.check_video(index, sha256, str(sample.name))
-                if not self.writer.has_video(index):
-                    clip = self._clip(sample, source)
-                    divider.divide(clip, _record(index, sample, sha256, clip))
-        return True
+    def _read(self, index: int, sample: Sample) -> tuple[VideoClip, VideoRecord] | None:
+        """Open a video and decode the beginning of what the model sees of it; None: it is done."""
+        with _naming(sample):
+            source = open_video(sample.video)
+            sha256 = source.sha256()
+            self.writer.check_video(index, sha256, str(sample.name))
+            if self.writer.has_video(index):
+                return None
+            clip = self._clip(sample, source).read_ahead()
+            return clip, _record(index, sample, sha256, clip)
 
     def _clip(self, sample: Sample, source: VideoSource) -> VideoClip:
         num_frames, sampling_rate = self.settings.num_frames, self.settings.sampling_rate
