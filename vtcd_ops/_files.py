@@ -2,8 +2,9 @@
 
 Tensors are safetensors files whose one metadata entry is a JSON text with a SHA-256 of the tensors;
 JSON documents carry a SHA-256 of themselves. Writing goes to a temporary file that is flushed to
-the disk and then renamed, so a file that has its name is complete. (The folder is not flushed: a
-power cut may take the last names with it, and their files are made again.)
+the disk and then renamed, so a file that has its name is complete. Folders are flushed once, before
+the list of all files is written: a power cut earlier may take the last names with it, and their
+files are made again.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import fcntl
 import hashlib
 import json
 import os
-import threading
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,11 @@ def sha256_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def sha256_bytes(content: bytes) -> str:
+    """Return the SHA-256 of some bytes."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def write_atomic(path: Path, content: bytes, *, replace: bool = True) -> bool:
     """Write a file so that it appears complete, or, when interrupted, not at all.
 
@@ -48,7 +54,8 @@ def write_atomic(path: Path, content: bytes, *, replace: bool = True) -> bool:
     Returns:
         Whether it was written.
     """
-    temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}-{threading.get_ident()}")
+    # random: machines that share the folder have processes of the same number
+    temporary = path.with_name(f"{TEMPORARY}{path.name}-{secrets.token_hex(8)}")
     with temporary.open("wb") as file:
         file.write(content)
         file.flush()
@@ -74,6 +81,16 @@ def remove_temporaries(folder: Path) -> None:
     """Remove what interrupted writes left in a folder and those below it."""
     for path in folder.rglob(f"{TEMPORARY}*"):
         path.unlink(missing_ok=True)
+
+
+def flush_folders(folder: Path) -> None:
+    """Flush the names in a folder and in those below it to the disk."""
+    for path in (folder, *(entry for entry in folder.rglob("*") if entry.is_dir())):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def write_tensors(path: Path, tensors: dict[str, np.ndarray], info: dict[str, Any]) -> None:

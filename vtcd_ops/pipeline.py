@@ -76,6 +76,7 @@ class Pipeline:
         """Do what is left to do, together with whatever other process does the same."""
         if self.writer.finished:
             self._check_finished(samples)
+            self.writer.close()  # where a process was killed between its last file and this
             return
         self.writer.log("started")
         try:

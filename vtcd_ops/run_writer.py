@@ -69,8 +69,13 @@ class RunWriter:
         return _files.Claims(self.path / LOCK_FILE)
 
     def close(self) -> None:
-        """End the claims of this process; whoever comes last after the end removes their file."""
-        self.claims.close()
+        """End the claims of this process; whoever comes last after the end removes their file.
+
+        It may vanish under processes that still hold it: all files are there, so that they find
+        nothing to do, whatever they claim.
+        """
+        if "claims" in self.__dict__:
+            self.claims.close()
         if self.finished:
             (self.path / LOCK_FILE).unlink(missing_ok=True)
 
@@ -95,7 +100,7 @@ class RunWriter:
                 return
         if not resume:
             raise InputError(f"{self.path} already holds a run: choose another directory")
-        _expect_same(self.path, read_settings(self.path), json.loads(json.dumps(document)))
+        expect_same(self.path, read_settings(self.path), json.loads(json.dumps(document)))
 
     def has(self, name: str) -> bool:
         """Whether a file of the run is there; files appear complete."""
@@ -209,6 +214,7 @@ class RunWriter:
                 for name in names
             }
             _files.remove_temporaries(self.path)
+            _files.flush_folders(self.path)  # no power cut leaves the list without its files
             self.log("finished")
             document = {"num_videos": num_videos, "heads": heads, "files": files}
             _files.write_atomic(self.path / RUN_FILE, _files.encode_json(document))
@@ -284,8 +290,10 @@ def _widen(table: np.ndarray, width: int) -> np.ndarray:
     return np.pad(table, ((0, 0), (0, width - table.shape[1])))
 
 
-def _expect_same(path: Path, begun: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raise at the first difference between what a run was begun with and what is asked now."""
+def expect_same(
+    path: Path, begun: dict[str, Any], now: dict[str, Any], what: str = "a run"
+) -> None:
+    """Raise at the first difference between what was begun and what is asked for now."""
     for group in sorted(begun.keys() | now.keys()):
         before, after = begun.get(group), now.get(group)
         if before == after:
@@ -298,7 +306,8 @@ def _expect_same(path: Path, begun: dict[str, Any], now: dict[str, Any]) -> None
             )
             group, before, after = f"{group} {key}", before.get(key), after.get(key)
         raise InputError(
-            f"{path} holds a run with {group} {before!r}, not {after!r}: choose another directory"
+            f"{path} holds {what} with {group} {before!r}, not {after!r}: choose another "
+            f"{'directory' if what == 'a run' else 'name'}"
         )
 
 

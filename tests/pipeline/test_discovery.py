@@ -240,7 +240,9 @@ def test_processes_share_the_work(tmp_path: Path) -> None:
     subprocess.run([sys.executable, WORKER, tmp_path / "one"], check=True, timeout=300)
     workers = [subprocess.Popen([sys.executable, WORKER, tmp_path / "many"]) for _ in range(3)]
     assert [worker.wait(timeout=300) for worker in workers] == [0, 0, 0]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "3"]
+    # standalone: at a port that is free, whatever else runs on this machine
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    torchrun += ["--nproc-per-node", "3"]
     subprocess.run([*torchrun, WORKER, tmp_path / "torchrun"], check=True, timeout=300)
     expected = run_files(tmp_path / "one")
     for name in ("many", "torchrun"):

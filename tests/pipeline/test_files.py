@@ -63,6 +63,17 @@ def test_an_interrupted_write_leaves_the_old_file(
     assert path.read_bytes() == b"old"
 
 
+def test_every_folder_is_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = [tmp_path, tmp_path / "videos", tmp_path / "videos/00000", tmp_path / "concepts"]
+    for folder in folders[1:]:
+        folder.mkdir()
+        (folder / "file").touch()
+    flushed: list[int] = []
+    monkeypatch.setattr(_files.os, "fsync", lambda fd: flushed.append(_files.os.fstat(fd).st_ino))
+    _files.flush_folders(tmp_path)
+    assert sorted(flushed) == sorted(folder.stat().st_ino for folder in folders)
+
+
 def test_only_the_first_writer_counts(tmp_path: Path) -> None:
     path = tmp_path / "file"
     assert _files.write_atomic(path, b"first", replace=False)

@@ -4,30 +4,39 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from pipeline.videos import run_files
+from pipeline.videos import moving_square, run_files
+
+from vtcd_ops.adapters import example_adapter
+from vtcd_ops.discovery import discover
+from vtcd_ops.run_writer import LOCK_FILE
 
 WORKER = Path(__file__).with_name("discover_worker.py")
 
 
-def work(out: Path, kill_after: float | None = None) -> float:
-    """Start a discovery, kill it after some seconds, and return how long it ran."""
+def work(out: Path) -> None:
+    """Run a discovery to its end."""
+    subprocess.run([sys.executable, WORKER, out], check=True, timeout=300)
+
+
+def work_until(out: Path, num_entries: int, delay: float) -> None:
+    """Start a discovery, and kill it some seconds after that many files and folders are there.
+
+    Counting makes the moment independent of how fast this machine is just now.
+    """
     process = subprocess.Popen([sys.executable, WORKER, out])
-    began = time.monotonic()
     try:
-        status = process.wait(timeout=kill_after)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
+        while process.poll() is None and len(list(out.rglob("*"))) < num_entries:
+            time.sleep(0.001)
+        time.sleep(delay)
+    finally:
+        process.kill()
         process.wait()
-    else:
-        assert status == 0
-    return time.monotonic() - began
 
 
 def modification_times(out: Path) -> dict[Path, int]:
@@ -41,17 +50,19 @@ def modification_times(out: Path) -> dict[Path, int]:
 @pytest.mark.slow
 def test_killed_runs_end_as_undisturbed_ones(tmp_path: Path) -> None:
     num_kills = int(os.environ.get("VTCD_KILLS", "4"))
-    seconds = work(tmp_path / "undisturbed")
-    start = first_file_after(tmp_path / "timed")
+    work(tmp_path / "undisturbed")
+    total = len(list((tmp_path / "undisturbed").rglob("*")))
     moments = random.Random(0)
-    kills = unfinished = 0
+    unfinished = 0
     out = tmp_path / "killed-0"
-    while kills < num_kills:
+    for kill in range(num_kills):
         if (out / "run.json").is_file():
-            out = tmp_path / f"killed-{kills}"
+            out = tmp_path / f"killed-{kill}"
         before = modification_times(out)
-        work(out, kill_after=moments.uniform(0.8 * start, seconds))
-        kills += 1
+        present = len(list(out.rglob("*")))
+        work_until(
+            out, moments.randint(present + 1, max(total, present + 1)), moments.random() / 50
+        )
         after = modification_times(out)
         assert before.items() <= after.items()  # what was finished is neither lost nor done again
         unfinished += not (out / "run.json").is_file()
@@ -62,13 +73,11 @@ def test_killed_runs_end_as_undisturbed_ones(tmp_path: Path) -> None:
         assert run_files(killed) == expected
 
 
-def first_file_after(out: Path) -> float:
-    """Seconds from the start of a process until it begins to write."""
-    process = subprocess.Popen([sys.executable, WORKER, out])
-    began = time.monotonic()
-    while not (out / "settings.json").is_file() and process.poll() is None:
-        time.sleep(0.01)
-    seconds = time.monotonic() - began
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    return seconds
+def test_a_run_whose_process_was_killed_last_of_all_is_tidied(tmp_path: Path) -> None:
+    """The list of files is there, the file of the claims is there still."""
+    videos = [moving_square(seed=seed) for seed in range(2)]
+    discover(example_adapter(), videos, out=tmp_path, layers=[0], progress=False)
+    expected = run_files(tmp_path)
+    (tmp_path / LOCK_FILE).touch()
+    discover(example_adapter(), videos, out=tmp_path, layers=[0], progress=False)
+    assert run_files(tmp_path) == expected
