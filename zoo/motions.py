@@ -13,13 +13,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from zoo.stage import Stage, yaw_quaternion
+from zoo.layout import BAR_TILT, SHAPES, STEADY, Setting
+from zoo.stage import lying_quaternion
 
 Drive = Callable[[float], np.ndarray | None]
 UPRIGHT = np.array([1.0, 0.0, 0.0, 0.0])
-ROUND = ("sphere", "ellipsoid")
-STEADY = ("box", "cylinder")  # shapes that stand without rolling
-SHAPES = ("sphere", "box", "cylinder", "capsule", "ellipsoid")
 SHAPE_WORDS = {
     "sphere": "ball", "box": "box", "cylinder": "can", "capsule": "pill", "ellipsoid": "egg",
 }  # fmt: skip
@@ -61,119 +59,12 @@ class Script:
     drive: Drive = lambda time: None
 
 
-class Setting:
-    """The stage with the target's place and the free spots around it."""
-
-    def __init__(self, stage: Stage, rng: np.random.Generator) -> None:
-        self.stage = stage
-        self.rng = rng
-        self.x = rng.uniform(-0.2, 0.2)
-        self.y = rng.uniform(-0.1, 0.1)
-        self.shape = ""
-        self.half = np.zeros(3)
-        self.start = rng.uniform(0, 4)  # frame in which things begin
-        self.container_side, self.container_height = rng.uniform((0.22, 0.10), (0.27, 0.15))
-        self.cover_side, self.cover_height = rng.uniform((0.22, 0.19), (0.26, 0.24))
-        stage.set_walls("container", self.container_side, self.container_height, +1)
-        stage.set_walls("cover", self.cover_side, self.cover_height, -1)
-        self.occluder_half = stage.set_shape(
-            "occluder", "box", rng.uniform((0.2, 0.03, 0.19), (0.3, 0.07, 0.26))
-        )
-        self.block_half = stage.set_shape(
-            "block", "box", rng.uniform((0.16, 0.14, 0.07), (0.22, 0.2, 0.14))
-        )
-        self.pusher_length = rng.uniform(0.25, 0.4)
-        stage.set_shape("pusher", "capsule", (rng.uniform(0.03, 0.05), self.pusher_length))
-        self.used: set[str] = set()
-
-    def uniform(self, low: float, high: float) -> float:
-        return float(self.rng.uniform(low, high))
-
-    def side(self) -> int:
-        return int(self.rng.choice((-1, 1)))
-
-    def target(
-        self, shapes: tuple[str, ...], *, friction: float = 0.9, tall: bool = False,
-        largest: float = 0.175, bounce: bool = False,
-    ) -> None:  # fmt: skip
-        """Draw the target's shape and size."""
-        self.shape = str(self.rng.choice(shapes))
-        radius = self.uniform(0.125, largest)
-        size: tuple[float, ...]
-        if tall:
-            width, height = radius * self.uniform(0.45, 0.6), radius * self.uniform(1.5, 2.0)
-            size = (width, radius * 0.6, height) if self.shape == "box" else (width, height)
-        else:
-            size = {
-                "sphere": (radius,),
-                "box": (radius, radius * self.uniform(0.7, 1), radius * self.uniform(0.6, 1)),
-                "cylinder": (radius * 0.9, radius * self.uniform(0.6, 1)),
-                "capsule": (radius * 0.6, radius * 0.7),
-                "ellipsoid": (radius, radius * 0.8, radius * 0.7),
-            }[self.shape]
-        self.half = self.stage.set_target(self.shape, size, friction, bounce)
-
-    def pose(self, height: float | None = None, yaw: float = 0.0) -> np.ndarray:
-        """Target above its place, by default standing on the floor, [7]."""
-        z = self.half[2] if height is None else height
-        return np.array([self.x, self.y, z, *yaw_quaternion(yaw)])
-
-    def random_pose(self, height: float) -> np.ndarray:
-        quaternion = self.rng.normal(size=4)
-        return np.array([self.x, self.y, height, *(quaternion / np.linalg.norm(quaternion))])
-
-    def put(self, name: str, x: float, y: float, z: float, yaw: float = 0.0) -> None:
-        """Place a prop that this motion needs there."""
-        self.used.add(name)
-        self.stage.place(name, (x, y, z), yaw)
-
-    def rest_height(self, name: str) -> float:
-        """Height of a prop's centre when it stands on the floor."""
-        return {
-            "container": self.container_height,
-            "cover": self.cover_height,
-            "occluder": float(self.occluder_half[2]),
-            "block": float(self.block_half[2]),
-        }[name]
-
-    def dress(self) -> None:
-        """Let any prop that the motion left over stand about, so that none gives it away."""
-        rng = self.rng
-        spots = [(-0.62, 0.6), (-0.2, 0.75), (0.25, 0.75), (0.62, 0.6), (-0.66, 0.2), (0.66, 0.2)]
-        if self.used & {"sides"}:
-            spots = spots[:4]
-        free = [np.array(spots[i]) + rng.normal(0, 0.04, 2) for i in rng.permutation(len(spots))]
-        for name in ("container", "occluder", "cover", "block"):
-            if name not in self.used and rng.random() < 0.4:
-                x, y = free.pop()
-                self.stage.place(name, (x, y, self.rest_height(name)), self.uniform(-0.5, 0.5))
-        for index in range(min(3, len(free), int(rng.integers(1, 4)))):
-            x, y = free.pop()
-            half = self._distractor(f"distractor{index}")
-            self.stage.place(f"distractor{index}", (x, y, half[2]), self.uniform(-3, 3))
-        if "pusher" not in self.used and rng.random() < 0.5:
-            place = (self.side() * self.uniform(0.8, 1.1), self.uniform(0.3, 0.6), 0.45)
-            self.stage.lay_pusher(place, self.uniform(-0.3, 0.3))
-
-    def _distractor(self, name: str) -> np.ndarray:
-        radius = self.uniform(0.09, 0.16)
-        shape = str(self.rng.choice(SHAPES))
-        size = {
-            "sphere": (radius,),
-            "box": (radius, radius * self.uniform(0.5, 1), radius * self.uniform(0.5, 1.6)),
-            "cylinder": (radius * 0.7, radius),
-            "capsule": (radius * 0.5, radius * 0.8),
-            "ellipsoid": (radius, radius * 0.7, radius * 0.6),
-        }[shape]
-        return self.stage.set_shape(name, shape, size)
-
-
 def roll(setting: Setting) -> Script:
     """The target rolls across the picture."""
     setting.target(("sphere", "cylinder"))
-    setting.used.add("sides")
-    way, speed = setting.side(), setting.uniform(0.6, 1.1)
-    setting.x = -way * setting.uniform(0.28, 0.45)
+    setting.in_lane("lone")
+    way, speed = setting.side(), setting.uniform(0.55, 0.9)
+    setting.x = -way * setting.uniform(0.1, 0.4)
     radius = setting.half[0]
     lying = UPRIGHT if setting.shape == "sphere" else np.array([0.5, 0.5, 0.0, 0.0]) * 2**0.5
     velocity = np.zeros(6)
@@ -185,35 +76,40 @@ def roll(setting: Setting) -> Script:
     word = "right" if way > 0 else "left"
     return Script(
         pose,
-        lambda track: way * track.shift()[0] > 0.4 and abs(track.shift()[2]) < 0.05,
+        lambda track: way * track.shift()[0] > 0.35 and abs(track.shift()[2]) < 0.05,
         f"rolls across the floor to the {word}",
         velocity,
     )
 
 
 def _push(setting: Setting, way: int, contact: float) -> Drive:
-    """Drive the pusher against the target at a share ``contact`` of its half height."""
-    setting.used |= {"pusher", "sides"}
-    speed, height = setting.uniform(0.5, 0.8), setting.half[2] * contact
-    gap = setting.half[0] + setting.pusher_length + 0.05 + setting.uniform(0.05, 0.15)
-    first = setting.x - way * gap
+    """Drive one of the two bars against the target at a share ``contact`` of its half height."""
+    speed, height = setting.uniform(0.65, 1.0), setting.half[2] * contact
+    gaps = setting.bar_gaps(setting.half[0])
+    ends = (setting.x - gaps[0], setting.x + gaps[1])
+    setting.lay_bars(ends, setting.y, height, "pusher" if way > 0 else "bar")
+    first = ends[0] if way > 0 else ends[1]
     frame = 13 * 0.005  # seconds; the pusher's speed is in metres a second
+    # Short of pressing the target into the other bar, which is not solid: things fall across it.
+    furthest = sum(gaps) - 2 * (setting.half[0] + setting.bar_length + 0.045)
 
     def drive(time: float) -> None:
-        travelled = speed * frame * max(0.0, time - setting.start)
-        setting.stage.lay_pusher((first + way * travelled, setting.y, height), way * 0.2)
+        travelled = min(speed * frame * max(0.0, time - setting.start), furthest)
+        place = (first + way * travelled, setting.y, height)
+        setting.stage.lay_bar("pusher", place, way * BAR_TILT)
 
     return drive
 
 
 def _slide(setting: Setting, way: int) -> Script:
-    setting.target(STEADY, friction=0.35)
-    setting.x = -way * setting.uniform(0.0, 0.3)
+    tall = setting.rng.random() < 0.55
+    setting.target(STEADY, friction=0.2 if tall else 0.35, tall=tall)
+    setting.in_lane("bars")
     return Script(
         setting.pose(yaw=setting.uniform(-0.5, 0.5) if setting.shape == "box" else 0.0),
-        lambda track: way * track.shift()[0] > 0.12 and track.tilt() < 20,
+        lambda track: way * track.shift()[0] > 0.1 and track.tilt() < 20,
         f"is pushed from {'left to right' if way > 0 else 'right to left'}",
-        drive=_push(setting, way, 0.9),
+        drive=_push(setting, way, setting.uniform(0.7, 1.0)),
     )
 
 
@@ -230,39 +126,30 @@ def push_left(setting: Setting) -> Script:
 def topple(setting: Setting) -> Script:
     """Something pushes the tall target so that it falls over."""
     setting.target(STEADY, friction=1.5, tall=True)
+    setting.in_lane("bars")
     return Script(
         setting.pose(),
         lambda track: track.tilt() > 60,
         "is pushed so that it falls over",
-        drive=_push(setting, setting.side(), 1.55),
+        drive=_push(setting, setting.side(), setting.uniform(1.3, 1.55)),
     )
 
 
 def _drop(setting: Setting, aim: str) -> Script:
-    """Drop the target from above with container, screen and block standing near.
-
-    ``aim`` is the prop that the target meets, or "floor".
-    """
+    """Carry the target through the air to above ``aim``, a kind of station, and drop it."""
     bouncy = aim == "floor" and setting.rng.random() < 0.5
-    setting.target(STEADY if aim == "block" else SHAPES, largest=0.16, bounce=bouncy)
-    reach = float(setting.half.max())
-    x, y = setting.x, setting.y
-    free = [s for s in (-1, 1) if abs(x + 0.42 * s) < 0.65]
-    others = [name for name in ("container", "block") if name != aim]
-    for side, name in zip(setting.rng.permutation(free), setting.rng.permutation(others)):
-        if setting.rng.random() < 0.7:
-            place = x + side * (0.27 + reach + setting.uniform(0.02, 0.08))
-            setting.put(name, place, y + setting.uniform(0, 0.15), setting.rest_height(name))
-    if aim == "occluder":
-        front = y - reach - setting.uniform(0.1, 0.2)
-        setting.put("occluder", x + setting.uniform(-0.05, 0.05), front, setting.occluder_half[2])
-    elif aim != "floor":
-        near = x + setting.uniform(-0.03, 0.03)
-        setting.put(aim, near, y, setting.rest_height(aim), setting.uniform(-0.3, 0.3))
-    height = setting.uniform(0.5, 0.68)
-    pose = setting.pose(height) if aim == "block" else setting.random_pose(height)
-    start = setting.start
-    return Script(pose, lambda track: False, "", drive=lambda t: pose if t < start else None)
+    steady = aim == "block" or setting.rng.random() < 0.5
+    setting.target(STEADY if steady else SHAPES, bounce=bouncy)
+    setting.at_station(aim)
+    last = setting.air_pose(setting.uniform(0.45, 0.58))
+    first = last.copy()
+    first[:3] += setting.rng.uniform((-0.35, -0.15, -0.08), (0.35, 0.15, 0.08))
+    arrival = 2 + setting.start  # frames
+
+    def drive(time: float) -> np.ndarray | None:
+        return first + (last - first) * (time / arrival) if time < arrival else None
+
+    return Script(first, lambda track: False, "", drive=drive)
 
 
 def drop_into(setting: Setting) -> Script:
@@ -318,10 +205,10 @@ def drop_onto(setting: Setting) -> Script:
 
 def _cover(setting: Setting, way: int) -> Script:
     """Lower (``way`` -1) or raise (+1) the open box over the target."""
-    setting.target(SHAPES, largest=0.16)
-    setting.used.add("cover")
-    speed, low = setting.uniform(0.05, 0.085), setting.cover_height  # metres a frame
-    high = setting.uniform(0.62, 0.75)
+    setting.target(SHAPES)
+    setting.at_station("cover")
+    speed, low = setting.uniform(0.045, 0.08), setting.cover_height  # metres a frame
+    high = setting.uniform(0.5, 0.62)
     x, y = setting.x, setting.y
 
     def drive(time: float) -> None:
@@ -347,35 +234,51 @@ def uncover(setting: Setting) -> Script:
     return _cover(setting, +1)
 
 
+def _rest(setting: Setting, kinds: tuple[str, ...]) -> np.ndarray:
+    """Let the target rest in, on, behind or between something; returns its pose [7]."""
+    kind = str(setting.rng.choice(kinds))
+    tall = kind == "bars" and setting.rng.random() < 0.5
+    setting.target(STEADY if kind == "bars" else SHAPES, tall=tall)
+    if kind == "bars":
+        setting.in_lane("bars")
+        left, right = setting.bar_gaps(setting.half[0])
+        height = setting.half[2] * setting.uniform(0.7, 1.5 if tall else 1.0)
+        setting.lay_bars(
+            (setting.x - left, setting.x + right), setting.y, height,
+            str(setting.rng.choice(("pusher", "bar"))),
+        )  # fmt: skip
+    elif kind == "lone":
+        setting.in_lane("lone", 0.4)
+    else:
+        setting.at_station(kind)
+    if kind == "cover":
+        height = setting.uniform(0.45, 0.62)
+        setting.stage.place("cover", (setting.x, setting.y, height), 0.2)
+    pose = setting.pose(setting.half[2] + setting.support(kind) + 0.001, setting.uniform(-0.5, 0.5))
+    if setting.shape in ("cylinder", "capsule") and setting.rng.random() < 0.4:
+        pose[2] += setting.half[0] - setting.half[2]
+        pose[3:] = lying_quaternion(np.pi / 2)
+    return pose
+
+
 def lift(setting: Setting) -> Script:
-    """The target is lifted off the floor."""
-    setting.target(SHAPES)
-    pose = setting.pose()
-    speed, sway = setting.uniform(0.035, 0.06), setting.uniform(-0.01, 0.01)  # metres a frame
+    """The target is lifted off what it rests on."""
+    pose = _rest(setting, ("floor", "container", "block", "occluder", "bars", "lone"))
+    speed, sway = setting.uniform(0.035, 0.06), setting.uniform(-0.02, 0.02)  # metres a frame
+    highest = setting.uniform(0.38, 0.62) - pose[2]
 
     def drive(time: float) -> np.ndarray:
-        moving = max(0.0, time - setting.start)
-        return pose + np.array([sway * moving, 0, min(speed * moving, 0.5), 0, 0, 0, 0])
+        moving = min(max(0.0, time - setting.start), highest / speed)
+        return pose + np.array([sway * moving, 0, speed * moving, 0, 0, 0, 0])
 
-    return Script(pose, lambda track: track.shift()[2] > 0.3, "is lifted up", drive=drive)
+    return Script(pose, lambda track: track.shift()[2] > 0.2, "is lifted up", drive=drive)
 
 
 def still(setting: Setting) -> Script:
-    """Nothing moves but the camera; the target may stand in, behind or on something."""
-    tall = setting.rng.random() < 0.3
-    setting.target(STEADY if tall else SHAPES, tall=tall)
-    place = str(setting.rng.choice(("floor", "container", "occluder", "block", "air")))
-    height = setting.half[2] + 0.001
-    if place == "air":
-        height = setting.uniform(0.4, 0.65)
-    elif place == "occluder":
-        front = setting.y - setting.half[1] - setting.uniform(0.12, 0.25)
-        setting.put("occluder", setting.x + setting.uniform(-0.3, 0.3), front,
-                    setting.occluder_half[2])  # fmt: skip
-    elif place != "floor":
-        setting.put(place, setting.x, setting.y, setting.rest_height(place))
-        height += 0.03 if place == "container" else 2 * setting.block_half[2]
-    pose = setting.pose(height)
+    """Nothing moves but the camera; the target may rest anywhere or hang in the air."""
+    pose = _rest(setting, ("floor", "container", "block", "occluder", "cover", "bars", "lone"))
+    if "cover" not in setting.used and setting.rng.random() < 0.3:
+        pose = setting.air_pose(setting.uniform(0.38, 0.62))
     return Script(
         pose,
         lambda track: bool(np.linalg.norm(track.shift()) < 0.03),

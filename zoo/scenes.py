@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from zoo.motions import CLASS_NAMES, MOTIONS, SHAPE_WORDS, Script, Setting, Track
+from zoo.layout import Setting
+from zoo.motions import CLASS_NAMES, MOTIONS, SHAPE_WORDS, Script, Track
 from zoo.stage import INSTANCE_IDS, PROPS, TIMESTEP, Stage
 
 NUM_FRAMES = 16
@@ -76,7 +77,7 @@ class SceneRenderer:
         script = MOTIONS[label](setting)
         setting.dress()
         track = self._simulate(script)
-        if not script.happened(track):
+        if self._unstable() or not script.happened(track):
             return None
         frames, instances, amodal = self._render(track, rng)
         smallest = SMALLEST_TARGET * (self.stage.frame_size / 64) ** 2
@@ -93,6 +94,10 @@ class SceneRenderer:
             f"{script.caption}",
             attempts=attempt,
         )
+
+    def _unstable(self) -> bool:
+        """Whether MuJoCo gave the simulation up and began it anew, which leaves a wrong track."""
+        return bool(self.stage.data.warning[mujoco.mjtWarning.mjWARN_BADQACC].number)
 
     def _simulate(self, script: Script) -> Track:
         model, data = self.stage.model, self.stage.data

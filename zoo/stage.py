@@ -23,10 +23,13 @@ INSTANCE_IDS = {
     "distractor0": 7,
     "distractor1": 8,
     "distractor2": 9,
+    "bar": 10,
 }
+DISTRACTORS = ("distractor0", "distractor1", "distractor2")
 NUM_INSTANCES = len(INSTANCE_IDS)
 PROPS = tuple(name for name in INSTANCE_IDS if name != "target")
 SURFACES = (*INSTANCE_IDS, "floor", "wall")
+SOLID = ("container", "occluder", "cover", "pusher", "block")  # props that the target may hit
 WALLED = ("container", "cover")  # five boxes each: a base and four sides
 TIMESTEP = 0.005  # seconds
 TEXTURE_SIZE = 64
@@ -44,7 +47,7 @@ def _body(name: str) -> str:
         )
     if name in WALLED:
         geoms = "".join(f'<geom name="{name}_{side}" {geom}/>' for side in range(5))
-    elif name.startswith("distractor"):
+    elif name not in SOLID:
         geoms = f'<geom name="{name}" {geom} contype="0" conaffinity="0"/>'
     else:
         geoms = f'<geom name="{name}" {geom}/>'
@@ -93,6 +96,11 @@ def half_extents(shape: str, size: tuple[float, ...]) -> np.ndarray:
 def yaw_quaternion(yaw: float) -> np.ndarray:
     """Rotation by ``yaw`` radians about the vertical, [4], scalar first."""
     return np.array([np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)])
+
+
+def lying_quaternion(tilt: float) -> np.ndarray:
+    """Rotation by ``tilt`` radians about the depth axis: pi / 2 lays an upright thing along x."""
+    return np.array([np.cos(tilt / 2), 0.0, np.sin(tilt / 2), 0.0])
 
 
 class Stage:
@@ -165,10 +173,10 @@ class Stage:
         self.model.vis.headlight.ambient[:] = rng.uniform(0.35, 0.55)
 
     def _draw_camera(self, rng: np.random.Generator) -> None:
-        self.camera.lookat[:] = (rng.uniform(-0.08, 0.08), 0.1, rng.uniform(0.2, 0.3))
-        self.camera.distance = rng.uniform(1.35, 1.65)
-        self.camera.azimuth = 90 + rng.uniform(-15, 15)
-        self.camera.elevation = -rng.uniform(15, 30)
+        self.camera.lookat[:] = (rng.uniform(-0.06, 0.06), 0.1, rng.uniform(0.16, 0.24))
+        self.camera.distance = rng.uniform(1.5, 1.75)
+        self.camera.azimuth = 90 + rng.uniform(-12, 12)
+        self.camera.elevation = -rng.uniform(20, 34)
 
     def set_shape(self, name: str, shape: str, size: tuple[float, ...]) -> np.ndarray:
         """Give a one-geom body a shape; returns its half extents [3]."""
@@ -210,21 +218,21 @@ class Stage:
         self.model.geom_solref[geom] = (-2500.0, -3.0) if bounce else (0.02, 1.0)
         return half
 
-    def place(self, name: str, position: tuple[float, ...] | np.ndarray, yaw: float = 0.0) -> None:
-        """Put a prop somewhere, turned about the vertical by ``yaw`` radians."""
+    def place(
+        self,
+        name: str,
+        position: tuple[float, ...] | np.ndarray,
+        yaw: float = 0.0,
+        quaternion: np.ndarray | None = None,
+    ) -> None:
+        """Put a prop somewhere, turned about the vertical by ``yaw`` radians or in any way."""
         self.data.mocap_pos[self._mocap[name]] = position
-        self.data.mocap_quat[self._mocap[name]] = yaw_quaternion(yaw)
+        turn = yaw_quaternion(yaw) if quaternion is None else quaternion
+        self.data.mocap_quat[self._mocap[name]] = turn
 
-    def lay_pusher(self, position: tuple[float, float, float], tilt: float) -> None:
-        """Lay the pusher along x, its end lifted by ``tilt`` radians."""
-        angle = np.pi / 2 + tilt
-        self.data.mocap_pos[self._mocap["pusher"]] = position
-        self.data.mocap_quat[self._mocap["pusher"]] = (
-            np.cos(angle / 2),
-            0.0,
-            np.sin(angle / 2),
-            0.0,
-        )
+    def lay_bar(self, name: str, position: tuple[float, float, float], tilt: float) -> None:
+        """Lay the pusher or the bar along x, its end lifted by ``tilt`` radians."""
+        self.place(name, position, quaternion=lying_quaternion(np.pi / 2 + tilt))
 
     def mocap_index(self, name: str) -> int:
         """Row of a prop in ``data.mocap_pos``."""
