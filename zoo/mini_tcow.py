@@ -183,18 +183,26 @@ def choose_objects(
     return torch.where(draw > 1 - share_none, 0, asked)
 
 
-def loss(logits: Tensor, flags: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """Cross-entropy of the known masks, Dice of the first, and cross-entropy of the flags."""
+def loss(
+    logits: Tensor, flags: Tensor, batch: Batch, hidden_weight: float = 1.0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Cross-entropy of the known masks, Dice of the first, and cross-entropy of the flags.
+
+    Frames in which more than half of the target is hidden count ``hidden_weight`` times.
+    """
     truth = batch.masks.float()
     known = batch.known.float()
-    entropy = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-    masks = (entropy.mean((2, 3, 4)) * known).sum() / known.sum()
     asked = batch.query.flatten(1).any(1).float()
+    about_target = (batch.known[:, 1] & (asked > 0)).float()
+    hidden = (batch.flags[..., 2] > 0.5) * about_target[:, None]
+    weight = 1 + (hidden_weight - 1) * hidden  # [B, T]
+    weight = weight / weight.mean()
+    entropy = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    masks = ((entropy.mean((3, 4)) * weight[:, None]).mean(2) * known).sum() / known.sum()
     shown, wanted = logits[:, 0].sigmoid(), truth[:, 0]  # [B, T, S, S]
     overlap = 2 * (shown * wanted).sum((2, 3)) + DICE_SMOOTHING
     dice = 1 - overlap / (shown.sum((2, 3)) + wanted.sum((2, 3)) + DICE_SMOOTHING)
-    dice = (dice.mean(1) * asked).sum() / asked.sum().clamp(min=1)
-    about_target = (batch.known[:, 1] & (asked > 0)).float()
+    dice = ((dice * weight).mean(1) * asked).sum() / asked.sum().clamp(min=1)
     error = functional.binary_cross_entropy_with_logits(flags, batch.flags, reduction="none")
     flag_loss = (error.mean((1, 2)) * about_target).sum() / about_target.sum().clamp(min=1)
     return masks, dice, flag_loss

@@ -11,28 +11,25 @@ seed, so a killed run goes on from its last checkpoint as if nothing had happene
 from __future__ import annotations
 
 import argparse
-import json
-import signal
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from vtcd_tcow import TCOW
 from vtcd_tcow.convert import save
 
 from zoo.evaluate_mini_tcow import follow
 from zoo.mini_tcow import Batch, Scenes, ask, choose_objects, loss, new_model
+from zoo.training import Losses, ResumableTraining
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Everything that decides the weights, apart from the scenes."""
 
-    steps: int = 3100
+    steps: int = 4000
     long_steps: int = 500  # the last ones, with all frames
-    decay_steps: int = 900  # the last ones, while the learning rate falls
+    decay_steps: int = 1100  # the last ones, while the learning rate falls
     seed: int = 0
     batch_size: int = 16
     short_frames: int = 8
@@ -45,6 +42,9 @@ class Recipe:
     share_none: float = 0.05  # asked for nothing
     entropy_weight: float = 4.0
     flag_weight: float = 0.1
+    # What is not yet followed in sight cannot be followed out of it; so this weight comes later.
+    hidden_weight: float = 3.0  # of frames in which the target is mostly hidden
+    hidden_weight_from: int = 1600  # step
 
     def rate(self, step: int) -> float:
         """Learning rate of a step."""
@@ -80,7 +80,7 @@ def augment(batch: Batch, generator: torch.Generator) -> Batch:
 
 def train_step(
     model: TCOW, optimizer: torch.optim.Optimizer, scenes: Scenes, recipe: Recipe, step: int
-) -> tuple[float, float, float]:
+) -> Losses:
     """One update on the batch that belongs to ``step``; returns the parts of its loss."""
     generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
     index = torch.randint(len(scenes), (recipe.batch_size,), generator=generator)
@@ -89,7 +89,8 @@ def train_step(
     batch = augment(ask(scenes, index, asked).at(frames), generator)
     with torch.autocast("cpu", torch.bfloat16):
         logits, flags = model(*batch.inputs(), frames)
-    entropy, dice, flag_loss = loss(logits.float(), flags.float(), batch)
+    hidden_weight = recipe.hidden_weight if step >= recipe.hidden_weight_from else 1.0
+    entropy, dice, flag_loss = loss(logits.float(), flags.float(), batch, hidden_weight)
     total = recipe.entropy_weight * entropy + dice + recipe.flag_weight * flag_loss
     total.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.gradient_norm)
@@ -97,13 +98,13 @@ def train_step(
         group["lr"] = recipe.rate(step)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return entropy.item(), dice.item(), flag_loss.item()
+    return {"entropy": entropy.item(), "dice": dice.item(), "flags": flag_loss.item()}
 
 
 def make_optimizer(model: TCOW, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW that decays matrices only, not the class token or positions."""
-    decayed = [p for name, p in model.named_parameters() if p.ndim in (2, 4)]
-    others = [p for name, p in model.named_parameters() if p.ndim not in (2, 4)]
+    """AdamW that decays matrices and convolutions only, not the class token or positions."""
+    decayed = [p for p in model.parameters() if p.ndim in (2, 4)]
+    others = [p for p in model.parameters() if p.ndim not in (2, 4)]
     groups = [
         {"params": decayed, "weight_decay": recipe.weight_decay},
         {"params": others, "weight_decay": 0.0},
@@ -111,85 +112,12 @@ def make_optimizer(model: TCOW, recipe: Recipe) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=recipe.betas, fused=True)
 
 
-class Run:
-    """A training run in a folder: checkpoint, log, and the finished model."""
-
-    def __init__(self, folder: Path, recipe: Recipe, scenes: Scenes) -> None:
-        self.folder, self.recipe, self.scenes = folder, recipe, scenes
-        folder.mkdir(parents=True, exist_ok=True)
-        self.checkpoint = folder / "checkpoint.pt"
-        self.model = new_model(recipe.seed).train()
-        self.optimizer = make_optimizer(self.model, recipe)
-        self.step, self.cpu_seconds = 0, 0.0
-        if self.checkpoint.exists():
-            self._resume()
-
-    def _resume(self) -> None:
-        state = torch.load(self.checkpoint, weights_only=True)
-        if state["recipe"] != asdict(self.recipe):
-            raise ValueError(f"{self.checkpoint} was trained by another recipe: {state['recipe']}")
-        if state["num_clips"] != len(self.scenes):
-            raise ValueError(f"{self.checkpoint} was trained on {state['num_clips']} clips")
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.cpu_seconds = state["step"], state["cpu_seconds"]
-
-    def save(self) -> None:
-        """Write the checkpoint, whole or not at all."""
-        partial = self.checkpoint.with_suffix(".partial")
-        state = {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "cpu_seconds": self.cpu_seconds,
-            "num_clips": len(self.scenes),
-            "recipe": asdict(self.recipe),
-        }
-        torch.save(state, partial)
-        partial.replace(self.checkpoint)
-
-    def log(self, **entry: float) -> None:
-        """Append one line to the log."""
-        entry = {"step": self.step, "cpu_seconds": round(self.cpu_seconds, 1), **entry}
-        with (self.folder / "log.jsonl").open("a") as file:
-            file.write(json.dumps(entry) + "\n")
-        print(entry, flush=True)
-
-    def train(self, held_out: Scenes, every: int, until: int | None = None) -> None:
-        """Train to the end of the recipe, or to step ``until``; checkpoint ``every`` steps."""
-        last = self.recipe.steps if until is None else until
-        stop = False
-
-        def ask_to_stop(*_: object) -> None:
-            nonlocal stop
-            stop = True
-
-        signal.signal(signal.SIGTERM, ask_to_stop)
-        losses: list[tuple[float, float, float]] = []
-        while self.step < last and not stop:
-            begin = time.process_time()
-            losses.append(
-                train_step(self.model, self.optimizer, self.scenes, self.recipe, self.step)
-            )
-            self.step += 1
-            self.cpu_seconds += time.process_time() - begin
-            if self.step % every == 0 or self.step == last:
-                self._report(held_out, losses)
-                losses = []
-                self.save()
-        self.save()
-
-    def _report(self, held_out: Scenes, losses: list[tuple[float, float, float]]) -> None:
-        means = np.mean(losses, axis=0)
-        parts = dict(zip(("entropy", "dice", "flags"), means.tolist(), strict=True))
-        self.model.eval()
-        parts.update(follow(self.model, held_out).summary())
-        self.model.train()
-        self.log(**{name: round(value, 4) for name, value in parts.items()})
-
-    def export(self) -> None:
-        """Write the model as float16 safetensors with its configuration."""
-        save(self.model, self.folder / "model", dtype=torch.float16)
+def scores(model: TCOW, held_out: Scenes) -> Losses:
+    """Overlap with the true masks of held-out clips."""
+    model.eval()
+    found = follow(model, held_out).summary()
+    model.train()
+    return found
 
 
 def main() -> None:
@@ -205,10 +133,17 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     recipe = Recipe(args.steps, args.long_steps, args.decay_steps)
     held_out = Scenes.read(args.scenes, "held_out").first(48)
-    run = Run(args.work, recipe, Scenes.read(args.scenes, "train"))
-    run.train(held_out, args.every)
+    scenes = Scenes.read(args.scenes, "train")
+    model = new_model(recipe.seed).train()
+    optimizer = make_optimizer(model, recipe)
+    run = ResumableTraining(args.work, recipe, model, optimizer, len(scenes))
+    run.train(
+        lambda step: train_step(model, optimizer, scenes, recipe, step),
+        lambda: scores(model, held_out),
+        args.every,
+    )
     if run.step == recipe.steps:
-        run.export()
+        save(model, args.work / "model", dtype=torch.float16)
 
 
 if __name__ == "__main__":

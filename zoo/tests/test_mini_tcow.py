@@ -144,6 +144,23 @@ def test_loss_counts_only_what_is_known(scenes: Scenes) -> None:
     assert loss(perfect, flags, batch)[1].item() == pytest.approx(0, abs=1e-5)
 
 
+def test_hidden_frames_count_more(scenes: Scenes) -> None:
+    """Errors in frames where the target is mostly hidden cost more, errors elsewhere less."""
+    batch = ask(scenes, EVERY[:2], torch.tensor([1, 1]))
+    hidden = batch.flags[..., 2] > 0.5  # [B, T]
+    assert 0 < int(hidden.sum()) < hidden.numel()
+    flags = torch.zeros(2, 16, 3)
+    for wrong, dearer in ((hidden, True), (~hidden, False)):
+        answers = batch.masks.float() * 2 - 1
+        answers = torch.where(wrong[:, None, :, None, None], -answers, answers) * 5
+        plain, weighted = (loss(answers, flags, batch, weight) for weight in (1.0, 3.0))
+        for before, after in zip(plain[:2], weighted[:2], strict=True):
+            assert bool(after > before) is dearer
+    known = ask(scenes, EVERY[:2], torch.tensor([7, 0]))
+    plain, weighted = (loss(answers, flags, known, weight) for weight in (1.0, 3.0))
+    assert all(map(torch.equal, plain, weighted))  # nothing is known about the target
+
+
 def test_stopped_run_goes_on_unchanged(scenes: Scenes, tmp_path: Path) -> None:
     recipe = Recipe(steps=4, long_steps=1, decay_steps=2, batch_size=2)
 
