@@ -52,6 +52,10 @@ tables: $(READY)  ## renew the tables of README.md and docs/ from benchmarks/res
 demo: build  ## the whole pipeline on bundled clips with a bundled miniature model
 	$(VENV)/bin/vtcd demo $(ARGS)
 
+REPRODUCED ?= reproduced
+reproduce: build  ## the paper's tables on the miniatures (three hours; ARGS=--quick: ten minutes)
+	$(RUN) -m reproduce $(REPRODUCED) $(ARGS)
+
 test-abi: TORCH = 2.15.0
 test-abi: OTHER = build/torch-$(TORCH)
 test-abi: $(READY)  ## build a wheel with the torch of .venv, test that wheel under another: TORCH=2.10.0
@@ -60,4 +64,4 @@ test-abi: $(READY)  ## build a wheel with the torch of .venv, test that wheel un
 clean:  ## remove what was built, but not the environment
 	rm -rf build dist *.egg-info vtcd_ops/_C_*.so
 
-.PHONY: help env build gtest test lint format bench tables demo test-abi clean
+.PHONY: help env build gtest test lint format bench tables demo reproduce test-abi clean

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: MIT
+"""Figure 8: how important is each layer?"""
+
+from __future__ import annotations
+
+from reproduce.models import ROLES
+from reproduce.registry import experiment
+from reproduce.results import Cell, Claim, Result, Row
+from reproduce.study import Study
+
+PAPER_ROLES = ("tcow", "videomae")
+
+
+@experiment("figure8", roles=PAPER_ROLES)
+def figure8(study: Study) -> Result:
+    """Return the mean of (n - rank) / n over the concepts of each layer (equation 8)."""
+    shares = {}
+    for role in PAPER_ROLES:
+        runs = [(seed, study.run(role, seed)) for seed in study.seeds]
+        shares[role] = [study.importance(run, role, seed).per_layer() for seed, run in runs]
+    layers = sorted({layer for found in shares.values() for layer in found[0]})
+    rows = []
+    for layer in layers:
+        cells = {
+            role: Cell.of([share[layer] for share in found])
+            for role, found in shares.items()
+            if layer in found[0]
+        }
+        rows.append(Row(f"layer {layer}", cells))
+    return Result(
+        name="figure8",
+        title="Importance of the layers",
+        paper="Figure 8",
+        unit="mean of (n - rank) / n over a layer's concepts; .5 for all layers alike",
+        columns={role: ROLES[role].title for role in PAPER_ROLES},
+        rows=rows,
+        claims=_claims(shares),
+        setting={role: study.setting(role) for role in PAPER_ROLES},
+    )
+
+
+def _claims(shares: dict[str, list[dict[int, float]]]) -> list[Claim]:
+    """The paper: the first two layers matter less than the middle ones, in both models."""
+    claims = []
+    for role, found in shares.items():
+        mean = {layer: sum(share[layer] for share in found) / len(found) for layer in found[0]}
+        count = len(mean)
+        middle = range(count // 3, count - count // 3)
+        first = (mean[0] + mean[1]) / 2
+        between = sum(mean[layer] for layer in middle) / len(middle)
+        most = max(mean, key=lambda layer: mean[layer])
+        claims.append(
+            Claim(
+                f"{ROLES[role].title}: the first two layers matter less than the middle ones.",
+                first < between,
+                f"{first:.2f} against {between:.2f}; most of all layer {most}",
+            )
+        )
+    return claims
