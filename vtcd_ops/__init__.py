@@ -33,6 +33,8 @@ from vtcd_ops.ops import (  # noqa: E402
     tubelet_pool,
 )
 from vtcd_ops.report import report  # noqa: E402
+from vtcd_ops.rosetta import rosetta  # noqa: E402
+from vtcd_ops.rosetta_store import Rosetta, load_rosetta  # noqa: E402
 from vtcd_ops.samples import Sample  # noqa: E402
 from vtcd_ops.store import Run, load  # noqa: E402
 
@@ -44,6 +46,7 @@ __all__ = [
     "InputError",
     "KMeans",
     "NumConcepts",
+    "Rosetta",
     "RosettaTuples",
     "Run",
     "Sample",
@@ -57,9 +60,11 @@ __all__ = [
     "kmeans",
     "load",
     "load_model",
+    "load_rosetta",
     "pack_supports",
     "randomize_weights",
     "report",
+    "rosetta",
     "rosetta_ratios",
     "rosetta_search",
     "silhouette",

@@ -57,7 +57,7 @@ def pack_supports(masks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         bits[:, : mask.shape[1]] = mask
         places = torch.tensor([1, 2, 4, 8, 16, 32, 64, 128], dtype=torch.uint8)
         octets = (bits.unflatten(1, (num_words * 8, 8)) * places).sum(-1, dtype=torch.uint8)
-        blocks.append(octets.view(torch.int64).reshape(-1))
+        blocks.append(octets.reshape(-1).view(torch.int64))
         offsets.append(offsets[-1] + num_words)
     return torch.cat(blocks), torch.tensor(offsets, dtype=torch.int64)
 
