@@ -14,9 +14,11 @@ from vtcd_ops import _registrations  # noqa: E402, F401
 from vtcd_ops.adapter import Adapter, capture, edit  # noqa: E402
 from vtcd_ops.adapters import load_model, randomize_weights  # noqa: E402
 from vtcd_ops.compactness import choose_compactness  # noqa: E402
+from vtcd_ops.curves import Curves, curves  # noqa: E402
 from vtcd_ops.discovery import discover  # noqa: E402
 from vtcd_ops.errors import InputError  # noqa: E402
 from vtcd_ops.foreign import store_concepts  # noqa: E402
+from vtcd_ops.importance import Importance  # noqa: E402
 from vtcd_ops.ops import (  # noqa: E402
     ConvexNMF,
     KMeans,
@@ -32,6 +34,7 @@ from vtcd_ops.ops import (  # noqa: E402
     slic3d,
     tubelet_pool,
 )
+from vtcd_ops.ranking import rank  # noqa: E402
 from vtcd_ops.report import report  # noqa: E402
 from vtcd_ops.rosetta import rosetta  # noqa: E402
 from vtcd_ops.rosetta_store import Rosetta, load_rosetta  # noqa: E402
@@ -43,6 +46,8 @@ __all__ = [
     "LIBRARY",
     "Adapter",
     "ConvexNMF",
+    "Curves",
+    "Importance",
     "InputError",
     "KMeans",
     "NumConcepts",
@@ -55,6 +60,7 @@ __all__ = [
     "choose_compactness",
     "choose_num_concepts",
     "cnmf",
+    "curves",
     "discover",
     "edit",
     "kmeans",
@@ -63,6 +69,7 @@ __all__ = [
     "load_rosetta",
     "pack_supports",
     "randomize_weights",
+    "rank",
     "report",
     "rosetta",
     "rosetta_ratios",

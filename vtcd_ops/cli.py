@@ -76,6 +76,11 @@ def _number(text: str) -> float | str:
         return text
 
 
+def _labels(text: str | None) -> list[str] | str | None:
+    """Words with commas between; "all" stays a word."""
+    return text if text in (None, "all") else [word.strip() for word in str(text).split(",")]
+
+
 Out = Annotated[Path, typer.Option(help="Directory of the run; a run begun there goes on.")]
 
 
@@ -131,6 +136,112 @@ def discover_command(
     )
     num_units = sum(len(run.units(part)) for part in run.parts)
     print(f"{run.path}: {num_units} concepts of {len(run.videos)} videos")
+
+
+Samples = Annotated[
+    list[str] | None,
+    typer.Argument(help="Videos to measure on, as of discover; those of the run by default."),
+]
+RunFolder = Annotated[Path, typer.Argument(help="The directory of a run.")]
+Model = Annotated[str | None, typer.Option(help="The run's model, where it moved.")]
+MetricName = Annotated[
+    str | None, typer.Option(help="Of vtcd_ops.metrics; the model's own by default.")
+]
+MasksPerForward = Annotated[str, typer.Option(help="A number, or auto: what fits.")]
+Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or auto.")]
+Compiled = Annotated[bool, typer.Option(help="Run the model through torch.compile.")]
+AssignVideos = Annotated[bool, typer.Option(help="Also videos that are not in the run.")]
+
+
+@app.command("rank")
+def rank_command(
+    run: RunFolder,
+    samples: Samples = None,
+    model: Model = None,
+    metric: MetricName = None,
+    method: Annotated[
+        str, typer.Option(help="cris, occlusion, gradient, integrated_gradients or random.")
+    ] = "cris",
+    units: Annotated[str, typer.Option(help="concepts or heads.")] = "concepts",
+    part: Annotated[str | None, typer.Option(help="Where units are removed.")] = None,
+    num_masks: Annotated[int, typer.Option(help="Of cris.")] = 4000,
+    ratio: Annotated[
+        float | None, typer.Option(help="Share of units that a mask removes; .5 for most models.")
+    ] = None,
+    design: Annotated[str, typer.Option(help="simple, antithetic or balanced.")] = "simple",
+    estimator: Annotated[str, typer.Option(help="auto, removed, kept, regression, ...")] = "auto",
+    stop_at: Annotated[
+        float | None, typer.Option(help="Reliability of the order at which to stop.")
+    ] = None,
+    num_steps: Annotated[int, typer.Option(help="Of integrated gradients.")] = 32,
+    classes: Annotated[
+        str | None, typer.Option(help="Labels such as roll,lift, or all: averaged over classes.")
+    ] = None,
+    assign: AssignVideos = False,
+    seed: Annotated[int, typer.Option(help="Of everything drawn at random.")] = 0,
+    name: Annotated[str | None, typer.Option(help="Of the ranking in the run.")] = None,
+    masks_per_forward: MasksPerForward = "auto",
+    dtype: Dtype = "auto",
+    compiled: Compiled = False,
+    max_memory: Annotated[str, typer.Option(help="For one forward.")] = "1GB",
+    progress: Annotated[bool, typer.Option(help="Show progress bars.")] = True,
+) -> None:
+    """Rank the concepts, or heads, of a run by how much they matter to the model's answer."""
+    arguments = dict(locals())  # before anything else is defined
+    from vtcd_ops.ranking import rank
+
+    importance = rank(
+        **arguments
+        | {
+            "samples": samples or None,
+            "classes": _labels(classes),
+            "masks_per_forward": _frames(masks_per_forward),
+        }
+    )
+    for line in importance.summary():
+        print(line)
+
+
+@app.command("curves")
+def curves_command(
+    run: RunFolder,
+    samples: Samples = None,
+    model: Model = None,
+    metric: MetricName = None,
+    rankings: Annotated[
+        str | None, typer.Option(help="Names of rankings of the run, with commas between.")
+    ] = None,
+    num_points: Annotated[int, typer.Option(help="Equal steps from nothing to everything.")] = 20,
+    num_random: Annotated[int, typer.Option(help="Random orders to average.")] = 5,
+    assign: AssignVideos = False,
+    seed: Annotated[int, typer.Option(help="Of the random orders.")] = 0,
+    name: Annotated[str | None, typer.Option(help="Of the curves in the run.")] = None,
+    masks_per_forward: MasksPerForward = "auto",
+    dtype: Dtype = "auto",
+    compiled: Compiled = False,
+    max_memory: Annotated[str, typer.Option(help="For one forward.")] = "1GB",
+    out: Annotated[
+        Path | None, typer.Option(help="Also write the points to a .json or .csv file.")
+    ] = None,
+    progress: Annotated[bool, typer.Option(help="Show progress bars.")] = True,
+) -> None:
+    """Score what is left of the model's answer as the units of a run are removed by importance."""
+    arguments = dict(locals())  # before anything else is defined
+    from vtcd_ops.curves import curves
+
+    del arguments["out"]
+    found = curves(
+        **arguments
+        | {
+            "samples": samples or None,
+            "rankings": _labels(rankings),
+            "masks_per_forward": _frames(masks_per_forward),
+        }
+    )
+    for line in found.summary():
+        print(line)
+    if out is not None:
+        print(found.write(out))
 
 
 @app.command("report")

@@ -29,6 +29,7 @@ from vtcd_ops.records import HeadConcepts, LayerTubelets, VideoRecord, record_fr
 if TYPE_CHECKING:
     from vtcd_ops.adapter import Adapter
     from vtcd_ops.assignment import Assignment
+    from vtcd_ops.importance import Importance
 
 FORMAT = 2  # of the files; a reader refuses any other
 SETTINGS_FILE = "settings.json"
@@ -154,6 +155,31 @@ class Run:
             for concept in range(self.concepts(layer, head, part).k)
         ]
         return np.array(rows, dtype=np.int64).reshape(-1, 3)
+
+    def importance(
+        self, name: str | None = None, estimator: str | None = None
+    ) -> Importance | None:
+        """Return a ranking of the run's units that :func:`vtcd_ops.rank` made.
+
+        Args:
+            name: of the ranking; None: the latest by cris, else the latest of any method.
+            estimator: of importance from the scores, where not the one it was ranked with.
+
+        Returns:
+            The importance; None where no name is given and there is no ranking.
+
+        Raises:
+            InputError: no ranking of that name, or a damaged one.
+        """
+        from vtcd_ops.importance_store import read_importance
+
+        return read_importance(self, name, estimator)
+
+    def importances(self) -> list[str]:
+        """Return the names of the run's rankings, the latest last."""
+        from vtcd_ops.importance_store import stored_names
+
+        return stored_names(self)
 
     def assign(self, sample: Any, model: Adapter | str | None = None) -> Assignment:
         """Return the run's concepts in a new video, see :func:`vtcd_ops.assignment.assign`."""

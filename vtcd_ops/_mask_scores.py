@@ -1,0 +1,132 @@
+"""The scores of videos under masks, with the masks drawn again instead of stored."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from vtcd_ops import _checks
+
+#: Masks of one independent block of each sampling design.
+BLOCK_LENGTH = {"simple": 1, "antithetic": 2, "balanced": 20}
+
+# Numbers of a chunk of masks that are held at once. It must not depend on the caller: it settles
+# the order of some sums.
+_CHUNK = 2**21
+
+
+@dataclass(frozen=True)
+class MaskScores:
+    """What a ranking is computed from, all of it.
+
+    Args:
+        drops: float64 [V, M], by how much the metric of a video drops under a mask.
+        baseline: float64 [V], the metric without a mask.
+        present: bool [V, U], which units occur in which video.
+        ratio: share of the units that a mask removes.
+        seed: of the masks.
+        design: of the masks.
+    """
+
+    drops: np.ndarray
+    baseline: np.ndarray
+    present: np.ndarray
+    ratio: float
+    seed: int
+    design: str
+
+    def __post_init__(self) -> None:
+        _checks.check_cris_sample(self.num_units, self.num_masks, self.ratio, 0, self.design)
+
+    @property
+    def num_videos(self) -> int:
+        """V."""
+        return self.drops.shape[0]
+
+    @property
+    def num_masks(self) -> int:
+        """M."""
+        return self.drops.shape[1]
+
+    @property
+    def num_units(self) -> int:
+        """U."""
+        return self.present.shape[1]
+
+    @property
+    def blocks(self) -> np.ndarray:
+        """Index of the independent block of each mask, int64 [M]."""
+        return np.arange(self.num_masks) // BLOCK_LENGTH[self.design]
+
+    @property
+    def num_blocks(self) -> int:
+        """Independent blocks of masks; the last may be cut short."""
+        return -(-self.num_masks // BLOCK_LENGTH[self.design])
+
+    @property
+    def num_removed(self) -> int:
+        """Units that a mask removes, as `cris_sample` rounds it."""
+        nearest = math.floor(self.ratio * self.num_units + 0.5)
+        return min(max(nearest, 1), self.num_units - 1)
+
+    def groups(self, count: int) -> np.ndarray:
+        """Divide the masks, block by block in turn, into ``count`` independent groups: [M]."""
+        return self.blocks % count
+
+    def chunks(self) -> Iterator[tuple[slice, torch.Tensor]]:
+        """Draw the masks, whole blocks at a time, in their order: a slice of M, bool [m, U]."""
+        length = max(20, _CHUNK // self.num_units // 20 * 20)
+        for start in range(0, self.num_masks, length):
+            count = min(length, self.num_masks - start)
+            keep = torch.ops.vtcd.cris_sample(
+                self.num_units, count, self.ratio, self.seed, start, self.design
+            )
+            yield slice(start, start + count), keep
+
+
+def average_over_videos(values: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Average over the videos in which a unit occurs, with equal weight.
+
+    >>> value, stderr = average_over_videos(
+    ...     np.array([[1.0, 1.0], [3.0, 5.0]]), np.array([[True, True], [True, False]])
+    ... )
+    >>> value.tolist(), stderr.tolist()
+    ([2.0, 1.0], [1.0, nan])
+
+    Args:
+        values: float64 [V, U].
+        present: bool [V, U].
+
+    Returns:
+        The mean [U], NaN where a unit occurs in no video, and its standard error from the spread
+        over videos [U], NaN where it occurs in fewer than two.
+    """
+    count = present.sum(0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(present, values, 0.0).sum(0) / count
+        squares = np.where(present, values - mean, 0.0) ** 2
+        stderr = np.sqrt(squares.sum(0) / (count - 1) / count)
+    return np.where(count > 0, mean, np.nan), np.where(count > 1, stderr, np.nan)
+
+
+def spearman(a: np.ndarray, b: np.ndarray) -> float:
+    """Correlate the ranks of two lists, ties sharing their mean rank; NaN if one is constant.
+
+    >>> spearman(np.array([1.0, 2.0, 3.0]), np.array([0.1, 0.4, 0.9]))
+    1.0
+    """
+    ranks = np.stack([_ranks(a), _ranks(b)])
+    centred = ranks - ranks.mean(1, keepdims=True)
+    scale = np.sqrt((centred[0] ** 2).sum() * (centred[1] ** 2).sum())
+    return float((centred[0] * centred[1]).sum() / scale) if scale > 0 else float("nan")
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Return the rank of each value from 0, equal values sharing their mean rank."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return ((2 * last - counts - 1) / 2)[inverse]

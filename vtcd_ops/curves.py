@@ -1,0 +1,368 @@
+"""Attribution curves: what is left of the model's answer as units are removed one by one."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vtcd_ops import _files
+from vtcd_ops.adapter import Adapter
+from vtcd_ops.errors import InputError
+from vtcd_ops.importance import Importance, of_class
+from vtcd_ops.importance_store import run_fingerprint, stored_names
+from vtcd_ops.masking import MaskedModel
+from vtcd_ops.metrics import Metric, get_metric
+from vtcd_ops.ranked_videos import RankedVideo, find_videos
+from vtcd_ops.ranking import check_model, forward_settings
+from vtcd_ops.samples import Sample
+from vtcd_ops.scores_store import (
+    RESULT_FILE,
+    ScoresWriter,
+    Tensors,
+    finished_names,
+    folder_name,
+    num_columns,
+    read_scores,
+    read_settings,
+)
+from vtcd_ops.scoring import Masks, Scoring
+from vtcd_ops.store import Run, load
+from vtcd_ops.units import choose_units
+
+__all__ = ["RANDOM", "Curves", "curves", "read_curves"]
+
+FOLDER = "curves"
+RANDOM = "random"
+DIRECTIONS = ("positive", "negative")
+_NUM_RESAMPLES = 2000
+
+
+@dataclass(frozen=True, repr=False)
+class Curves:
+    """Scores of videos against the fraction of units removed.
+
+    Attributes:
+        name: of the curves in their run.
+        settings: everything that they depend on.
+        fractions: float64 [P], the share of all units that is removed, from 0 to 1.
+        scores: for each (ranking, direction) float64 [V, P]. Direction "positive": the most
+            important first (the lower the better the ranking); "negative": the least important
+            first (the higher the better); ("random", "positive"): mean of random orders.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    fractions: np.ndarray
+    scores: dict[tuple[str, str], np.ndarray] = field(repr=False)
+
+    def __repr__(self) -> str:
+        areas = ", ".join(f"{r} {d[:3]} {self.area(r, d):.3g}" for r, d in self.scores)
+        return f"Curves({self.name!r}, {self.settings['metric']}; areas: {areas})"
+
+    def mean(self, ranking: str, direction: str = "positive") -> np.ndarray:
+        """Return the mean over the videos, [P]."""
+        return self.scores[ranking, direction].mean(axis=0)
+
+    def area(self, ranking: str, direction: str = "positive") -> float:
+        """Return the area below the mean curve, by the trapezoid rule."""
+        return float(np.trapezoid(self.mean(ranking, direction), self.fractions))
+
+    def band(
+        self, ranking: str, direction: str = "positive", level: float = 0.95
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return lower and upper ends [P] of the mean's confidence band over videos.
+
+        Percentiles of the mean over videos drawn again with replacement (bootstrap).
+        """
+        means = _resampled(self.scores[ranking, direction])
+        low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        return low, high
+
+    def area_interval(
+        self, ranking: str, direction: str = "positive", level: float = 0.95
+    ) -> tuple[float, float]:
+        """Return the confidence interval of the area over videos, as for the band."""
+        areas = np.trapezoid(_resampled(self.scores[ranking, direction]), self.fractions, axis=1)
+        low, high = np.quantile(areas, [(1 - level) / 2, (1 + level) / 2])
+        return float(low), float(high)
+
+    def summary(self) -> list[str]:
+        """Return lines that say the area below each curve, with its confidence interval."""
+        lines = [f"{self.name}: areas below {self.settings['metric']}, 95 % intervals over videos"]
+        for ranking, direction in self.scores:
+            low, high = self.area_interval(ranking, direction)
+            area = self.area(ranking, direction)
+            lines.append(f"  {ranking} {direction}: {area:.4g} [{low:.4g}, {high:.4g}]")
+        return lines
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row a point: ranking, direction, fraction removed, mean, band."""
+        rows = []
+        for ranking, direction in self.scores:
+            mean, (low, high) = self.mean(ranking, direction), self.band(ranking, direction)
+            for point, fraction in enumerate(self.fractions):
+                rows.append(
+                    {
+                        "ranking": ranking,
+                        "direction": direction,
+                        "fraction": float(fraction),
+                        "score": float(mean[point]),
+                        "low": float(low[point]),
+                        "high": float(high[point]),
+                    }
+                )
+        return rows
+
+    def write(self, path: str | Path) -> Path:
+        """Write the curves to a .json or .csv file."""
+        path = Path(path)
+        if path.suffix == ".json":
+            areas = [
+                {
+                    "ranking": ranking,
+                    "direction": direction,
+                    "area": self.area(ranking, direction),
+                    "interval": list(self.area_interval(ranking, direction)),
+                }
+                for ranking, direction in self.scores
+            ]
+            document = {"metric": self.settings["metric"], "areas": areas, "points": self.rows()}
+            path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        elif path.suffix == ".csv":
+            with path.open("w", encoding="utf-8", newline="") as file:
+                rows = self.rows()
+                writer = csv.DictWriter(file, list(rows[0]))
+                writer.writeheader()
+                writer.writerows(rows)
+        else:
+            raise InputError(f"curves: a .json or .csv file expected, got {path}")
+        return path
+
+
+def curves(
+    run: Run | str | Path,
+    model: Adapter | str | Path | None = None,
+    samples: Any = None,
+    metric: str | Metric | Callable[[Any, Sample], Tensor] | None = None,
+    *,
+    rankings: Sequence[str] | None = None,
+    num_points: int = 20,
+    num_random: int = 5,
+    assign: bool = False,
+    seed: int = 0,
+    name: str | None = None,
+    masks_per_forward: int | str = "auto",
+    dtype: str = "auto",
+    compiled: bool = False,
+    max_memory: int | str = "1GB",
+    progress: bool = True,
+) -> Curves:
+    """Remove the units of a run in the order of their importance, and score what is left.
+
+    For every ranking: the most important first (positive), the least important first (negative);
+    and random orders to compare with. Where a ranking was averaged over classes, each video's units
+    are removed in the order of its own class, as in Fig. 4 of the paper. The scores are stored in
+    the run, in `curves/NAME`, and are resumed and shared like those of :func:`vtcd_ops.rank`.
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import vtcd_ops
+    >>> from vtcd_ops.adapters import example_adapter
+    >>> model, folder = example_adapter(), tempfile.TemporaryDirectory()
+    >>> videos = np.random.default_rng(0).integers(0, 255, (3, 4, 32, 32, 3)).astype(np.uint8)
+    >>> run = vtcd_ops.discover(model, videos, out=folder.name, progress=False)
+    >>> samples = [vtcd_ops.Sample(video, label=1) for video in videos]
+    >>> _ = vtcd_ops.rank(run, model, samples, "logit", num_masks=64, progress=False)
+    >>> found = vtcd_ops.curves(run, model, samples, "logit", progress=False)
+    >>> sorted(found.scores)
+    [('cris-logit', 'negative'), ('cris-logit', 'positive'), ('random', 'positive')]
+    >>> folder.cleanup()
+
+    Args:
+        run: the run, or its directory.
+        model, samples, metric, assign, masks_per_forward, dtype, compiled, max_memory, progress: as
+            of :func:`vtcd_ops.rank`.
+        rankings: names of rankings of the run, of the same kind of units in the same part; by
+            default those whose units are of the kind and part that `run.importance()` ranks.
+        num_points: equal steps from nothing removed to everything removed.
+        num_random: random orders to average.
+        seed: of the random orders.
+        name: of the curves in the run; the metric's by default.
+
+    Returns:
+        The curves, which :func:`read_curves` returns from then on.
+
+    Raises:
+        InputError: there is no ranking, or what :func:`vtcd_ops.rank` cannot use.
+    """
+    run = load(run) if isinstance(run, str | Path) else run
+    adapter = check_model("curves", run, model)
+    _check(num_points, num_random, seed)
+    chosen = _rankings(run, rankings)
+    first = chosen[0].settings
+    units = choose_units(run, first["units"], first["part"], adapter)
+    chosen_metric = get_metric(metric, adapter)
+    classes = first["classes"]
+    videos, _ = find_videos(run, adapter, samples, classes=classes, assign=assign)
+    path = run.path / FOLDER / folder_name(name or chosen_metric.name.replace("_", "-"))
+    orders = _orders(chosen, videos, num_random, seed)
+    counts = np.round(np.linspace(0, 1, num_points + 1) * len(units)).astype(np.int64)
+    counts = np.unique(counts)
+    document = {
+        "run": run_fingerprint(run),
+        "model": adapter.name,
+        "metric": chosen_metric.name,
+        "units": units.kind,
+        "part": units.part,
+        "rankings": {one.name: _fingerprint(one) for one in chosen},
+        "counts": counts.tolist(),
+        "num_random": num_random,
+        "seed": seed,
+        "videos": [video.identity() for video in videos],
+        **forward_settings(adapter, path, masks_per_forward, dtype, compiled, max_memory),
+    }
+    masked = MaskedModel(adapter, units, chosen_metric, dtype=document["dtype"], compiled=compiled)
+    writer = ScoresWriter(path, document, "curves")
+    method = Masks(
+        lambda video, start, stop: _masks(orders[video], counts, start, stop),
+        len(orders[0]) * len(counts),
+        document["masks_per_forward"],
+    )
+    shown = progress and os.environ.get("RANK", "0") == "0"
+    return Scoring(masked, videos, method, writer, progress=shown).run(
+        lambda tensors: _finish(writer, tensors)
+    )
+
+
+def _check(num_points: int, num_random: int, seed: int) -> None:
+    for setting, value, least in (
+        ("num_points", num_points, 1),
+        ("num_random", num_random, 0),
+        ("seed", seed, 0),
+    ):
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise InputError(
+                f"curves: {setting} expected a whole number from {least} on, got {value!r}"
+            )
+
+
+def _rankings(run: Run, names: Sequence[str] | None) -> list[Importance]:
+    """The rankings whose orders are followed; all of the same units and classes."""
+    main = run.importance()
+    if main is None:
+        raise InputError(f"curves: {run.path} has no ranking: rank its units first")
+    found = [run.importance(name) for name in (stored_names(run) if names is None else names)]
+    known = [one for one in found if one is not None]
+    kinds = [_kind(one) for one in known]
+    if names is None:
+        # one ranking of each method and metric that ranks what the main one ranks
+        known = [one for one, kind in zip(known, kinds, strict=True) if kind == _kind(main)]
+        known = [one for one in known if one.settings["method"] != RANDOM]
+    elif len(set(kinds)) > 1:
+        raise InputError("curves: rankings expected of the same units, part and classes")
+    if not known:
+        raise InputError("curves: at least one ranking expected, got none")
+    return known
+
+
+def _kind(importance: Importance) -> tuple[str, str, str]:
+    settings = importance.settings
+    return settings["units"], settings["part"], str(settings["classes"])
+
+
+def _fingerprint(importance: Importance) -> str:
+    """What the curves of a ranking depend on: its order."""
+    order = np.ascontiguousarray(importance.order)
+    return _files.sha256_bytes(order.tobytes())
+
+
+def _orders(
+    rankings: Sequence[Importance], videos: Sequence[RankedVideo], num_random: int, seed: int
+) -> list[list[np.ndarray]]:
+    """For each video the orders in which units are removed: each ranking both ways, then random."""
+    num_units = len(rankings[0].value)
+    random = [
+        np.random.default_rng([seed, number]).permutation(num_units) for number in range(num_random)
+    ]
+    orders: list[list[np.ndarray]] = []
+    by_class: dict[str, list[np.ndarray]] = {}
+    for video in videos:
+        label = str(video.sample.label)
+        key = label if rankings[0].settings["classes"] is not None else ""
+        if key not in by_class:
+            own = [of_class(one, label) if key else one for one in rankings]
+            by_class[key] = [order for one in own for order in (one.order, one.order[::-1])]
+        orders.append(by_class[key] + random)
+    return orders
+
+
+def _masks(orders: list[np.ndarray], counts: np.ndarray, start: int, stop: int) -> Tensor:
+    """Masks start to stop - 1 of a video: the counts of the first order, of the second, ..."""
+    keep = torch.ones(stop - start, len(orders[0]), dtype=torch.bool)
+    for row, mask in enumerate(range(start, min(stop, len(orders) * len(counts)))):
+        order, point = divmod(mask, len(counts))
+        keep[row, torch.from_numpy(orders[order][: counts[point]].copy())] = False
+    return keep
+
+
+def _finish(writer: ScoresWriter, tensors: Tensors) -> Curves:
+    if writer.write_scores(tensors):
+        writer.finish(num_columns(tensors))
+    return _curves(writer.path.name, writer.document, tensors)
+
+
+def _curves(name: str, settings: dict[str, Any], tensors: Tensors) -> Curves:
+    """The curves that stored scores [V, orders * points] are."""
+    counts = np.asarray(settings["counts"])
+    scores = tensors["scores"].reshape(len(tensors["scores"]), -1, len(counts))
+    found = {}
+    for number, ranking in enumerate(settings["rankings"]):
+        for way, direction in enumerate(DIRECTIONS):
+            found[ranking, direction] = scores[:, 2 * number + way]
+    if settings["num_random"]:
+        found[RANDOM, DIRECTIONS[0]] = scores[:, 2 * len(settings["rankings"]) :].mean(axis=1)
+    return Curves(name, settings, counts / counts[-1], found)
+
+
+def read_curves(run: Run, name: str | None = None) -> Curves | None:
+    """Return curves that :func:`curves` made.
+
+    Args:
+        run: the run.
+        name: of the curves; None: the latest.
+
+    Returns:
+        The curves; None where no name is given and there are none.
+
+    Raises:
+        InputError: no curves of that name, or damaged ones.
+    """
+    names = finished_names(run.path / FOLDER)
+    if name is None and not names:
+        return None
+    path = run.path / FOLDER / folder_name(names[-1] if name is None else name)
+    settings = read_settings(path)
+    if settings is None or not (path / RESULT_FILE).is_file():
+        known = ", ".join(names) or "none"
+        raise InputError(f"{run.path} has no finished curves {name!r} (finished: {known})")
+    if settings["run"] != run_fingerprint(run):
+        raise InputError(f"{path} belongs to another state of the run {run.path}: make it again")
+    return _curves(path.name, settings, read_scores(path))
+
+
+def _resampled(scores: np.ndarray) -> np.ndarray:
+    """Means [resamples, P] of the rows of [V, P] drawn again with replacement."""
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(0, len(scores), (_NUM_RESAMPLES, len(scores)))
+    weights = np.stack([np.bincount(row, minlength=len(scores)) for row in drawn]) / len(scores)
+    means: np.ndarray = weights @ scores
+    return means

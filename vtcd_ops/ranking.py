@@ -1,0 +1,306 @@
+"""Rank the units of a run by how much they matter to the model's answer."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vtcd_ops.adapter import Adapter, model_device
+from vtcd_ops.adapters import load_model, weights_sha256
+from vtcd_ops.errors import InputError
+from vtcd_ops.importance import Importance, draw_masks, estimate_reliability
+from vtcd_ops.importance_estimators import DESIGNS, ESTIMATORS
+from vtcd_ops.importance_store import finish_importance, importance_path, run_fingerprint
+from vtcd_ops.masking import MaskedModel, choose_dtype
+from vtcd_ops.metrics import Metric, get_metric
+from vtcd_ops.pipeline import library_versions
+from vtcd_ops.ranked_videos import find_videos
+from vtcd_ops.samples import Sample
+from vtcd_ops.scores_store import ScoresWriter, Tensors, read_settings
+from vtcd_ops.scoring import Gradients, Masks, Method, Scoring
+from vtcd_ops.settings import parse_bytes
+from vtcd_ops.store import Run, load
+from vtcd_ops.units import Units, choose_units
+
+__all__ = ["METHODS", "rank"]
+
+#: How importance can be measured; the first is the paper's, the others are what it is compared to.
+METHODS = ("cris", "occlusion", "gradient", "integrated_gradients", "random")
+GRADIENTS = ("gradient", "integrated_gradients")
+DEFAULT_RATIO = 0.5
+_MOST_MASKS = 32  # of one forward, where the user does not say; more gain nothing on the CPUs tried
+
+
+def rank(
+    run: Run | str | Path,
+    model: Adapter | str | Path | None = None,
+    samples: Any = None,
+    metric: str | Metric | Callable[[Any, Sample], Tensor] | None = None,
+    *,
+    method: str = "cris",
+    units: str = "concepts",
+    part: str | None = None,
+    num_masks: int = 4000,
+    ratio: float | None = None,
+    design: str = "simple",
+    estimator: str = "auto",
+    stop_at: float | None = None,
+    num_steps: int = 32,
+    classes: Sequence[str] | str | None = None,
+    assign: bool = False,
+    seed: int = 0,
+    name: str | None = None,
+    masks_per_forward: int | str = "auto",
+    dtype: str = "auto",
+    compiled: bool = False,
+    max_memory: int | str = "1GB",
+    progress: bool = True,
+) -> Importance:
+    """Measure how much each concept, or head, of a run matters to the model's answer.
+
+    By default as the paper does (CRIS, equation 6): random sets of concepts of all layers and heads
+    are removed at once, and a concept is important if the answer is worse where it was removed. The
+    scores are stored in the run, so the same call goes on where a killed one stopped, adds masks to
+    a ranking with fewer, or returns one that is finished; any number of processes may share the
+    work (start the same command several times, by torchrun or otherwise). The scores depend on the
+    model, the videos and the settings, and not on interruptions or the number of processes.
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import vtcd_ops
+    >>> from vtcd_ops.adapters import example_adapter
+    >>> model, folder = example_adapter(), tempfile.TemporaryDirectory()
+    >>> videos = np.random.default_rng(0).integers(0, 255, (3, 4, 32, 32, 3)).astype(np.uint8)
+    >>> run = vtcd_ops.discover(model, videos, out=folder.name, progress=False)
+    >>> samples = [vtcd_ops.Sample(video, label=1) for video in videos]
+    >>> importance = vtcd_ops.rank(run, model, samples, "logit", num_masks=64, progress=False)
+    >>> len(importance.value) == len(run.units()), importance.units[importance.order[0]].shape
+    (True, (3,))
+    >>> folder.cleanup()
+
+    Args:
+        run: the run, or its directory.
+        model: the run's model; loaded by its name by default.
+        samples: videos to measure on, see :func:`vtcd_ops.samples.as_samples`; those of the run by
+            default. The score of a video longer than a clip is the mean over its windows.
+        metric: a name of :mod:`vtcd_ops.metrics`, or a function of (outputs, sample) that returns a
+            number for every clip, larger is better; the model's own by default.
+        method: "cris"; "occlusion": each unit alone is removed; "gradient": gradient x concept;
+            "integrated_gradients"; "random": a random order.
+        units: "concepts" or "heads".
+        part: "queries", "keys", "values" or "outputs", where units are removed; by default the
+            run's first part.
+        num_masks: M, of cris.
+        ratio: share of the units that a mask removes; by default the model's, .5 for most.
+        design: of cris's masks, see :func:`vtcd_ops.cris_sample`.
+        estimator: of cris, see :mod:`vtcd_ops.importance_estimators`.
+        stop_at: stop as soon as the order is this reliable (0 to 1), or at ``num_masks``.
+        num_steps: of integrated gradients.
+        classes: labels whose videos to take, or "all" labels: each class is ranked by its videos,
+            and the classes are averaged. None: all videos as one class.
+        assign: look for the run's concepts in videos that are not in the run.
+        seed: of everything drawn at random.
+        name: of the ranking in the run; made of the method, the metric and the units by default.
+        masks_per_forward: how many masks the model sees at a time; "auto": as many as fit into
+            ``max_memory``.
+        dtype: "float32", "bfloat16" (autocast), or "auto": bfloat16 where the hardware is fast at
+            it.
+        compiled: run the model through torch.compile.
+        max_memory: most bytes for one forward, where ``masks_per_forward`` is "auto".
+        progress: show progress bars, and how reliable the order is by now.
+
+    Returns:
+        The importance, which ``run.importance(name)`` returns from then on.
+
+    Raises:
+        InputError: the run and the model do not belong together, a video is not in the run, the
+            metric does not suit, a setting is out of range, or the name holds a ranking of other
+            settings; what was finished is kept.
+    """
+    run = load(run) if isinstance(run, str | Path) else run
+    adapter = check_model("rank", run, model)
+    ratio = getattr(adapter, "cris_ratio", DEFAULT_RATIO) if ratio is None else ratio
+    _check(method, num_masks, ratio, design, estimator, stop_at, num_steps, seed)
+    chosen_units = choose_units(run, units, part, adapter)
+    chosen_metric = get_metric(metric, adapter)
+    if method in GRADIENTS and not chosen_metric.smooth:
+        raise InputError(
+            f"rank: metric {chosen_metric.name} is flat almost everywhere, so its gradients say "
+            "nothing: choose another metric or method"
+        )
+    videos, kept_classes = find_videos(run, adapter, samples, classes=classes, assign=assign)
+    name = _default_name(method, chosen_metric, chosen_units, run) if name is None else name
+    path = importance_path(run, name)
+    if method in GRADIENTS and dtype == "auto":
+        dtype = "float32"
+    document = {
+        "run": run_fingerprint(run),
+        "model": adapter.name,
+        "versions": library_versions(),
+        "method": method,
+        "metric": chosen_metric.name,
+        "units": units,
+        "part": chosen_units.part,
+        "num_units": len(chosen_units),
+        "seed": seed,
+        "classes": kept_classes,
+        "videos": [video.identity() for video in videos],
+        **_of_method(method, ratio, design, num_steps),
+        **forward_settings(adapter, path, masks_per_forward, dtype, compiled, max_memory),
+    }
+    masked = MaskedModel(
+        adapter, chosen_units, chosen_metric, dtype=document["dtype"], compiled=compiled
+    )
+    writer = ScoresWriter(path, document, "a ranking")
+
+    def reliability(tensors: Tensors) -> float:
+        return estimate_reliability(document, tensors, estimator)
+
+    scoring = Scoring(
+        masked,
+        videos,
+        _method(document, num_masks),
+        writer,
+        progress=progress and os.environ.get("RANK", "0") == "0",
+        check=reliability if method == "cris" else None,
+        stop_at=stop_at if method == "cris" else None,
+    )
+    return scoring.run(lambda tensors: finish_importance(writer, tensors, estimator))
+
+
+def check_model(caller: str, run: Run, model: Adapter | str | Path | None) -> Adapter:
+    """Return a run's model, loaded by its name if none is given; raise where it is another."""
+    adapter = load_model(run.model["name"] if model is None else model)
+    if weights_sha256(adapter.model) != run.model["sha256"]:
+        raise InputError(
+            f"{caller}: the weights of {adapter.name} are not those of the run {run.path}"
+        )
+    return adapter
+
+
+def _check(
+    method: str,
+    num_masks: int,
+    ratio: float,
+    design: str,
+    estimator: str,
+    stop_at: float | None,
+    num_steps: int,
+    seed: int,
+) -> None:
+    """Raise at the first setting that is out of range."""
+    for setting, word, choices in (
+        ("method", method, METHODS),
+        ("design", design, DESIGNS),
+        ("estimator", estimator, ESTIMATORS),
+    ):
+        if word not in choices:
+            raise InputError(f"rank: {setting} expected one of {', '.join(choices)}, got {word!r}")
+    for setting, value, least in (
+        ("num_masks", num_masks, 2),
+        ("num_steps", num_steps, 1),
+        ("seed", seed, 0),
+    ):
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**31:
+            raise InputError(
+                f"rank: {setting} expected a whole number from {least} on, got {value!r}"
+            )
+    if not isinstance(ratio, int | float) or not 0 < ratio < 1:
+        raise InputError(f"rank: ratio expected a number above 0 and below 1, got {ratio!r}")
+    if stop_at is not None and not (isinstance(stop_at, int | float) and 0 < stop_at <= 1):
+        raise InputError(f"rank: stop_at expected a number above 0, at most 1, got {stop_at!r}")
+
+
+def _default_name(method: str, metric: Metric, units: Units, run: Run) -> str:
+    """Name a ranking by what it is, the usual left out."""
+    pieces = [method.replace("_", "-"), metric.name.replace("_", "-")]
+    pieces += [units.kind] if units.kind != "concepts" else []
+    pieces += [units.part] if units.part != run.parts[0] else []
+    return "-".join(pieces)
+
+
+def _of_method(method: str, ratio: float, design: str, num_steps: int) -> dict[str, Any]:
+    """The settings that a method depends on."""
+    if method == "cris":
+        return {"ratio": float(ratio), "design": design}
+    return {"num_steps": num_steps} if method == "integrated_gradients" else {}
+
+
+def forward_settings(
+    adapter: Adapter,
+    path: Path,
+    masks_per_forward: int | str,
+    dtype: str,
+    compiled: bool,
+    max_memory: int | str,
+) -> dict[str, Any]:
+    """Return how the model runs; what is "auto" is as it was when the scores there were begun."""
+    begun = read_settings(path) or {}
+    dtype = begun.get("dtype", dtype) if dtype == "auto" else dtype
+    if masks_per_forward == "auto":
+        fitting = _fitting_masks(adapter, parse_bytes(max_memory))
+        masks_per_forward = begun.get("masks_per_forward", fitting)
+    if not isinstance(masks_per_forward, int) or masks_per_forward < 1:
+        raise InputError(
+            f"masks_per_forward expected a whole number above 0, or auto, got {masks_per_forward!r}"
+        )
+    return {
+        "dtype": choose_dtype(dtype, model_device(adapter.model)),
+        "masks_per_forward": masks_per_forward,
+        "compiled": compiled,
+    }
+
+
+def _fitting_masks(adapter: Adapter, max_memory: int) -> int:
+    """How many masks fit into the memory, a power of two."""
+    t, h, w = adapter.token_grid
+    tokens = t * h * w + adapter.num_prefix_tokens
+    # What lives at a time in a block of a usual transformer: the stream, its norm, queries, keys,
+    # values, outputs, and a perceptron of four times the width, before and after; float32.
+    one = 4 * tokens * adapter.num_heads * adapter.head_dim * 16
+    return 2 ** int(math.log2(min(max(max_memory // one, 1), _MOST_MASKS)))
+
+
+def _method(document: dict[str, Any], num_masks: int) -> Method:
+    """What is measured, and in which parts."""
+    num_units, batch = document["num_units"], document["masks_per_forward"]
+    if document["method"] == "cris":
+
+        def drawn(index: int, start: int, stop: int) -> Tensor:
+            return draw_masks(document, num_units, start, stop)
+
+        return Masks(drawn, num_masks, batch)
+    if document["method"] == "occlusion":
+
+        def one_removed(index: int, start: int, stop: int) -> Tensor:
+            keep = torch.ones(stop - start, num_units, dtype=torch.bool)
+            keep[torch.arange(stop - start), torch.arange(start, stop)] = False
+            return keep
+
+        return Masks(one_removed, num_units, batch, only_present=True)
+    if document["method"] == "random":
+        return RandomOrder(num_units, document["seed"])
+    steps = document.get("num_steps", 0)
+    middles = [(step + 0.5) / steps for step in range(steps)]
+    return Gradients(num_units, middles or [1.0], batch)
+
+
+class RandomOrder:
+    """The same random effects in every video: an order that knows nothing."""
+
+    measures = "effects"
+
+    def __init__(self, num_units: int, seed: int) -> None:
+        self.total = self.step = num_units
+        self._effects = np.random.default_rng(seed).permutation(num_units) / num_units
+
+    def part(self, index: int, video: object, start: int) -> np.ndarray:
+        """Return the effects of all units, float64 [U]."""
+        return self._effects
