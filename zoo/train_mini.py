@@ -21,11 +21,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import VideoMAEConfig, VideoMAEForVideoClassification
+from transformers import (
+    VideoMAEConfig,
+    VideoMAEForPreTraining,
+    VideoMAEForVideoClassification,
+)
 
 from zoo.mini_ssl import GRID, PATCH, PREPROCESSOR, TUBELET, normalise
 from zoo.motions import CLASS_NAMES
-from zoo.start import whiten_patches
 from zoo.token_targets import (
     NUM_ROLES,
     TARGET,
@@ -59,6 +62,7 @@ class Recipe:
     displacement_weight: float = 6.0
     dense_share: float = 0.3  # weight of the token loss beside the classes
     window_share: float = 0.9  # of the dense stage
+    aimed_share: float = 0.75  # of the windows, laid about the target
     label_smoothing: float = 0.05
     brightness: float = 0.2  # largest change of each colour channel
 
@@ -95,19 +99,26 @@ def configuration() -> VideoMAEConfig:
 
 
 class MiniClassifier(nn.Module):
-    """The classifier, and the head that reads the token targets off its tokens while it trains."""
+    """The classifier, and the head that reads the token targets off its tokens while it trains.
 
-    def __init__(self, seed: int, frames: Tensor) -> None:
+    Args:
+        seed: of the random weights.
+        start: a pre-training model whose encoder it starts from, for instance ``mini-ssl``.
+    """
+
+    def __init__(self, seed: int, start: Path | None = None) -> None:
         super().__init__()
         torch.manual_seed(seed)
         self.model = VideoMAEForVideoClassification(configuration())
         self.token_head = nn.Linear(self.model.config.hidden_size, NUM_ROLES + 3)
-        with torch.no_grad():
-            embedding = self.model.videomae.embeddings.patch_embeddings.projection
-            whiten_patches(embedding, normalise(frames))
-            for layer in self.model.videomae.encoder.layer:  # see zoo/start.py
-                attention = layer.attention.attention
-                attention.key.weight.copy_(attention.query.weight)
+        if start is not None:
+            self._start_from(VideoMAEForPreTraining.from_pretrained(start, dtype=torch.float32))
+
+    def _start_from(self, trained: VideoMAEForPreTraining) -> None:
+        weights = trained.videomae.state_dict()
+        norm = {name: weights.pop(f"layernorm.{name}") for name in ("weight", "bias")}
+        self.model.videomae.load_state_dict(weights)
+        self.model.fc_norm.load_state_dict(norm)
 
     def forward(self, clips: Tensor, dropped: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Class logits and token predictions.
@@ -124,11 +135,22 @@ class MiniClassifier(nn.Module):
         return logits, self.token_head(self.model.fc_norm(tokens))
 
 
-def draw_window(batch: int, generator: torch.Generator) -> Tensor:
-    """Tokens outside a random window of each clip, bool [B, 512], true = dropped."""
+def draw_window(centres: Tensor, aimed_share: float, generator: torch.Generator) -> Tensor:
+    """Tokens outside a window of each clip, bool [B, 512], true = dropped.
+
+    Args:
+        centres: of the target over the clip, (x, y) in pixels, [B, 2].
+        aimed_share: of the windows that are laid about the target; the others lie anywhere.
+        generator: of the random numbers.
+    """
+    batch, room = len(centres), GRID[1] - WINDOW
+    anywhere = torch.randint(room + 1, (batch, 2), generator=generator)
+    offset = torch.randint(-1, 2, (batch, 2), generator=generator)
+    about = (centres / PATCH - WINDOW / 2).nan_to_num(room / 2).round().long() + offset
+    aimed = torch.rand(batch, 1, generator=generator) < aimed_share
+    corners = torch.where(aimed, about.clamp(0, room), anywhere)
     dropped = torch.ones(batch, *GRID, dtype=torch.bool)
-    corners = torch.randint(GRID[1] - WINDOW + 1, (batch, 2), generator=generator)
-    for row, (top, left) in enumerate(corners.tolist()):
+    for row, (left, top) in enumerate(corners.tolist()):
         dropped[row, :, top : top + WINDOW, left : left + WINDOW] = False
     return dropped.flatten(1)
 
@@ -149,11 +171,11 @@ def kept(targets: TokenTargets, dropped: Tensor) -> TokenTargets:
 class Trainer:
     """The steps and the evaluation of a training."""
 
-    def __init__(self, recipe: Recipe, scenes: Scenes, held_out: Scenes) -> None:
+    def __init__(
+        self, recipe: Recipe, scenes: Scenes, held_out: Scenes, start: Path | None = None
+    ) -> None:
         self.recipe, self.scenes, self.held_out = recipe, scenes, held_out
-        generator = torch.Generator().manual_seed(recipe.seed)
-        chosen = torch.randint(len(scenes.frames), (64,), generator=generator)
-        self.modules = MiniClassifier(recipe.seed, scenes.frames[chosen])
+        self.modules = MiniClassifier(recipe.seed, start)
         self.optimizer = make_optimizer(
             self.modules, recipe.dense_rate, recipe.weight_decay, recipe.betas
         )
@@ -174,7 +196,10 @@ class Trainer:
         index = torch.randint(len(self.scenes.frames), (size,), generator=generator)
         batch = self.scenes.batch(index, torch.rand(size, generator=generator) < 0.5)
         clips = recolour(normalise(batch.frames), recipe.brightness, generator)
-        dropped = draw_window(size, generator) if recipe.windowed(step) else None
+        dropped = None
+        if recipe.windowed(step):
+            centres = batch.centres[:, :, TARGET].nanmean(1)
+            dropped = draw_window(centres, recipe.aimed_share, generator)
         means: dict[str, float] = {}
         for rows in torch.arange(size).split(CHUNK):
             part = None if dropped is None else dropped[rows]
@@ -241,6 +266,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scenes", type=Path, help="folder rendered by zoo.dataset")
     parser.add_argument("work", type=Path, help="folder of the checkpoint, log and model")
+    parser.add_argument("--start", type=Path, help="folder of a pre-trained mini-ssl")
     parser.add_argument("--dense-steps", type=int, default=1800)
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--every", type=int, default=100, help="steps between checkpoints")
@@ -249,7 +275,10 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     recipe = Recipe(args.dense_steps, args.steps)
     trainer = Trainer(
-        recipe, Scenes.read(args.scenes, "train"), Scenes.read(args.scenes, "held_out", 120)
+        recipe,
+        Scenes.read(args.scenes, "train"),
+        Scenes.read(args.scenes, "held_out", 120),
+        args.start,
     )
     training = ResumableTraining(
         args.work, recipe, trainer.modules, trainer.optimizer, len(trainer.scenes.frames)

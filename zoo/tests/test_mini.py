@@ -20,7 +20,7 @@ if ctypes.util.find_library("OSMesa") is None:
     pytest.skip("needs the system library libosmesa6", allow_module_level=True)
 
 from zoo.evaluate_mini import evaluate_classes
-from zoo.mini_ssl import normalise
+from zoo.mini_ssl import new_model, normalise
 from zoo.motions import CLASS_NAMES
 from zoo.probe_layout import PENALTIES, accuracies_on_subsets, ridge_scores
 from zoo.token_targets import (
@@ -113,23 +113,38 @@ def test_perfect_predictions_have_the_smallest_loss():
 
 
 def test_windows_keep_a_square_of_every_frame():
-    dropped = draw_window(5, torch.Generator().manual_seed(0)).reshape(5, 8, 8, 8)
-    kept = ~dropped
+    centres = torch.tensor([[4.0, 60.0]] * 40 + [[torch.nan, torch.nan]])
+    dropped = draw_window(centres, 1.0, torch.Generator().manual_seed(0))
+    kept = ~dropped.reshape(-1, 8, 8, 8)
     assert (kept == kept[:, :1]).all()
     for clip in kept[:, 0]:
         rows, columns = clip.any(1), clip.any(0)
         assert (rows.sum(), columns.sum(), clip.sum()) == (6, 6, 36)
+    assert kept[:40, 0, 7, 0].float().mean() > 0.3  # corner of the window on the left, at the foot
+    assert kept[:40, 0, 6, 1].all()
+    anywhere = ~draw_window(centres, 0.0, torch.Generator().manual_seed(0)).reshape(-1, 8, 8, 8)
+    assert 0 < anywhere[:, 0, 7, 0].float().mean() < 0.3
 
 
 def test_logits_are_those_of_the_library():
     scenes = moving_square(2)
-    modules = MiniClassifier(0, scenes.frames).eval()
+    modules = MiniClassifier(0).eval()
     clips = normalise(scenes.frames)
     with torch.no_grad():
         logits, tokens = modules(clips)
         torch.testing.assert_close(logits, modules.model(clips).logits)
     assert tokens.shape == (2, 512, NUM_ROLES + 3)
     assert modules.model.config.id2label[RIGHT] == "push_right"
+
+
+def test_encoder_starts_from_a_pre_trained_one(tmp_path: Path):
+    trained = new_model(3)
+    trained.save_pretrained(tmp_path)
+    modules = MiniClassifier(0, tmp_path).eval()
+    clips = normalise(moving_square().frames)
+    with torch.no_grad():
+        tokens = modules.model.fc_norm(modules.model.videomae(clips).last_hidden_state)
+        torch.testing.assert_close(tokens, trained.eval().videomae(clips).last_hidden_state)
 
 
 RECIPE = Recipe(dense_steps=2, steps=4, batch_size=2, warmup_steps=1, window_share=0.5)
