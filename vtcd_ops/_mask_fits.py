@@ -68,7 +68,8 @@ class AdditiveModel:
         """Standard errors [U] from the independent blocks of masks.
 
         The fit is repeated without each of up to 20 groups of blocks in turn, the penalty held
-        (delete-a-group jackknife).
+        (delete-a-group jackknife). For "adjusted" they are those of a unit's distance from the mean
+        unit: the mean drop of all masks, which all units share, ranks none of them.
         """
         data = self._data
         groups = min(_REPLICATES, data.num_blocks)
@@ -82,6 +83,8 @@ class AdditiveModel:
                 sums[pattern, i] += len(videos) * found[:, 0]
         with np.errstate(invalid="ignore", divide="ignore"):
             values = sums / count
+            if name == "adjusted":
+                values = values - np.nanmean(values, axis=0)
         spread = ((values - values.mean(1, keepdims=True)) ** 2).sum(1)
         return np.sqrt(spread * (groups - 1) / groups)
 
