@@ -136,6 +136,12 @@ def test_published_sizes() -> None:
         assert sizes[depth] == blocks + embeddings + heads
 
 
+def test_number_of_blocks() -> None:
+    width = {"embed_dim": 48, "num_heads": 4}
+    for sizes, blocks in (({}, 12), ({"network_depth": 5}, 5), ({"depth": 3}, 3)):
+        assert TCOW.from_config({**width, **sizes}).config.num_blocks == blocks
+
+
 def test_training_drops_paths_and_evaluation_does_not() -> None:
     model = fill(TCOW.from_config({**SMALL, "drop_path_rate": 0.5}))
     rgb, query = clips(SMALL)
@@ -172,7 +178,8 @@ def test_untrained_blocks_leave_time_to_the_first() -> None:
         ({"frame_height": 36}, "frame_height expected a multiple of 8, got 36"),
         ({"track_map_stride": 3}, "frame_height expected a multiple of 3, got 32"),
         ({"num_heads": 5}, "embed_dim expected a multiple of 5, got 48"),
-        ({"depth": None, "network_depth": 10}, "network_depth expected one of 12, 18, 24"),
+        ({"num_heads": None, "network_depth": 10}, "network_depth expected one of 12, 18, 24"),
+        ({"network_depth": "12"}, "network_depth expected a whole number of at least 1, got '12'"),
         (
             {"attention_type": "space_only"},
             "attention_type expected 'divided_space_time' or 'joint_space_time', got 'space_only'",

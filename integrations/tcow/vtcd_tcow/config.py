@@ -15,8 +15,8 @@ __all__ = ["TCOWConfig"]
 ATTENTION_TYPES = ("divided_space_time", "joint_space_time")
 RESIZES = ("nearest", "bilinear")
 
-# network_depth -> (embed_dim, depth, num_heads) of the three sizes that were published.
-_SIZES = {12: (768, 12, 12), 18: (896, 18, 14), 24: (1024, 24, 16)}
+# network_depth -> (embed_dim, num_heads) of the three sizes that were published.
+_SIZES = {12: (768, 12), 18: (896, 14), 24: (1024, 16)}
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,14 @@ class TCOWConfig:
             without the class token; -1: every frame sees all, without the class token.
         norm_embeddings: whether the last tokens are normalised before the masks are made of them.
         drop_path_rate: stochastic depth of the last block while training; from 0 in the first.
-        network_depth: 12, 18 or 24, the published sizes (width 768, 896, 1024).
+        network_depth: 12, 18 or 24 blocks, the published sizes (width 768, 896, 1024); any number
+            of blocks where the width and the heads are given.
         track_map_stride: masks are averaged over squares of so many pixels, then enlarged again.
         track_map_resize: how they are enlarged: "nearest" or "bilinear" (aligned corners).
         query_channels: of the query mask; only 1 is known.
         output_channels: masks: target, frontmost occluder, outermost container.
         flag_channels: numbers a frame (occluded, contained, share hidden); 0 for none.
-        embed_dim, depth, num_heads: in place of those of ``network_depth``; any size.
+        embed_dim, depth, num_heads: width, blocks and heads in place of those of ``network_depth``.
         initializer_range: standard deviation of fresh weights; small models want more than .02.
     """
 
@@ -101,17 +102,18 @@ class TCOWConfig:
     @property
     def width(self) -> int:
         """Channels of a token."""
-        return self.embed_dim if self.embed_dim is not None else self._published()[0]
+        return self.embed_dim if self.embed_dim is not None else _SIZES[self.network_depth][0]
 
     @property
     def num_blocks(self) -> int:
         """Number of transformer blocks."""
-        return self.depth if self.depth is not None else self._published()[1]
+        # network_depth is the number of blocks of every published size.
+        return self.depth if self.depth is not None else self.network_depth
 
     @property
     def heads(self) -> int:
         """Number of attention heads of a block."""
-        return self.num_heads if self.num_heads is not None else self._published()[2]
+        return self.num_heads if self.num_heads is not None else _SIZES[self.network_depth][1]
 
     @property
     def token_grid(self) -> tuple[int, int, int]:
@@ -138,13 +140,10 @@ class TCOWConfig:
         """Whether the class token takes part in spatial attention, once a frame."""
         return self.causal_attention in (0, 1)
 
-    def _published(self) -> tuple[int, int, int]:
-        return _SIZES[self.network_depth]
-
     def _check_numbers(self) -> None:
         smallest = {
             "num_total_frames": 1, "frame_height": 1, "frame_width": 1, "patch_size": 1,
-            "causal_attention": -1, "track_map_stride": 1, "output_channels": 1,
+            "network_depth": 1, "causal_attention": -1, "track_map_stride": 1, "output_channels": 1,
             "flag_channels": 0, "embed_dim": 1, "depth": 1, "num_heads": 1,
         }  # fmt: skip
         for name, least in smallest.items():
@@ -157,11 +156,10 @@ class TCOWConfig:
                 )
 
     def _check_choices(self) -> None:
-        sizes = (self.embed_dim, self.depth, self.num_heads)
-        if None in sizes and self.network_depth not in _SIZES:
+        if None in (self.embed_dim, self.num_heads) and self.network_depth not in _SIZES:
             raise InputError(
                 f"TCOW: network_depth expected one of {', '.join(map(str, _SIZES))} (or give "
-                f"embed_dim, depth and num_heads), got {self.network_depth!r}"
+                f"embed_dim and num_heads), got {self.network_depth!r}"
             )
         for name, choices in (
             ("attention_type", ATTENTION_TYPES),
