@@ -13,12 +13,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import VideoMAEForPreTraining
@@ -26,7 +24,6 @@ from transformers import VideoMAEForPreTraining
 from zoo.dataset import load
 from zoo.mini_ssl import (
     PREPROCESSOR,
-    new_model,
     normalise,
     random_mask,
     reconstruct,
@@ -35,6 +32,7 @@ from zoo.mini_ssl import (
     tube_mask,
 )
 from zoo.start import set_scaffold, starting_model
+from zoo.training import Losses, ResumableTraining, make_optimizer
 
 
 @dataclass(frozen=True)
@@ -133,96 +131,35 @@ def held_out_loss(model: VideoMAEForPreTraining, frames: Tensor) -> dict[str, fl
     return losses
 
 
-def make_optimizer(model: VideoMAEForPreTraining, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW that decays matrices only."""
-    parameters = list(model.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=recipe.betas, fused=True)
-
-
 FREE = ("steps", "decay_steps")  # may change when a run is continued
 
 
-class Run:
+class Run(ResumableTraining):
     """A training run in a folder: checkpoint, log, and the finished model."""
 
     def __init__(self, folder: Path, recipe: Recipe, frames: Tensor) -> None:
         self.frames = frames  # uint8 [clips, T, H, W, 3]
-        self.folder, self.recipe = folder, recipe
-        folder.mkdir(parents=True, exist_ok=True)
-        self.checkpoint = folder / "checkpoint.pt"
-        self.step, self.cpu_seconds = 0, 0.0
-        if self.checkpoint.exists():
-            self._resume()
-        else:
-            self.model = starting_model(frames, recipe.seed)
-            self.optimizer = make_optimizer(self.model, recipe)
+        self.model = starting_model(frames, recipe.seed)
+        optimizer = make_optimizer(
+            self.model, recipe.learning_rate, recipe.weight_decay, recipe.betas
+        )
+        super().__init__(folder, recipe, self.model, optimizer, len(frames))
 
-    def _resume(self) -> None:
-        state = torch.load(self.checkpoint, weights_only=True)
-        mine = {key: value for key, value in asdict(self.recipe).items() if key not in FREE}
-        theirs = {key: value for key, value in state["recipe"].items() if key in mine}
-        if mine != theirs:
-            raise ValueError(f"{self.checkpoint} was trained with another recipe: {theirs}")
-        old = Recipe(**state["recipe"])
-        if old != self.recipe and state["step"] > old.steps - old.decay_steps:
+    def check_recipe(self, old: dict[str, Any], step: int) -> None:
+        """Let a run be prolonged as long as the learning rate does not fall."""
+        now = asdict(self.recipe)
+        if any(now[name] != old[name] for name in now if name not in FREE):
+            raise ValueError(f"{self.checkpoint} was trained with another recipe: {old}")
+        if now != old and step > old["steps"] - old["decay_steps"]:
             raise ValueError(f"{self.checkpoint}: the learning rate is already falling")
-        if state["num_clips"] != len(self.frames):
-            raise ValueError(f"{self.checkpoint} was trained on {state['num_clips']} clips")
-        self.model = new_model(self.recipe.seed)
-        self.optimizer = make_optimizer(self.model, self.recipe)
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.cpu_seconds = state["step"], state["cpu_seconds"]
 
-    def save(self) -> None:
-        """Write the checkpoint, whole or not at all."""
-        partial = self.checkpoint.with_suffix(".partial")
-        state = {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "cpu_seconds": self.cpu_seconds,
-            "num_clips": len(self.frames),
-            "recipe": asdict(self.recipe),
-        }
-        torch.save(state, partial)
-        partial.replace(self.checkpoint)
-
-    def log(self, **entry: float) -> None:
-        """Append one line to the log."""
-        entry = {"step": self.step, "cpu_seconds": round(self.cpu_seconds, 1), **entry}
-        with (self.folder / "log.jsonl").open("a") as file:
-            file.write(json.dumps(entry) + "\n")
-        print(entry, flush=True)
-
-    def train(self, held_out: Tensor, every: int, until: int | None = None) -> None:
+    def pretrain(self, held_out: Tensor, every: int, until: int | None = None) -> None:
         """Train to the end of the recipe, or to step ``until``; checkpoint ``every`` steps."""
-        last = self.recipe.steps if until is None else until
-        stop = False
 
-        def ask_to_stop(*_: object) -> None:
-            nonlocal stop
-            stop = True
+        def update(step: int) -> Losses:
+            return {"train": train_step(self.model, self.optimizer, self.frames, self.recipe, step)}
 
-        signal.signal(signal.SIGTERM, ask_to_stop)
-        losses: list[float] = []
-        while self.step < last and not stop:
-            begin = time.process_time()
-            loss = train_step(self.model, self.optimizer, self.frames, self.recipe, self.step)
-            losses.append(loss)
-            self.step += 1
-            self.cpu_seconds += time.process_time() - begin
-            if self.step % every == 0 or self.step == last:
-                scores = held_out_loss(self.model, held_out)
-                rounded = {name: round(score, 4) for name, score in scores.items()}
-                self.log(train=round(float(np.mean(losses)), 4), **rounded)
-                losses = []
-                self.save()
-        self.save()
+        self.train(update, lambda: held_out_loss(self.model, held_out), every, until)
 
     def export(self) -> None:
         """Write the model as float16 safetensors with its configuration and preprocessing."""
@@ -253,7 +190,7 @@ def main() -> None:
     frames = torch.from_numpy(load(args.scenes, "train", ("frames",))["frames"])
     held_out = torch.from_numpy(load(args.scenes, "held_out", ("frames",))["frames"][:48])
     run = Run(args.work, recipe, frames)
-    run.train(held_out, args.every)
+    run.pretrain(held_out, args.every)
     if run.step == recipe.steps:
         run.export()
 

@@ -62,13 +62,22 @@ class ResumableTraining:
 
     def _resume(self) -> None:
         state = torch.load(self.checkpoint, weights_only=True)
-        if state["recipe"] != asdict(self.recipe):
-            raise ValueError(f"{self.checkpoint} was trained with another recipe")
+        self.check_recipe(state["recipe"], state["step"])
         if state["num_clips"] != self.num_clips:
             raise ValueError(f"{self.checkpoint} was trained on {state['num_clips']} clips")
         self.modules.load_state_dict(state["modules"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.cpu_seconds = state["step"], state["cpu_seconds"]
+
+    def check_recipe(self, old: dict[str, Any], step: int) -> None:
+        """Refuse to go on from a checkpoint of another recipe.
+
+        Args:
+            old: recipe of the checkpoint.
+            step: of the checkpoint.
+        """
+        if old != asdict(self.recipe):
+            raise ValueError(f"{self.checkpoint} was trained with another recipe: {old}")
 
     def save(self) -> None:
         """Write the checkpoint, whole or not at all."""

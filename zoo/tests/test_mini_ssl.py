@@ -103,13 +103,13 @@ RECIPE = Recipe(steps=4, decay_steps=2, batch_size=2, warmup_steps=1, scaffold_s
 
 def test_stopped_run_goes_on_unchanged(frames, tmp_path: Path):
     whole = Run(tmp_path / "whole", RECIPE, frames)
-    whole.train(frames[:2], every=2)
+    whole.pretrain(frames[:2], every=2)
     whole.export()
     stopped = Run(tmp_path / "stopped", RECIPE, frames)
-    stopped.train(frames[:2], every=2, until=2)
+    stopped.pretrain(frames[:2], every=2, until=2)
     again = Run(tmp_path / "stopped", RECIPE, frames)
     assert again.step == 2
-    again.train(frames[:2], every=2)
+    again.pretrain(frames[:2], every=2)
     again.export()
     weights = [
         load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "stopped")
