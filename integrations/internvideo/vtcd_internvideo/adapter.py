@@ -1,0 +1,265 @@
+"""The adapter for InternVideo."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vtcd_internvideo.checkpoint import MODEL_TYPE
+from vtcd_internvideo.model import InternVideo
+from vtcd_internvideo.tokenizer import Tokenizer
+from vtcd_ops.adapters import FrameTransform, ProjectionAdapter, Projections, TokenLayout
+from vtcd_ops.adapters.weights import floating_type, placed
+from vtcd_ops.errors import InputError
+
+__all__ = ["CLIP_MEAN", "CLIP_STD", "InternVideoAdapter"]
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+#: Where the vocabulary of the published models is found unless one is named.
+PUBLISHED_VOCABULARY = "openai/clip-vit-base-patch16"
+
+
+class InternVideoAdapter(ProjectionAdapter):
+    """The visual tower of InternVideo: attention inside each frame, frames in the batch dimension.
+
+    Every frame has its class token, so T prefix tokens stand in front. The queries are those of
+    the projection, before the division by the root of the head's channels.
+
+    >>> from vtcd_internvideo import InternVideo, InternVideoAdapter
+    >>> InternVideoAdapter(InternVideo.from_config({
+    ...     "visual": {"input_resolution": 32, "patch_size": 8, "width": 32, "layers": 2,
+    ...                "heads": 4},
+    ...     "text": {"embed_dim": 16, "context_length": 7, "vocab_size": 20,
+    ...              "transformer_width": 16, "transformer_heads": 2, "transformer_layers": 1},
+    ...     "t_size": 4}))
+    InternVideoAdapter('internvideo', 2 layers x 4 heads x 8 channels, 4x4x4 tokens)
+
+    Args:
+        model: the model.
+        name: by which ``load_model`` finds it again.
+        preprocessor_config: of the checkpoint; by default upstream's: the shorter side to 256/224
+            of the model's, the middle cut out, CLIP's colours.
+        classes: for zero-shot classification, one or more texts for the name of each class.
+    """
+
+    family = "internvideo"
+    model_types = (MODEL_TYPE,)
+    bundled_root = Path(__file__).parent / "models"
+
+    def __init__(
+        self,
+        model: InternVideo,
+        *,
+        name: str = "internvideo",
+        preprocessor_config: Mapping[str, Any] | None = None,
+        classes: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        visual = model.config.visual
+        side, grid = visual.input_resolution, visual.grid_size
+        preprocessing = preprocessor_config or {}
+        frames = FrameTransform.from_config(
+            preprocessing,
+            size=(side, side),
+            shortest_edge=round(side * 256 / 224),
+            mean=CLIP_MEAN,
+            std=CLIP_STD,
+        )
+        if frames.size != (side, side):
+            raise InputError(
+                f"{name}: the preprocessor configuration gives frames of {frames.size[0]}x"
+                f"{frames.size[1]}, expected the model's {side}x{side}"
+            )
+        super().__init__(
+            model,
+            projections=[_projections(block.attn) for block in model.visual.transformer.resblocks],
+            name=name,
+            num_heads=visual.heads,
+            num_frames=model.config.t_size,
+            tubelet_size=1,
+            token_grid=(model.config.t_size, grid, grid),
+            frames=frames,
+            layout=TokenLayout("hw", "t", num_prefix_tokens=1),
+            sampling_rate=preprocessing.get("sampling_rate"),
+            metrics=("dot_product",) if classes is None else ("dot_product", "accuracy"),
+            class_names=None if classes is None else tuple(classes),
+        )
+        self.classes = classes
+        self._class_features: tuple[tuple[Any, ...], Tensor] | None = None
+
+    @classmethod
+    def from_name(
+        cls,
+        name: str,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: str | torch.dtype = torch.float32,
+        t_size: int | None = None,
+        vocabulary: str | None = None,
+        classes: Mapping[str, Sequence[str]] | None = None,
+    ) -> InternVideoAdapter:
+        """Load a bundled model, a folder, or a published checkpoint.
+
+        Args:
+            name: ``"mini"``, a folder with config.json and model.safetensors, or a file such as
+                ``"InternVideo-MM-B-16.ckpt"``; see `InternVideo.from_checkpoint`.
+            device: where the model runs.
+            dtype: of its weights and activations; features are captured in float32 in any case.
+            t_size: frames of a video, for a checkpoint that was trained on others than eight.
+            vocabulary: see :meth:`vtcd_internvideo.Tokenizer.from_source`; by default the one
+                beside the weights, else CLIP's from the Hub, once a text is given.
+            classes: one or more texts for the name of each class.
+
+        Raises:
+            InputError: nothing to load, or weights that do not fit.
+        """
+        source = cls._locate(name)
+        model = InternVideo.from_checkpoint(source, {} if t_size is None else {"t_size": t_size})
+        placed(model.to(floating_type(dtype)), device)
+        model.tokenizer = _tokenizer(model, source, vocabulary)
+        if classes is None:
+            classes = _beside(source, "classes.json")
+        options = {"t_size": t_size, "vocabulary": vocabulary}
+        given = "&".join(f"{key}={value}" for key, value in options.items() if value is not None)
+        return cls(
+            model,
+            name=f"{cls.family}:{name}" + (f"?{given}" if given else ""),
+            preprocessor_config=_beside(source, "preprocessor_config.json"),
+            classes=classes,
+        )
+
+    @classmethod
+    def bundled_models(cls) -> tuple[str, ...]:
+        """Return the names of the models that come with the package."""
+        return tuple(sorted(path.parent.name for path in cls.bundled_root.glob("*/config.json")))
+
+    @classmethod
+    def _locate(cls, name: str) -> Path:
+        if name in cls.bundled_models():
+            return cls.bundled_root / name
+        if Path(name).exists():
+            return Path(name)
+        bundled = ", ".join(cls.bundled_models()) or "none"
+        raise InputError(
+            f"load_model: {cls.family}:{name} is no folder, no checkpoint file and no bundled "
+            f"model (bundled: {bundled})"
+        )
+
+    def forward(self, clips: Tensor, **inputs: Tensor) -> Tensor:
+        """Return the features of clips [B, T, 3, H', W'], [B, D], not normalised."""
+        if inputs:
+            raise InputError(f"{self.name}: expected clips alone, got {', '.join(inputs)} too")
+        features: Tensor = self._internvideo.encode_video(self.to_model(clips).transpose(1, 2))
+        return features
+
+    def predict(self, clips: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
+        """Run the model on clips [B, T, 3, H', W'].
+
+        Returns:
+            "video_features" [B, D] of length one; with classes, "logits" [B, classes] too: the
+            scaled cosine with the mean text feature of each class.
+        """
+        features = functional.normalize(self.forward(clips, **inputs), dim=-1)
+        if self.classes is None:
+            return {"video_features": features}
+        scale = self._internvideo.logit_scale.exp()
+        logits = scale * features @ self.class_features().to(features).T
+        return {"video_features": features, "logits": logits}
+
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """Return the features of texts, [n, D], of length one."""
+        features: Tensor = self._internvideo.text_features(texts)
+        return features
+
+    @torch.no_grad()
+    def class_features(self) -> Tensor:
+        """Return the mean text feature of each class, [classes, D], of length one.
+
+        Raises:
+            InputError: no classes, or one without a text.
+        """
+        if self.classes is None:
+            raise InputError(
+                f"{self.name}: classes expected for zero-shot classification, got none"
+            )
+        empty = [
+            name for name, texts in self.classes.items() if isinstance(texts, str) or not texts
+        ]
+        if empty:
+            raise InputError(
+                f"{self.name}: classes expected a list of texts for each name, got none for "
+                f"{', '.join(empty)}"
+            )
+        # computed once for the weights as they are: they may be trained or replaced later
+        text_side = [*self._internvideo.transformer.parameters(), self._internvideo.text_projection]
+        state = (id(self.model), text_side[0].dtype, *(p._version for p in text_side))
+        if self._class_features is None or self._class_features[0] != state:
+            means = [self.text_features(list(texts)).mean(0) for texts in self.classes.values()]
+            self._class_features = state, functional.normalize(torch.stack(means), dim=-1)
+        return self._class_features[1]
+
+    @property
+    def _internvideo(self) -> InternVideo:
+        return self.model  # type: ignore[return-value]
+
+    def untrained_model(self) -> nn.Module:
+        """Return a model of the same configuration, as it is before training."""
+        trained = self._internvideo
+        reference = next(trained.parameters())
+        model = InternVideo(trained.config)
+        model.tokenizer = trained.tokenizer
+        return model.to(reference.device, reference.dtype).train(trained.training)
+
+
+def _projections(attention: Any) -> Projections:
+    return Projections(
+        queries=attention.queries,
+        keys=attention.keys,
+        values=attention.values,
+        outputs=attention.out_proj,
+    )
+
+
+def _tokenizer(model: InternVideo, source: Path, vocabulary: str | None) -> Any:
+    """The tokenizer that is named, the one beside the weights, or one fetched when it is needed."""
+    text = model.config.text
+    sizes = {"context_length": text.context_length, "vocab_size": text.vocab_size}
+    if vocabulary is not None:
+        return Tokenizer.from_source(vocabulary, **sizes)
+    if (source / "merges.txt").is_file():
+        return Tokenizer.from_source(source, **sizes)
+    return _LazyTokenizer(sizes)
+
+
+class _LazyTokenizer:
+    """CLIP's published vocabulary, fetched from the Hub or its cache with the first text."""
+
+    def __init__(self, sizes: Mapping[str, int]) -> None:
+        self.sizes = dict(sizes)
+        self.tokenizer: Tokenizer | None = None
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        if self.tokenizer is None:
+            self.tokenizer = Tokenizer.from_source(PUBLISHED_VOCABULARY, **self.sizes)
+        return self.tokenizer(texts)
+
+
+def _beside(source: Path, name: str) -> dict[str, Any] | None:
+    """Read a JSON file of a folder; None when there is none."""
+    path = source / name
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"load_model: {path} is no JSON file: {error}") from error
+    if not isinstance(found, dict):
+        raise InputError(f"load_model: {path} expected to hold a JSON object")
+    return found

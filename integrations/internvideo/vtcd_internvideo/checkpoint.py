@@ -1,0 +1,135 @@
+"""Loading weights: published checkpoints, and folders of this package's own format."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vtcd_internvideo.config import InternVideoConfig
+from vtcd_internvideo.model import InternVideo
+from vtcd_ops.adapters.checkpoints import load_strictly, read_checkpoint
+from vtcd_ops.errors import InputError
+
+__all__ = ["MODEL_TYPE", "build", "load", "save", "sizes_of"]
+
+MODEL_TYPE = "internvideo"
+
+# Lightning's wrapper, and that of several devices.
+_PREFIXES = ("clip.", "module.")
+
+# What upstream fixes by the width of the visual tower: layers of tower, decoder and text.
+_PUBLISHED_LAYERS = {768: (12, 4, 12), 1024: (24, 4, 12)}
+_HEAD_CHANNELS = 64
+
+
+def load(path: str | os.PathLike[str], changes: Mapping[str, Any]) -> InternVideo:
+    """See `InternVideo.from_checkpoint`."""
+    source = Path(path)
+    if source.is_dir():
+        config = _read_config(source / "config.json")
+        source = source / "model.safetensors"
+        state = read_checkpoint(source)
+    else:
+        state = read_checkpoint(source, prefixes=_PREFIXES)
+        config = sizes_of(state, source)
+    return build(state, config, changes, source)
+
+
+def build(
+    state: Mapping[str, Tensor], config: dict[str, Any], changes: Mapping[str, Any], source: Path
+) -> InternVideo:
+    """Return the model of a configuration with some entries changed, and these weights."""
+    for name, value in changes.items():
+        nested = isinstance(value, Mapping) and isinstance(config.get(name), dict)
+        config[name] = {**config[name], **value} if nested else value
+    with torch.device("meta"):  # nothing is drawn that the weights replace
+        model = InternVideo.from_config(config)
+    load_strictly(model, state, source)
+    return model.eval()
+
+
+def save(
+    model: InternVideo, folder: str | os.PathLike[str], dtype: torch.dtype | None = None
+) -> None:
+    """Write a model as `config.json` and `model.safetensors`, which `from_checkpoint` reads.
+
+    Args:
+        model: the model; it is left as it is.
+        folder: made if it is not there.
+        dtype: of the weights in the file, for example `torch.float16`; as they are by default.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"model_type": MODEL_TYPE, **model.config.to_dict()}
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    if dtype is not None:
+        state = {key: value.to(dtype) for key, value in state.items()}
+    save_file(state, folder / "model.safetensors")
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"from_checkpoint: no readable {path}: {error}") from error
+    if not isinstance(config, dict) or config.pop("model_type", None) != MODEL_TYPE:
+        raise InputError(f"from_checkpoint: {path} expected the model type {MODEL_TYPE}")
+    return config
+
+
+def sizes_of(state: Mapping[str, Tensor], source: Path) -> dict[str, Any]:
+    """Read the sizes off the weights."""
+
+    def size(key: str, axis: int) -> int:
+        problem = f"from_checkpoint: the weights in {source} do not fit InternVideo"
+        if key not in state:
+            raise InputError(f"{problem}: missing key {key}")
+        shape = state[key].shape
+        if len(shape) <= axis:
+            raise InputError(
+                f"{problem}: misshapen key {key} (expected an axis {axis}, got {list(shape)})"
+            )
+        return int(shape[axis])
+
+    width, patch = size("visual.conv1.weight", 0), size("visual.conv1.weight", 4)
+    text_width = size("ln_final.weight", 0)
+    counted = (
+        _count(state, r"visual\.transformer\.resblocks\.(\d+)\."),
+        _count(state, r"visual\.transformer\.dec\.(\d+)\."),
+        _count(state, r"transformer\.resblocks\.(\d+)\."),
+    )
+    layers, decoder_layers, text_layers = _PUBLISHED_LAYERS.get(width, counted)
+    side = patch * round((size("visual.positional_embedding", 0) - 1) ** 0.5)
+    visual = {
+        "input_resolution": side,
+        "patch_size": patch,
+        "width": width,
+        "layers": layers,
+        "heads": max(1, width // _HEAD_CHANNELS),
+        "return_list": range(max(0, layers - decoder_layers), layers),
+        "n_layers": decoder_layers,
+    }
+    text = {
+        "embed_dim": size("text_projection", 1),
+        "context_length": size("positional_embedding", 0),
+        "vocab_size": size("token_embedding.weight", 0),
+        "transformer_width": text_width,
+        "transformer_heads": max(1, text_width // _HEAD_CHANNELS),
+        "transformer_layers": text_layers,
+    }
+    return {"visual": visual, "text": text, "t_size": InternVideoConfig.t_size}
+
+
+def _count(state: Mapping[str, Tensor], pattern: str) -> int:
+    """Return one more than the highest number that the pattern finds in the keys."""
+    found = (re.match(pattern, key) for key in state)
+    return max((int(match[1]) + 1 for match in found if match), default=0)
