@@ -65,6 +65,20 @@ def parse_numbers(text: str | None) -> list[int] | None:
     return numbers
 
 
+def parse_shares(text: str) -> list[float]:
+    """Return numbers given as ".15,.3".
+
+    >>> parse_shares(".15,.3")
+    [0.15, 0.3]
+    """
+    from vtcd_ops.errors import InputError
+
+    try:
+        return [float(piece) for piece in text.split(",")]
+    except ValueError:
+        raise InputError(f"expected numbers such as .15, or .15,.3, got {text!r}") from None
+
+
 def _frames(text: str | None) -> int | str | None:
     return int(text) if text is not None and text.isdecimal() else text
 
@@ -242,11 +256,53 @@ def curves_command(
         print(line)
     if out is not None:
         print(found.write(out))
+@app.command("rosetta")
+def rosetta_command(
+    runs: Annotated[list[Path], typer.Argument(help="Two to eight runs over the same videos.")],
+    out: Annotated[Path, typer.Option(help="Directory for the result and its report.")],
+    importances: Annotated[
+        str, typer.Option(help="stored: the most important concepts of each run; or all.")
+    ] = "stored",
+    epsilon: Annotated[
+        str, typer.Option(help="Share of a run's concepts; one, or one a run: .15,.15,.3")
+    ] = "0.15",
+    delta: Annotated[str, typer.Option(help="Lowest score, or none (with --top).")] = "0.15",
+    top: Annotated[
+        int | None, typer.Option(help="Of each number of models only so many, the best.")
+    ] = None,
+    min_models: Annotated[int, typer.Option(help="Models in a tuple, at least.")] = 2,
+    max_models: Annotated[
+        int | None, typer.Option(help="Models in a tuple, at most; all by default.")
+    ] = None,
+    parts: Annotated[str, typer.Option(help="Such as keys, or one a run: keys,values")] = "keys",
+    max_tuples: Annotated[int, typer.Option(help="Tuples held at a time.")] = 1_000_000,
+    max_memory: Annotated[str, typer.Option(help="For supports in memory.")] = "1GB",
+    seed: Annotated[int, typer.Option(help="Of the tuples drawn for the mean of all.")] = 0,
+    progress: Annotated[bool, typer.Option(help="Show progress bars.")] = True,
+) -> None:
+    """Find the concepts that several models share, and report them."""
+    arguments = dict(locals())  # before anything else is defined
+    from vtcd_ops.report import report
+    from vtcd_ops.rosetta import rosetta
+
+    shares, names = parse_shares(epsilon), [part.strip() for part in parts.split(",")]
+    found = rosetta(
+        **arguments
+        | {
+            "importances": None if importances == "all" else importances,
+            "epsilon": shares[0] if len(shares) == 1 else shares,
+            "delta": None if delta == "none" else parse_shares(delta)[0],
+            "parts": names[0] if len(names) == 1 else names,
+        }
+    )
+    for row in found.summary():
+        print(found.line(row))
+    print(report(found, progress=progress))
 
 
 @app.command("report")
 def report_command(
-    run: Annotated[Path, typer.Argument(help="The directory of a run.")],
+    run: Annotated[Path, typer.Argument(help="The directory of a run, or of Rosetta concepts.")],
     out: Annotated[Path | None, typer.Option(help="File; RUN/report.html by default.")] = None,
     max_clips: Annotated[int, typer.Option(help="Clips shown of every concept.")] = 3,
     max_videos: Annotated[int, typer.Option(help="Videos in the page.")] = 40,

@@ -116,6 +116,7 @@ class Rosetta:
         found: tuple[np.ndarray, np.ndarray, np.ndarray],
         baselines: Sequence[Baseline],
     ) -> None:
+        self.path: Path | None = None  #: the directory it was saved in
         self.runs = list(runs)
         self.videos = list(videos)
         self.settings = settings
@@ -182,6 +183,18 @@ class Rosetta:
             )
         return rows
 
+    @staticmethod
+    def line(row: dict[str, Any]) -> str:
+        """Return one row of the summary as a sentence."""
+        of_all = f"{row['mean_of_all']:.4f}"
+        if not row["exact"]:
+            of_all += f" ± {row['stderr_of_all']:.4f} (estimated)"
+        scores = "" if row["mean"] is None else f", mean score {row['mean']:.3f}"
+        return (
+            f"{row['order']} models: {row['tuples']} tuples{scores}, {row['without_repeats']} "
+            f"without repeats; mean of all {row['all_tuples']} tuples {of_all}"
+        )
+
     def open_runs(self) -> list[Run]:
         """Return the runs, verified to be those that were compared.
 
@@ -213,6 +226,7 @@ class Rosetta:
             "tensors": sha256_file(folder / TENSOR_FILE),
         }
         write_atomic(folder / SUMMARY_FILE, encode_json(document))
+        self.path = folder
         return folder
 
 
@@ -240,7 +254,7 @@ def load_rosetta(path: str | Path) -> Rosetta:
     if sha256_file(folder / TENSOR_FILE) != document["tensors"]:
         raise InputError(f"{folder / TENSOR_FILE} is not the one that {SUMMARY_FILE} describes")
     runs = [ComparedRun(**run) for run in document["runs"]]
-    return Rosetta(
+    found = Rosetta(
         runs,
         [_video(entry) for entry in document["videos"]],
         document["settings"],
@@ -248,6 +262,8 @@ def load_rosetta(path: str | Path) -> Rosetta:
         (tensors["tuples"], tensors["scores"], tensors["per_video"]),
         [Baseline(**baseline) for baseline in document["baselines"]],
     )
+    found.path = folder
+    return found
 
 
 def _video(entry: dict[str, Any]) -> ComparedVideo:

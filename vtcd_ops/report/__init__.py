@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from vtcd_ops._files import write_atomic
 from vtcd_ops.errors import InputError
 from vtcd_ops.report.contents import Limits
+from vtcd_ops.rosetta_store import SUMMARY_FILE, Rosetta, load_rosetta
 
 if TYPE_CHECKING:
     from vtcd_ops.store import Run
@@ -24,11 +25,12 @@ __all__ = ["report"]
 
 
 def report(
-    run: Run | str | os.PathLike[str],
+    run: Run | Rosetta | str | os.PathLike[str],
     out: str | os.PathLike[str] | None = None,
     *,
     max_clips: int = 3,
     max_videos: int = 40,
+    max_cards: int = 40,
     progress: bool = True,
 ) -> Path:
     """Write the concepts of a run as one HTML file that plays offline.
@@ -44,11 +46,12 @@ def report(
     'report.html'
 
     Args:
-        run: A run of `discover`, or the directory it was written to. If it has a sanity control
-            (``discover(..., sanity=True)``), the report shows it beside the model.
-        out: File to write; by default ``report.html`` in the run's directory.
-        max_clips: Clips shown of every concept, its best ones, each from another video.
+        run: A run of `discover`, the result of `rosetta`, or the directory of either. If a run has
+            a sanity control (``discover(..., sanity=True)``), the report shows it beside the model.
+        out: File to write; by default ``report.html`` in the directory of the run or result.
+        max_clips: Clips shown of every concept or tuple, its best ones, each from another video.
         max_videos: Videos in the page. With ``max_clips`` it bounds the size of the file.
+        max_cards: Of a result of `rosetta`, the tuples shown of every number of models.
         progress: Show progress bars.
 
     Returns:
@@ -58,23 +61,35 @@ def report(
         InputError: If ``run`` is no finished run, or a limit is less than one.
         ImportError: If Jinja2 or Pillow is missing.
     """
-    for name, value in (("max_clips", max_clips), ("max_videos", max_videos)):
+    for name, value in (
+        ("max_clips", max_clips), ("max_videos", max_videos), ("max_cards", max_cards),
+    ):  # fmt: skip
         if not isinstance(value, int) or value < 1:
             raise InputError(f"report: {name} expected a whole number above 0, got {value!r}")
     _require_extra()
-    from vtcd_ops.report.page import render_page
+    opened = _open(Path(run)) if isinstance(run, (str, os.PathLike)) else run
+    if out is None and opened.path is None:
+        raise InputError("report: out expected a file, as the result was not saved, got None")
+    target = Path(out) if out is not None else Path(str(opened.path)) / "report.html"
+    if isinstance(opened, Rosetta):
+        from vtcd_ops.report.shared_page import render_shared
 
-    opened = _open(run) if isinstance(run, (str, os.PathLike)) else run
-    target = Path(out) if out is not None else Path(opened.path) / "report.html"
-    page = render_page(opened, Limits(clips=max_clips, videos=max_videos), progress)
+        page = render_shared(
+            opened, max_cards=max_cards, max_clips=max_clips, max_videos=max_videos,
+            progress=progress,
+        )  # fmt: skip
+    else:
+        from vtcd_ops.report.page import render_page
+
+        page = render_page(opened, Limits(clips=max_clips, videos=max_videos), progress)
     write_atomic(target, page.encode("utf-8", errors="replace"))
     return target
 
 
-def _open(path: str | os.PathLike[str]) -> Run:
+def _open(path: Path) -> Run | Rosetta:
     from vtcd_ops.store import load
 
-    return load(Path(path))
+    return load_rosetta(path) if (path / SUMMARY_FILE).is_file() else load(path)
 
 
 def _require_extra() -> None:

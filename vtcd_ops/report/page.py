@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 
 _FORMAT = 1  # of the data in the page; docs/report.md describes it
 _STYLES = ("page.css", "headmap.css", "clips.css")
-_SCRIPTS = ("data.js", "contours.js", "clips.js", "headmap.js", "headview.js", "page.js")
+_SCRIPTS = (
+    "data.js",
+    "contours.js",
+    "clips.js",
+    "headmap.js",
+    "headview.js",
+    "controls.js",
+    "page.js",
+)
 
 
 @dataclass(frozen=True)
@@ -60,28 +68,28 @@ def render_page(run: Run, limits: Limits, progress: bool) -> str:
             for view in shown
         ],
     }
-    template = _environment().get_template("page.html.j2")
+    template = environment().get_template("page.html.j2")
     return template.render(
         run=run,
         shown=shown,
-        name=_short_name(run.model["name"]),
+        name=short_name(run.model["name"]),
         facts=_facts(run, shown),
         provenance=_provenance(run),
         notes=_notes(run, len(videos)),
         head_quantities=of_head,
         concept_quantities=of_concept,
         sections=_sections(run, shown),
-        document=_script_json(document),
+        document=script_json(document),
         sheets=sheets,
-        styles="\n".join(_asset(name) for name in _STYLES),
-        scripts="\n".join(_asset(name) for name in _SCRIPTS),
+        styles="\n".join(asset(name) for name in _STYLES),
+        scripts="\n".join(asset(name) for name in _SCRIPTS),
     )
 
 
-def _short_name(name: str) -> str:
+def short_name(name: str) -> str:
     """Leave out a model's options, and the folders of one that was read from the disk.
 
-    >>> _short_name("hf_dinov2:/home/me/weights/small"), _short_name("google/vivit-b?image_size=64")
+    >>> short_name("hf_dinov2:/home/me/weights/small"), short_name("google/vivit-b?image_size=64")
     ('hf_dinov2:small', 'google/vivit-b')
     """
     family, colon, source = name.partition("?")[0].rpartition(":")
@@ -168,13 +176,14 @@ def _rows(values: Any, prefix: str = "") -> list[tuple[str, str]]:
     return rows
 
 
-def _script_json(document: dict[str, Any]) -> str:
+def script_json(document: dict[str, Any]) -> str:
     """Write JSON that cannot end the script element it stands in."""
     text = json.dumps(document, separators=(",", ":"), sort_keys=True, allow_nan=False)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Return a style or script of the page."""
     return files("vtcd_ops.report").joinpath("static", name).read_text(encoding="utf-8")
 
 
@@ -189,7 +198,8 @@ def _write_number(value: float | None, style: str) -> str:
     return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")  # + 0.0: no minus before a zero
 
 
-def _environment() -> Any:
+def environment() -> Any:
+    """Return the environment that all templates are rendered in."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

@@ -156,13 +156,6 @@ function caption(video) {
   return element("figcaption", { title: text }, text);
 }
 
-function plural(count, noun) {
-  return `${count} ${noun}${count === 1 ? "" : "s"}`;
-}
-
-function capitalise(text) {
-  return text.charAt(0).toUpperCase() + text.slice(1);
-}
 
 function manyParts() {
   return new Set(runs.get("model").heads.map(({ part }) => part)).size > 1;

@@ -1,6 +1,5 @@
-// The page: what is selected, kept in its address; playback; theme; the sortable table.
+// The page: what is selected, kept in its address; the sortable table.
 
-const byId = (id) => document.getElementById(id);
 const wide = window.matchMedia("(min-width: 64rem)");
 const modelHeads = runs.get("model").heads;
 const hasControl = runs.has("control");
@@ -44,46 +43,6 @@ function followAddress() {
   target.scrollIntoView({ block: "start" });
 }
 
-function setPlaying(playing) {
-  clock.playing = playing;
-  for (const button of document.querySelectorAll("[data-play]")) {
-    button.textContent = playing ? "❚❚" : "▶";
-    button.ariaLabel = playing ? "Pause" : "Play";
-  }
-}
-
-// One clock drives all clips; the page and the enlarged clip have a set of controls each.
-function setUpPlayback() {
-  const longest = Math.max(...report.videos.map(({ frames }) => frames.length), 1);
-  const sliders = [...document.querySelectorAll("[data-frame]")];
-  const numbers = [...document.querySelectorAll("[data-frame-number]")];
-  if (!clock.playing) clock.tick = Math.floor(longest / 2);
-  setPlaying(clock.playing);
-  clock.onFrame = (tick) => {
-    const frame = Math.floor(tick) % longest;
-    for (const slider of sliders) if (slider.valueAsNumber !== frame) slider.value = String(frame);
-    for (const number of numbers) number.textContent = `${frame + 1} / ${longest}`;
-  };
-  for (const slider of sliders) {
-    slider.max = String(longest - 1);
-    slider.addEventListener("input", () => {
-      setPlaying(false);
-      clock.tick = slider.valueAsNumber;
-    });
-  }
-  for (const button of document.querySelectorAll("[data-play]")) {
-    button.addEventListener("click", () => setPlaying(!clock.playing));
-  }
-  document.addEventListener("keydown", (event) => {
-    const busy = event.target.closest("button, input, select, summary, a");
-    if (event.key !== " " || busy) return;
-    event.preventDefault();
-    setPlaying(!clock.playing);
-  });
-  calm.addEventListener("change", () => setPlaying(!calm.matches));
-  requestAnimationFrame((now) => clock.step(now));
-}
-
 function setUpNavigation() {
   const go = (step) => {
     const heads = modelHeads.filter(({ part }) => part === state.head.part);
@@ -110,18 +69,6 @@ function setUpNavigation() {
     document.querySelector('#view input[value="model"]').click(); // no room side by side
   });
   window.addEventListener("hashchange", followAddress);
-}
-
-function setUpTheme() {
-  const themes = ["auto", "light", "dark"];
-  const button = byId("theme");
-  button.addEventListener("click", () => {
-    const current = document.documentElement.dataset.theme ?? "auto";
-    const next = themes[(themes.indexOf(current) + 1) % themes.length];
-    document.documentElement.dataset.theme = next;
-    button.querySelector("span").textContent = capitalise(next);
-    button.ariaLabel = `Colours: ${next === "auto" ? "automatic" : next}`;
-  });
 }
 
 function setUpTable() {
