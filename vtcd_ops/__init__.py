@@ -14,6 +14,7 @@ from vtcd_ops import _registrations  # noqa: E402, F401
 from vtcd_ops.adapter import Adapter, capture, edit  # noqa: E402
 from vtcd_ops.adapters import load_model, randomize_weights  # noqa: E402
 from vtcd_ops.compactness import choose_compactness  # noqa: E402
+from vtcd_ops.cris_accumulator import CrisAccumulator  # noqa: E402
 from vtcd_ops.curves import Curves, curves  # noqa: E402
 from vtcd_ops.discovery import discover  # noqa: E402
 from vtcd_ops.errors import InputError  # noqa: E402
@@ -26,6 +27,9 @@ from vtcd_ops.ops import (  # noqa: E402
     RosettaTuples,
     choose_num_concepts,
     cnmf,
+    concept_mask,
+    cris_accumulate,
+    cris_sample,
     kmeans,
     pack_supports,
     rosetta_ratios,
@@ -46,6 +50,7 @@ __all__ = [
     "LIBRARY",
     "Adapter",
     "ConvexNMF",
+    "CrisAccumulator",
     "Curves",
     "Importance",
     "InputError",
@@ -60,6 +65,9 @@ __all__ = [
     "choose_compactness",
     "choose_num_concepts",
     "cnmf",
+    "concept_mask",
+    "cris_accumulate",
+    "cris_sample",
     "curves",
     "discover",
     "edit",

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vtcd_ops.reference_masks import concept_mask, cris_accumulate, cris_sample  # noqa: F401
+
 
 def interpolate(
     features: np.ndarray, size: Sequence[int], interpolation: str = "trilinear"
