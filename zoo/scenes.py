@@ -21,6 +21,11 @@ STEPS_PER_FRAME = 13  # 65 ms a frame, about one second a clip
 FRAMES_PER_SECOND = 1 / (STEPS_PER_FRAME * TIMESTEP)
 MAX_ATTEMPTS = 50
 SMALLEST_TARGET = 40  # pixels in the first frame of 64 x 64, whether hidden or not
+GIVEN_UP = (
+    mujoco.mjtWarning.mjWARN_BADQPOS,
+    mujoco.mjtWarning.mjWARN_BADQVEL,
+    mujoco.mjtWarning.mjWARN_BADQACC,
+)  # after these MuJoCo begins anew
 HIDDEN_FRACTION = 0.1  # less than this of the target covered: nothing occludes it
 
 
@@ -96,8 +101,8 @@ class SceneRenderer:
         )
 
     def _unstable(self) -> bool:
-        """Whether MuJoCo gave the simulation up and began it anew, which leaves a wrong track."""
-        return bool(self.stage.data.warning[mujoco.mjtWarning.mjWARN_BADQACC].number)
+        """Whether MuJoCo gave the simulation up on the way, which leaves a wrong track."""
+        return any(self.stage.data.warning[kind].number for kind in GIVEN_UP)
 
     def _simulate(self, script: Script) -> Track:
         model, data = self.stage.model, self.stage.data

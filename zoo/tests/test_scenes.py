@@ -18,7 +18,9 @@ if ctypes.util.find_library("OSMesa") is None:
 from zoo.motions import CLASS_NAMES
 from zoo.scenes import Clip, SceneRenderer
 from zoo.stage import INSTANCE_IDS, NUM_INSTANCES
-from zoo.textures import PALETTE_SIZE, PATTERNS, pattern
+from zoo.textures import PALETTE_SIZE, PATTERNS, pattern  # isort: split
+
+from mujoco import mj_step  # after zoo, which chooses the OpenGL backend
 
 TARGET = INSTANCE_IDS["target"]
 
@@ -98,6 +100,39 @@ def test_walled_props_are_boxes(renderer):
     sides = [model.geom(f"container_{side}") for side in range(1, 5)]
     assert model.geom_sameframe.max() == 0
     assert all(np.abs(side.pos[:2]).max() > 0.2 for side in sides)
+
+
+def test_what_one_class_needs_stands_about_in_the_others(renderer):
+    """A third of the other classes' clips show it at least; and something is held in the air."""
+    owners = {
+        "container": ("drop_into",),
+        "occluder": ("drop_behind",),
+        "block": ("drop_onto",),
+        "cover": ("cover", "uncover"),
+        "pusher": ("push_left", "push_right", "topple"),
+    }
+    seen: dict[str, list[bool]] = {name: [] for name in owners}
+    for label in CLASS_NAMES:
+        for seed in range(4):
+            ids = np.unique(renderer.clip(label, seed=100 + seed).instances)
+            for name, classes in owners.items():
+                if label not in classes:
+                    seen[name].append(INSTANCE_IDS[name] in ids)
+    shares = {name: np.mean(flags) for name, flags in seen.items()}
+    assert min(shares.values()) > 0.2, shares
+    assert np.mean(list(shares.values())) > 1 / 3, shares
+
+
+def test_simulation_that_was_given_up_is_noticed(renderer, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes a log
+    stage = renderer.stage
+    stage.reset(np.random.default_rng(0))
+    assert not renderer._unstable()
+    stage.data.qvel[:] = np.inf
+    mj_step(stage.model, stage.data)
+    assert renderer._unstable()
+    stage.reset(np.random.default_rng(0))
+    assert not renderer._unstable()
 
 
 def test_unknown_class(renderer):
