@@ -7,16 +7,37 @@ and returns one value; none sees a label or a mask.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from torch import Tensor
 
-from vtcd_ops.compactness import _seed_cells, choose_compactness
+from vtcd_ops import choose_compactness
 
 Videos = Sequence[Tensor]
 Size = tuple[int, int, int]
 N_SEGMENTS = 12
+
+
+def spread(videos: Videos, size: Size) -> float:
+    """The ratio of the spreads of features and places in the cells of SLIC's first round.
+
+    Were a cluster a Gaussian whose feature directions vary alike and whose space-time directions
+    vary alike, its likelihood would weigh each term by the inverse variance of one direction::
+
+        m^2 = rho(S_f) / rho(S_x)        rho(S) = tr(S^2) / tr(S)
+
+    S_f and S_x are the covariances of features and places within the cells of the seed grid. rho is
+    the mean of the eigenvalues, each weighted by the variance it carries, so that the many nearly
+    empty directions of a head do not count.
+    """
+
+    def value(f: np.ndarray, x: np.ndarray, cells: np.ndarray) -> float:
+        spreads = [_typical_variance(_rest(points, cells)) for points in (f, x)]
+        return math.sqrt(spreads[0] / spreads[1])
+
+    return float(f"{_median(videos, size, value):.3g}")
 
 
 def whole(videos: Videos, size: Size) -> float:
@@ -67,6 +88,7 @@ def _typical_variance(points: np.ndarray) -> float:
 
 RULES: dict[str, Callable[[Videos, Size], float]] = {
     "auto": choose_compactness,
+    "spread": spread,
     "whole": whole,
     "neighbours": neighbours,
     "slope": slope,
@@ -94,3 +116,51 @@ def _means(points: np.ndarray, cells: np.ndarray) -> np.ndarray:
 
 def _rest(points: np.ndarray, cells: np.ndarray) -> np.ndarray:
     return points - _means(points, cells)[cells]
+
+
+def _seed_cells(
+    grid: tuple[int, ...], size: tuple[int, int, int], n_segments: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Assign the tokens to SLIC's seeds by place alone, as its first round does.
+
+    Args:
+        grid: token grid (t, h, w).
+        size: label grid (T, H, W).
+        n_segments: number of seeds asked for.
+
+    Returns:
+        places [t*h*w, 3] in units of the largest seed step, and the cell of each token [t*h*w].
+    """
+    starts, steps = _seed_grid(size, n_segments)
+    unit = max(steps)
+    place_of_axis, cell_of_axis = [], []
+    for tokens, voxels, start, step in zip(grid, size, starts, steps, strict=True):
+        place = np.arange(tokens) * ((voxels - 1) / max(tokens - 1, 1))  # aligned corners
+        seeds = np.arange(start, voxels, step)
+        place_of_axis.append(place / unit)
+        cell_of_axis.append(np.abs(place[:, None] - seeds).argmin(axis=1))
+    places = np.stack(np.meshgrid(*place_of_axis, indexing="ij"), axis=-1).reshape(-1, 3)
+    cells = np.stack(np.meshgrid(*cell_of_axis, indexing="ij"), axis=-1).reshape(-1, 3)
+    return places, np.unique(cells, axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def _seed_grid(size: tuple[int, int, int], n_segments: int) -> tuple[list[int], list[int]]:
+    """Return first seed and step along each axis, as scikit-image's ``regular_grid`` places them.
+
+    >>> _seed_grid((16, 112, 112), 12)
+    ([8, 16, 16], [16, 32, 32])
+    """
+    if math.prod(size) <= n_segments:
+        return [0, 0, 0], [1, 1, 1]
+    order = sorted(range(3), key=lambda axis: size[axis])
+    step = dict.fromkeys(order, (math.prod(size) / n_segments) ** (1 / 3))
+    for rank, axis in enumerate(order):
+        if all(size[a] >= step[a] for a in order):
+            break
+        # an axis shorter than the step holds one seed; the others share the rest
+        step[axis] = size[axis]
+        rest = order[rank + 1 :]
+        for other in rest:
+            area = math.prod(size[a] for a in rest)
+            step[other] = (area / n_segments) ** (1 / len(rest))
+    return [int(step[a] // 2) for a in range(3)], [round(step[a]) for a in range(3)]

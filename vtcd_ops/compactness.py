@@ -1,48 +1,59 @@
 # SPDX-License-Identifier: MIT
 """Compactness of SLIC chosen from the features of a layer, without labels.
 
-SLIC compares a voxel with a cluster by ``|f - f_k|^2 / m^2 + |x - x_k|^2``: features f scaled to
-[0, 1], places x in steps of the seed grid, compactness m. Were a cluster a Gaussian whose feature
-directions vary alike and whose space-time directions vary alike, its likelihood would weigh each
-term by the inverse variance of one direction. So m is the ratio of these two spreads, measured in
-the clusters of SLIC's first, purely spatial round::
+The best division of a video for its compactness is one that is about the video and not about the
+accidents of the features it was made from. So it is cross-validated: SLIC divides a video by half
+of the channels of a head, and its tubelets are scored by how much of the variance of the *other*
+half they explain::
 
-    m^2 = rho(S_f) / rho(S_x)        rho(S) = tr(S^2) / tr(S)
+    R^2 = 1 - sum_i |g_i - mean of g in the tubelet of i|^2 / sum_i |g_i - mean of g|^2
 
-S_f and S_x are the covariances of features and places within the cells of the seed grid. rho is the
-variance of a typical direction: the mean of the eigenvalues, each weighted by the variance it
-carries, so that the many nearly empty directions of a head do not count.
+with g the other half at token i. Where place counts too little, tubelets follow what is particular
+to their own half; where it counts too much, they are boxes that cut through things. In between is a
+maximum. The half is scaled to the variance of the whole, so that its distances are on average those
+that SLIC finds between all channels, and the value is good for those.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
+import torch
 from torch import Tensor
+
+from vtcd_ops.ops import slic3d
+from vtcd_ops.tubelets import token_voxels
 
 __all__ = ["choose_compactness"]
 
 _DEFAULT = 0.1  # of slic3d; kept where no feature varies, and any value gives the same tubelets
-_DIGITS = 3  # so that the rounding of a model's forward cannot show in the value
+
+#: The values to choose from, in steps of 1.3 to 2.
+_VALUES = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2, 1.6, 2.4)
+
+_COARSER = 2  # edges of the label grid are divided by this: an eighth of the time, the same seeds
+
+Size = tuple[int, int, int]
 
 
 def choose_compactness(
     features: Sequence[Tensor],  # of each video [A, C, t, h, w]
-    size: tuple[int, int, int] | Sequence[tuple[int, int, int]],
+    size: Size | Sequence[Size],
     n_segments: int = 12,
 ) -> float:
     """Choose the compactness of :func:`vtcd_ops.slic3d` for a layer from a few videos.
 
     >>> import torch, vtcd_ops
     >>> generator = torch.Generator().manual_seed(0)
-    >>> videos = [torch.rand(2, 8, 4, 7, 7, generator=generator) for _ in range(3)]
-    >>> compactness = vtcd_ops.choose_compactness(videos, size=(8, 56, 56))
+    >>> blocks = torch.rand(2, 8, 2, 3, 3, generator=generator)
+    >>> video = torch.nn.functional.interpolate(blocks, size=(4, 12, 12))  # two heads
+    >>> compactness = vtcd_ops.choose_compactness([video], size=(8, 48, 48))
     >>> compactness
-    0.801
-    >>> labels = vtcd_ops.slic3d(videos[0], (8, 56, 56), compactness=compactness)
+    0.3
+    >>> labels = vtcd_ops.slic3d(video, (8, 48, 48), compactness=compactness)
 
     Args:
         features: features of all heads of one layer, for each video floating point
@@ -53,7 +64,8 @@ def choose_compactness(
         n_segments: the number of tubelets that ``slic3d`` will be asked for.
 
     Returns:
-        The median over heads and videos, to three digits; 0.1 where no feature varies.
+        The value, from .01 to 2.4, whose tubelets explain most of the channels that they were not
+        made from, in the mean over halves, heads and videos; 0.1 where no feature varies.
 
     Raises:
         ValueError: no video, a tensor of another shape, NaN or infinite features, a size below 1.
@@ -64,91 +76,80 @@ def choose_compactness(
     """
     sizes = _sizes(size, len(features))
     _check(features, sizes, n_segments)
-    found = []
-    for video, video_size in zip(features, sizes, strict=True):
-        heads = video.detach().cpu().double().numpy()  # [A, C, t, h, w]
-        places, cells = _seed_cells(heads.shape[2:], video_size, n_segments)
-        place_spread = _typical_variance(places, cells)
-        for head in heads:
-            tokens = head.reshape(len(head), -1).T  # [t*h*w, C]
-            extent = tokens.max() - tokens.min()  # slic3d scales to [0, 1] over all channels
-            feature_spread = _typical_variance(tokens, cells)
-            if extent > 0 and feature_spread > 0 and place_spread > 0:
-                found.append(math.sqrt(feature_spread / place_spread) / float(extent))
-    return float(f"{np.median(found):.{_DIGITS}g}") if found else _DEFAULT
+    trials = [
+        trial
+        for video, video_size in zip(features, sizes, strict=True)
+        for trial in _trials(video.detach().cpu().float(), video_size)
+    ]
+    if not trials:
+        return _DEFAULT
+    explained: dict[int, float] = {}
+
+    def best_of(candidates: Sequence[int]) -> int:
+        for index in candidates:
+            if index not in explained:
+                shares = [trial.explained(_VALUES[index], n_segments) for trial in trials]
+                explained[index] = float(np.mean(shares))
+        return max(explained, key=lambda index: explained[index])
+
+    best = best_of(range(0, len(_VALUES), 2))
+    return _VALUES[best_of(range(max(best - 1, 0), min(best + 2, len(_VALUES))))]
 
 
-def _seed_cells(
-    grid: tuple[int, ...], size: tuple[int, int, int], n_segments: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Assign the tokens to SLIC's seeds by place alone, as its first round does.
+@dataclass(frozen=True)
+class _Trial:
+    """One head of one video, divided by half of its channels and scored by the other half."""
 
-    Args:
-        grid: token grid (t, h, w).
-        size: label grid (T, H, W).
-        n_segments: number of seeds asked for.
+    shown: Tensor  # [1, C', t, h, w]
+    hidden: Tensor  # [C - C', t, h, w]
+    size: Size  # label grid
+    scale: float  # of the compactness, so that the half's distances count as those of the whole
 
-    Returns:
-        places [t*h*w, 3] in units of the largest seed step, and the cell of each token [t*h*w].
-    """
-    starts, steps = _seed_grid(size, n_segments)
-    unit = max(steps)
-    place_of_axis, cell_of_axis = [], []
-    for tokens, voxels, start, step in zip(grid, size, starts, steps, strict=True):
-        place = np.arange(tokens) * ((voxels - 1) / max(tokens - 1, 1))  # aligned corners
-        seeds = np.arange(start, voxels, step)
-        place_of_axis.append(place / unit)
-        cell_of_axis.append(np.abs(place[:, None] - seeds).argmin(axis=1))
-    places = np.stack(np.meshgrid(*place_of_axis, indexing="ij"), axis=-1).reshape(-1, 3)
-    cells = np.stack(np.meshgrid(*cell_of_axis, indexing="ij"), axis=-1).reshape(-1, 3)
-    return places, np.unique(cells, axis=0, return_inverse=True)[1].reshape(-1)
+    def explained(self, compactness: float, n_segments: int) -> float:
+        """Return the share of the hidden channels' variance that the tubelets explain."""
+        labels = slic3d(self.shown, self.size, n_segments, compactness * self.scale)[0].numpy()
+        t, h, w = self.shown.shape[2:]
+        tubelet = labels[np.ix_(*token_voxels((t, h, w), self.size, self.size[0]))].reshape(-1)
+        tokens = self.hidden.flatten(1).T.double().numpy()  # [N, C - C']
+        tokens = tokens - tokens.mean(axis=0)
+        order = np.argsort(tubelet, kind="stable")
+        begins = np.flatnonzero(np.diff(tubelet[order], prepend=-1))
+        counts = np.diff(begins, append=len(order))
+        # the variance between tubelets, of tokens whose mean is zero
+        sums = np.add.reduceat(tokens[order], begins, axis=0)  # [S, C - C']
+        return float((sums**2 / counts[:, None]).sum() / (tokens**2).sum())
 
 
-def _seed_grid(size: tuple[int, int, int], n_segments: int) -> tuple[list[int], list[int]]:
-    """Return first seed and step along each axis, as scikit-image's ``regular_grid`` places them.
-
-    >>> _seed_grid((16, 112, 112), 12)
-    ([8, 16, 16], [16, 32, 32])
-    """
-    if math.prod(size) <= n_segments:
-        return [0, 0, 0], [1, 1, 1]
-    order = sorted(range(3), key=lambda axis: size[axis])
-    step = dict.fromkeys(order, (math.prod(size) / n_segments) ** (1 / 3))
-    for rank, axis in enumerate(order):
-        if all(size[a] >= step[a] for a in order):
-            break
-        # an axis shorter than the step holds one seed; the others share the rest
-        step[axis] = size[axis]
-        rest = order[rank + 1 :]
-        for other in rest:
-            area = math.prod(size[a] for a in rest)
-            step[other] = (area / n_segments) ** (1 / len(rest))
-    return [int(step[a] // 2) for a in range(3)], [round(step[a]) for a in range(3)]
+def _trials(video: Tensor, size: Size) -> Iterator[_Trial]:
+    """Yield both trials of every head [C, t, h, w] of a video whose halves vary."""
+    coarse = cast(Size, tuple(-(-edge // _COARSER) for edge in size))
+    for head in video:
+        for half in (0, 1) if len(head) > 1 else ():
+            shown, hidden = head[half::2], head[1 - half :: 2]
+            if _total_variance(shown) > 0 and _total_variance(hidden) > 0:
+                # slic3d divides squared distances by those of the extent and the compactness
+                scale = float(_extent(head) / _extent(shown))
+                scale *= (_total_variance(shown) / _total_variance(head)) ** 0.5
+                yield _Trial(shown[None].contiguous(), hidden, coarse, scale)
 
 
-def _typical_variance(points: np.ndarray, cells: np.ndarray) -> float:
-    """Return ``tr(S^2) / tr(S)`` of the covariance S of points [N, D] within their cells [N]."""
-    counts = np.bincount(cells)
-    sums = np.stack([np.bincount(cells, weights=column) for column in points.T], axis=1)
-    rest = points - (sums / np.maximum(counts, 1)[:, None])[cells]
-    # einsum adds in one order, whatever the number of threads; a BLAS product may not
-    covariance = np.einsum("nc,nd->cd", rest, rest) / len(rest)
-    trace = float(np.trace(covariance))
-    return float((covariance**2).sum()) / trace if trace > 0 else 0.0
+def _extent(channels: Tensor) -> Tensor:
+    return channels.max() - channels.min()
 
 
-def _sizes(
-    size: tuple[int, int, int] | Sequence[tuple[int, int, int]], num_videos: int
-) -> list[tuple[int, int, int]]:
+def _total_variance(channels: Tensor) -> float:
+    """Return the sum of the variances of channels [C, t, h, w]."""
+    return float(torch.var(channels.flatten(1).double(), dim=1, correction=0).sum())
+
+
+def _sizes(size: Size | Sequence[Size], num_videos: int) -> list[Size]:
     """Return one size for each video."""
     if all(isinstance(edge, int) for edge in size):
-        return [cast(tuple[int, int, int], tuple(size))] * num_videos
-    return list(cast(Sequence[tuple[int, int, int]], size))
+        return [cast(Size, tuple(size))] * num_videos
+    return list(cast(Sequence[Size], size))
 
 
-def _check(
-    features: Sequence[Tensor], sizes: Sequence[tuple[int, int, int]], n_segments: int
-) -> None:
+def _check(features: Sequence[Tensor], sizes: Sequence[Size], n_segments: int) -> None:
     name = "choose_compactness"
     if len(features) == 0:
         raise ValueError(f"{name}: features expected at least one video, got none")
