@@ -103,7 +103,9 @@ def test_its_tubelets_fit_the_things_in_the_video() -> None:
 
     def fit(compactness: float) -> float:
         labels = slic3d(video, tuple(video.shape[2:]), compactness=compactness)
-        return float(np.mean([adjusted_rand_score(things.flatten(), one.flatten()) for one in labels]))
+        return float(
+            np.mean([adjusted_rand_score(things.flatten(), one.flatten()) for one in labels])
+        )
 
     chosen = fit(choose_compactness([video], (8, 48, 48)))
     assert chosen > fit(min(_VALUES)) + 0.02
