@@ -117,7 +117,7 @@ def find_videos(
     found = []
     for sample in _own_samples(run) if samples is None else as_samples(samples):
         try:
-            found.append(_find(run, adapter, sample, known, assign))
+            found.append(_find(run, adapter, sample, known, None if samples is None else assign))
         except InputError as error:
             raise InputError(f"video {sample.name}: {error}") from error
     if classes is None:
@@ -158,8 +158,13 @@ def _own_samples(run: Run) -> list[Sample]:
 
 
 def _find(
-    run: Run, adapter: Adapter, sample: Sample, known: dict[str, VideoRecord], assign: bool
+    run: Run,
+    adapter: Adapter,
+    sample: Sample,
+    known: dict[str, VideoRecord],
+    assign: bool | None,
 ) -> RankedVideo:
+    """Find one video in the run, or else assign; None: it is one of the run's own."""
     source = open_video(sample.video)
     sha256 = source.sha256()
     record = known.get(sha256)
@@ -168,6 +173,8 @@ def _find(
         clip = choose_clip(adapter, source, len(record.frame_indices), sample=sample)
         clip = replace(clip, indices=list(record.frame_indices))
         return RankedVideo(sample, clip, sha256, run, record.index)
+    if assign is None:
+        raise InputError(f"it is no longer the video that the run {run.path} saw")
     if not assign:
         raise InputError(
             f"it is not in the run {run.path}; with assign=True (--assign) the run's concepts are "

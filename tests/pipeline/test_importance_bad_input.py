@@ -1,0 +1,157 @@
+"""What the user gets wrong about a ranking is one sentence, and what was stored stays."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pipeline.additive import additive_adapter, samples
+from pipeline.videos import moving_square, run_files, write_video
+from torch import Tensor
+
+import vtcd_ops
+from vtcd_ops import InputError, Run, Sample, cli, ranking
+from vtcd_ops.adapters import example_adapter
+
+FAST: dict[str, Any] = {"progress": False, "dtype": "float32", "masks_per_forward": 16}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("bad")
+    videos = [
+        Sample(str(write_video(folder / f"{seed}.mkv", moving_square(seed=seed))), label=seed % 2)
+        for seed in range(3)
+    ]
+    found = vtcd_ops.discover(
+        additive_adapter(), videos, out=folder / "run", parts=["values"], progress=False
+    )
+    vtcd_ops.rank(found, additive_adapter(), num_masks=64, **FAST)
+    return found
+
+
+def not_a_number(outputs: Any, sample: Sample) -> Tensor:
+    return torch.full((len(outputs["logits"]),), float("nan"))
+
+
+def all_logits(outputs: Any, sample: Sample) -> Tensor:
+    logits: Tensor = outputs["logits"]
+    return logits
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"model": example_adapter()}, r"the weights of example are not those of the run .*run"),
+        ({"samples": [moving_square(seed=8)]}, r"video video_0: it is not in the run .*--assign"),
+        ({"metric": not_a_number}, "video 0: metric not_a_number: expected finite numbers"),
+        ({"metric": all_logits}, r"metric all_logits: .* every clip, \[1\], got \[1, 3\]"),
+        ({"metric": "iou"}, "metric iou: the model's answer expected to hold masks"),
+        ({"metric": "acuracy"}, "metric expected one of accuracy, probability, .*got 'acuracy'"),
+        ({"ratio": 0.0}, "ratio expected a number above 0 and below 1, got 0.0"),
+        ({"ratio": 1}, "ratio expected a number above 0 and below 1, got 1"),
+        ({"ratio": float("nan")}, "ratio expected a number above 0 and below 1, got nan"),
+        ({"ratio": 0.25}, "holds a ranking with ratio 0.5, not 0.25: choose another name"),
+        ({"seed": 5}, "holds a ranking with seed 0, not 5: choose another name"),
+        ({"masks_per_forward": 8}, "holds a ranking with masks_per_forward 16, not 8"),
+        ({"classes": "0"}, "holds a ranking of other videos or labels: choose another name"),
+        ({"method": "cirs"}, "method expected one of cris, occlusion, .*, got 'cirs'"),
+        ({"design": "none"}, "design expected one of .*, got 'none'"),
+        ({"estimator": "none"}, "estimator expected one of .*, got 'none'"),
+        ({"units": "layers"}, "units expected one of concepts, heads, got 'layers'"),
+        ({"part": "keys"}, "part expected one of values, got 'keys'"),
+        ({"num_masks": 1}, "num_masks expected a whole number from 2 on, got 1"),
+        ({"stop_at": 1.5}, "stop_at expected a number above 0, at most 1, got 1.5"),
+        ({"masks_per_forward": 0}, "masks_per_forward expected a whole number above 0, or auto"),
+        ({"dtype": "float8"}, "dtype expected one of auto, float32, bfloat16, got 'float8'"),
+        ({"name": "../x"}, "name expected the name of a folder, got '../x'"),
+        (
+            {"method": "gradient", "metric": "accuracy"},
+            "metric accuracy is flat almost everywhere, so its gradients say nothing",
+        ),
+    ],
+)
+def test_one_sentence(run: Run, asked: dict[str, Any], sentence: str) -> None:
+    before = run_files(run.path / "importance/cris-logit")
+    with pytest.raises(InputError, match=sentence) as error:
+        vtcd_ops.rank(run, **{"model": additive_adapter(), "num_masks": 64, **FAST, **asked})
+    assert "\n" not in str(error.value)
+    assert run_files(run.path / "importance/cris-logit") == before
+
+
+def test_fewer_than_two_units(run: Run, tmp_path: Path) -> None:
+    supports = {("values", 0): [np.zeros((1, 2, 4, 4), dtype=np.int64)] * 3}
+    centers = {("values", 0): [np.zeros((1, 8))]}
+    one = vtcd_ops.store_concepts(tmp_path / "one", run, supports, centers, method="whole")
+    with pytest.raises(InputError, match=r"at least two units expected to rank, .*one has 1"):
+        vtcd_ops.rank(one, additive_adapter(), **FAST)
+
+
+def test_videos_that_are_gone(tmp_path: Path) -> None:
+    """Of arrays nothing is left; a file that changed is another video."""
+    options: dict[str, Any] = {"parts": ["values"], "layers": [0], "progress": False}
+    adapter, file = additive_adapter(), tmp_path / "0.mkv"
+    arrays = vtcd_ops.discover(adapter, samples(1), out=tmp_path / "arrays", **options)
+    with pytest.raises(InputError, match=r"video video_0 of .* was an array: give the samples"):
+        vtcd_ops.rank(arrays, adapter, **FAST)
+    write_video(file, moving_square(seed=0))
+    files = vtcd_ops.discover(adapter, file, out=tmp_path / "files", **options)
+    write_video(file, moving_square(seed=1))
+    with pytest.raises(InputError, match=r"video 0: it is no longer the video that the run"):
+        vtcd_ops.rank(files, adapter, **FAST)
+
+
+def test_damaged_and_missing_rankings(run: Run, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run.path, copy)
+    damaged = vtcd_ops.load(copy)
+    with pytest.raises(InputError, match=r"no finished ranking 'none' \(finished: cris-logit\)"):
+        damaged.importance("none")
+    file = copy / "importance/cris-logit/scores.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=r"scores.safetensors is damaged: its content does not"):
+        damaged.importance()
+    shutil.rmtree(copy / "importance")
+    assert damaged.importance() is None
+    assert damaged.importances() == []
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    """Run the command line with the additive model under its name."""
+
+    def by_name(model: object) -> object:
+        return additive_adapter() if model == "additive" else model
+
+    monkeypatch.setattr(ranking, "load_model", by_name)
+    monkeypatch.setattr(sys, "argv", ["vtcd", *map(str, arguments)])
+    try:
+        cli.main()
+    except SystemExit as end:
+        if end.code:
+            raise
+
+
+def test_the_command_line(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    options = ("--no-progress", "--dtype", "float32", "--masks-per-forward", 16)
+    command(monkeypatch, "rank", run.path, "--method", "occlusion", *options)
+    out = capsys.readouterr().out
+    assert "occlusion-logit: " in out
+    assert out.count("\n  layer ") == 5
+    command(monkeypatch, "curves", run.path, "--out", tmp_path / "c.csv", *options)
+    out = capsys.readouterr().out
+    assert "  cris-logit positive: " in out
+    assert str(tmp_path / "c.csv") in out
+    with pytest.raises(SystemExit) as end:
+        command(monkeypatch, "rank", run.path, "--ratio", "2", *options)
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert error == "vtcd: rank: ratio expected a number above 0 and below 1, got 2.0\n"
