@@ -8,8 +8,11 @@
 #include <set>
 #include <vector>
 
+#include "core/slic3d_corners.h"
+#include "core/slic3d_exact.h"
 #include "core/slic3d_range.h"
 #include "core/slic3d_seeds.h"
+#include "core/slic3d_tokens.h"
 #include "threads.h"
 
 namespace vtcd {
@@ -59,6 +62,125 @@ TEST(Slic3dRange, ExtremesOfInterpolatedVoxelsNotOfTokens) {
   EXPECT_EQ(range.low, 0);
   EXPECT_NEAR(range.high, 6, 1e-12);
   EXPECT_EQ(range.channel_high[0], 9);
+}
+
+// A round of clusters at tokens of a volume, and all that is needed to find distances.
+struct RoundOfTokens {
+  RoundOfTokens(int64_t num_channels, double compactness)
+      : features(scattered(num_channels * grid.count())),
+        range(interpolated_range(features.data(), num_channels, cells)),
+        tokens(features.data(), num_channels, grid, range,
+               1 / (compactness * (range.high - range.low)), unit) {
+    for (int64_t k = 0; k < kNumClusters; ++k) {
+      const double at = static_cast<double>(k + 1) / (kNumClusters + 1);
+      round.clusters.push_back({true, {6 * at, 31 * at, 29 * at}, {0, 0, 0}, {6, 31, 29}});
+      const double* token = tokens.token(17 * k + 5);
+      round.centers.insert(round.centers.end(), token, token + tokens.channel_stride());
+    }
+  }
+
+  // The squared distance of a voxel in scores' units, in double precision.
+  double distance(const Box& box, int64_t z, int64_t y, int64_t x, int64_t k) const {
+    double sum = 0;
+    for (int64_t c = 0; c < tokens.num_channels(); ++c) {
+      auto at = [&](int64_t t, int64_t h, int64_t w) {
+        return tokens.token((t * grid.h + h) * grid.w + w)[c];
+      };
+      const double wz = box.z.weight_at(z), wy = box.y.weight_at(y), wx = box.x.weight_at(x);
+      auto row = [&](int64_t t, int64_t h) {
+        return at(t, h, box.x.lower) * (1 - wx) + at(t, h, box.x.upper) * wx;
+      };
+      auto plane = [&](int64_t t) {
+        return row(t, box.y.lower) * (1 - wy) + row(t, box.y.upper) * wy;
+      };
+      const double feature = plane(box.z.lower) * (1 - wz) + plane(box.z.upper) * wz;
+      const double difference = feature - round.centers[k * tokens.channel_stride() + c];
+      sum += difference * difference;
+    }
+    const int64_t voxel[3] = {box.z.first + z, box.y.first + y, box.x.first + x};
+    for (int axis = 0; axis < 3; ++axis)
+      sum += spatial.distance(round.clusters[k], axis, voxel[axis]);
+    return sum * unit * unit;
+  }
+
+  static constexpr int64_t kNumClusters = 5;
+  static constexpr double unit = 1.0 / 64;
+  Shape3 grid{3, 5, 7}, size{6, 31, 29};
+  SpatialWeights spatial{{0.01, 0.02, 0.015}};
+  CellGrid cells{grid, size, Interpolation::kTrilinear};
+  std::vector<float> features;
+  FeatureRange range;
+  Tokens tokens;
+  Round round;
+};
+
+TEST(Slic3dMargin, BoundsTheErrorOfInterpolatedDistances) {
+  for (const int64_t num_channels : {1, 24, 200}) {
+    const RoundOfTokens given(num_channels, 0.3);
+    const int64_t num_clusters = RoundOfTokens::kNumClusters;
+    const RowMask all(given.tokens.num_rows() * num_clusters, 1);
+    std::vector<float> scores(num_clusters * given.tokens.num_scores());
+    const ScoreBound bound =
+        given.tokens.score(given.round.centers, num_clusters, all, serial_for, scores.data());
+    const double unit2 = RoundOfTokens::unit * RoundOfTokens::unit;
+    const double margin = interpolation_margin(bound, unit2 * given.spatial.largest(given.size));
+    SpatialWeights spatial = given.spatial;
+    for (double& weight : spatial.weight) weight *= unit2;
+    Corners corners(given.cells, num_clusters, spatial);
+    corners.start_round(given.round, scores.data(), given.tokens.num_scores(), Corners::kFar / 2);
+    CornerRow row(corners);
+    std::vector<Candidate> found;
+    double largest_error = 0, largest = 0;
+    for (const AxisCell& z : given.cells.z) {
+      row.start_layer(z);
+      for (const AxisCell& y : given.cells.y) {
+        row.start_row(y);
+        for (size_t cell = 0; cell < given.cells.x.size(); ++cell) {
+          const Box box{z, y, given.cells.x[cell]};
+          row.candidates(static_cast<int64_t>(cell), found);
+          ASSERT_EQ(found.size(), num_clusters);
+          for (int corner = 0; corner < 8; ++corner) {
+            const int i = corner / 4, j = corner / 2 % 2, l = corner % 2;
+            auto exact = [&](int64_t k) {
+              return given.distance(box, i * (z.count - 1), j * (y.count - 1),
+                                    l * (box.x.count - 1), k);
+            };
+            for (int64_t k = 1; k < num_clusters; ++k) {
+              const double difference = static_cast<double>(found[k].corner[i][j][l]) -
+                                        static_cast<double>(found[0].corner[i][j][l]);
+              const double expected = exact(k) - exact(0);
+              largest_error = std::max(largest_error, std::abs(difference - expected));
+              largest = std::max(largest, std::abs(expected));
+            }
+          }
+        }
+      }
+    }
+    EXPECT_GT(largest_error, 0);
+    EXPECT_LT(largest_error, margin);
+    EXPECT_LT(margin, 2e-3 * largest);
+  }
+}
+
+// Two clusters with the same features, mirror images of each other: the voxels halfway are equally
+// near in exact arithmetic, and single precision cannot tell those beside them either.
+TEST(Slic3dExact, TiesGoToTheFirstCluster) {
+  RoundOfTokens given(24, 0.3);
+  given.round.clusters.resize(2);
+  for (int k = 0; k < 2; ++k) {
+    given.round.clusters[k].position = {2, 15, k == 0 ? 4.0 : 24.0};
+    const int64_t stride = given.tokens.channel_stride();
+    std::copy_n(given.tokens.token(8), stride, &given.round.centers[k * stride]);
+  }
+  const ExactDistances exact(given.tokens, given.spatial, given.cells);
+  std::vector<double> feature(given.tokens.channel_stride());
+  const std::vector<Candidate> both = {{0, false, {}}, {1, false, {}}};
+  for (const AxisCell& x : given.cells.x)
+    for (int64_t offset = 0; offset < x.count; ++offset) {
+      const Box box{given.cells.z[0], given.cells.y[1], x};
+      EXPECT_EQ(exact.nearest(given.round, box, {0, 1, offset}, both, feature),
+                x.first + offset > 14 ? 1 : 0);
+    }
 }
 
 TEST(Slic3d, TwoHalves) {

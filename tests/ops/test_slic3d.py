@@ -60,6 +60,13 @@ CASES: dict[str, tuple[Tensor, tuple[int, int, int], dict[str, Any]]] = {
     "compactness 1e-4: windows bound the clusters": (
         noise(8, (4, 8, 8)), (8, 48, 48), {"compactness": 1e-4},
     ),
+    "windows bound the clusters, 2 rounds": (
+        noise(8, (4, 8, 8)), (8, 48, 48), {"compactness": 1e-4, "max_num_iter": 2},
+    ),
+    "windows bound the clusters, 3 rounds, many segments": (
+        noise(8, (4, 8, 8)), (8, 48, 48),
+        {"compactness": 1e-3, "max_num_iter": 3, "n_segments": 60},
+    ),
     "float64": (smooth(8, (4, 8, 8)).double(), (8, 48, 48), {}),
     "large offset": (smooth(8, (4, 8, 8)).double() + 1000, (8, 48, 48), {}),
     "size factors": (

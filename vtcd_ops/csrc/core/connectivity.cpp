@@ -11,7 +11,10 @@
 namespace vtcd {
 namespace {
 
-constexpr int32_t kUnlabelled = -1;
+// While fragments get their new labels, those stand beside the old ones in one array: the new label
+// n as ~n, which is negative.
+int32_t marked(int32_t new_label) { return ~new_label; }
+bool is_marked(int32_t label) { return label < 0; }
 
 // Consecutive voxels of one row with the same label.
 struct Run {
@@ -104,31 +107,27 @@ class Fragments {
 
 class Relabelling {
  public:
-  Relabelling(Shape3 size, int64_t min_size, int64_t max_size, const int32_t* labels,
-              int32_t* relabelled)
-      : size_(size),
-        min_size_(min_size),
-        max_size_(max_size),
-        labels_(labels),
-        relabelled_(relabelled) {}
+  Relabelling(Shape3 size, int64_t min_size, int64_t max_size, int32_t* labels)
+      : size_(size), min_size_(min_size), max_size_(max_size), labels_(labels) {}
 
   void label(const Fragments& fragments) {
     for (const Run& run : fragments.runs()) {
       const int64_t num_voxels = fragments.num_voxels(run.parent);
       if (num_voxels >= min_size_ && num_voxels < max_size_) {
-        if (relabelled_[run.begin] == kUnlabelled) fill(fragments.runs(), run);
+        if (!is_marked(labels_[run.begin])) fill(fragments.runs(), run);
       } else {
         // Voxel by voxel: a search that was cut short may have left any of the run's voxels.
         for (int32_t voxel = run.begin; voxel < run.end; ++voxel)
-          if (relabelled_[voxel] == kUnlabelled) search(voxel);
+          if (!is_marked(labels_[voxel])) search(voxel);
       }
     }
+    for (int64_t voxel = 0; voxel < size_.count(); ++voxel) labels_[voxel] = ~labels_[voxel];
   }
 
  private:
   void fill(const std::vector<Run>& runs, const Run& first) {
     for (const Run* run = &first;; run = &runs[run->next]) {
-      std::fill(relabelled_ + run->begin, relabelled_ + run->end, next_label_);
+      std::fill(labels_ + run->begin, labels_ + run->end, marked(next_label_));
       if (run->next < 0) break;
     }
     ++next_label_;
@@ -136,23 +135,24 @@ class Relabelling {
 
   // Labels the fragment of `start` breadth first, at most max_size of its voxels.
   void search(int32_t start) {
+    const int32_t label = labels_[start];
     queue_.assign(1, start);
-    relabelled_[start] = next_label_;
+    labels_[start] = marked(next_label_);
     neighbour_label_ = next_label_;
     for (size_t visited = 0; visited < queue_.size() && size() < max_size_; ++visited)
-      visit_neighbours(queue_[visited]);
+      visit_neighbours(queue_[visited], label);
     if (size() >= min_size_) {
       ++next_label_;
     } else {
-      for (const int32_t voxel : queue_) relabelled_[voxel] = neighbour_label_;
+      for (const int32_t voxel : queue_) labels_[voxel] = marked(neighbour_label_);
     }
   }
 
   int64_t size() const { return static_cast<int64_t>(queue_.size()); }
 
-  // Takes in the unlabelled neighbours of a voxel with its label, in the reference's order: +x, -x,
-  // +y, -y, +z, -z. Which labelled neighbour is met last depends on that order.
-  void visit_neighbours(int32_t voxel) {
+  // Takes in the neighbours of a voxel that still have `label`, in the reference's order: +x, -x,
+  // +y, -y, +z, -z. Which neighbour with a new label is met last depends on that order.
+  void visit_neighbours(int32_t voxel, int32_t label) {
     const int32_t row = static_cast<int32_t>(size_.w);
     const int32_t plane = static_cast<int32_t>(size_.h * size_.w);
     const int32_t x = voxel % row;
@@ -163,21 +163,20 @@ class Relabelling {
     for (int side = 0; side < 6; ++side) {
       if (!inside[side]) continue;
       const int32_t neighbour = voxel + step[side];
-      const int32_t found = relabelled_[neighbour];
-      if (found == kUnlabelled && labels_[neighbour] == labels_[voxel]) {
-        relabelled_[neighbour] = next_label_;
+      const int32_t found = labels_[neighbour];
+      if (found == label) {
+        labels_[neighbour] = marked(next_label_);
         queue_.push_back(neighbour);
         if (size() >= max_size_) return;
-      } else if (found != kUnlabelled && found != next_label_) {
-        neighbour_label_ = found;
+      } else if (is_marked(found) && found != marked(next_label_)) {
+        neighbour_label_ = ~found;
       }
     }
   }
 
   Shape3 size_;
   int64_t min_size_, max_size_;
-  const int32_t* labels_;
-  int32_t* relabelled_;
+  int32_t* labels_;
   int32_t next_label_ = 0;
   int32_t neighbour_label_ = 0;
   std::vector<int32_t> queue_;
@@ -187,9 +186,7 @@ class Relabelling {
 
 void enforce_connectivity(Shape3 size, int64_t min_size, int64_t max_size, int32_t* labels) {
   const Fragments fragments(size, labels);
-  std::vector<int32_t> relabelled(size.count(), kUnlabelled);
-  Relabelling(size, min_size, max_size, labels, relabelled.data()).label(fragments);
-  std::copy(relabelled.begin(), relabelled.end(), labels);
+  Relabelling(size, min_size, max_size, labels).label(fragments);
 }
 
 }  // namespace vtcd

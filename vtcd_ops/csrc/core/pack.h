@@ -21,10 +21,19 @@ inline constexpr int64_t kRowAlignment = 8;
 
 typedef double Pack __attribute__((vector_size(kPackSize * sizeof(double))));
 typedef int64_t IndexPack __attribute__((vector_size(kPackSize * sizeof(int64_t))));
-typedef int32_t LabelPack __attribute__((vector_size(kPackSize * sizeof(int32_t))));
+
+// The same register as floats, and as integers of their size.
+inline constexpr int kFloatPackSize = 2 * kPackSize;
+inline constexpr int64_t kFloatRowAlignment = 2 * kRowAlignment;
+typedef float FloatPack __attribute__((vector_size(kFloatPackSize * sizeof(float))));
+typedef int32_t IntPack __attribute__((vector_size(kFloatPackSize * sizeof(int32_t))));
 
 inline int64_t padded(int64_t size) {
   return (size + kRowAlignment - 1) / kRowAlignment * kRowAlignment;
+}
+
+inline int64_t padded_floats(int64_t size) {
+  return (size + kFloatRowAlignment - 1) / kFloatRowAlignment * kFloatRowAlignment;
 }
 
 inline Pack load(const double* from) {
@@ -33,19 +42,37 @@ inline Pack load(const double* from) {
   return pack;
 }
 
+inline FloatPack load(const float* from) {
+  FloatPack pack;
+  std::memcpy(&pack, from, sizeof pack);
+  return pack;
+}
+
 inline void store(double* to, const Pack& pack) { std::memcpy(to, &pack, sizeof pack); }
+inline void store(float* to, const FloatPack& pack) { std::memcpy(to, &pack, sizeof pack); }
 
-inline Pack broadcast(double value) { return value - Pack{}; }
+inline FloatPack broadcast(float value) { return value - FloatPack{}; }
+inline IntPack broadcast(int32_t value) { return value - IntPack{}; }
 
-inline Pack minimum(const Pack& a, const Pack& b) { return a < b ? a : b; }
+inline FloatPack minimum(const FloatPack& a, const FloatPack& b) { return a < b ? a : b; }
+inline FloatPack absolute(const FloatPack& a) { return a < 0 ? -a : a; }
 
 inline Pack lerp(const Pack& a, const Pack& b, double weight) { return a + weight * (b - a); }
+inline FloatPack lerp(const FloatPack& a, const FloatPack& b, float weight) {
+  return a + weight * (b - a);
+}
 
 // 0, 1, 2, ...
-inline Pack iota() {
-  Pack pack;
-  for (int lane = 0; lane < kPackSize; ++lane) pack[lane] = lane;
+inline IntPack iota() {
+  IntPack pack;
+  for (int lane = 0; lane < kFloatPackSize; ++lane) pack[lane] = lane;
   return pack;
+}
+
+// Whether a lane is not 0.
+inline bool any(const IntPack& pack) {
+  const IntPack none = {};
+  return std::memcmp(&pack, &none, sizeof pack) != 0;
 }
 
 }  // namespace vtcd

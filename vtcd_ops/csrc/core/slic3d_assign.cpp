@@ -3,12 +3,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <utility>
 
 namespace vtcd {
 namespace {
-
-constexpr int32_t kNoOwner = -1;
 
 // Sum of d over d = 0 .. count - 1.
 int64_t sum_below(int64_t count) { return count * (count - 1) / 2; }
@@ -54,13 +53,17 @@ std::vector<std::pair<int64_t, int64_t>> seed_extents(const std::vector<int32_t>
 }  // namespace
 
 struct Assignment::Worker {
-  Worker(const Corners& corners, Shape3 size, int32_t* labels)
-      : corners(corners), row(corners), labeller(size, labels) {}
+  Worker(const Corners& corners, const ExactDistances& exact, bool write, Shape3 size,
+         int32_t* labels)
+      : row(corners),
+        labeller(exact, corners.round(), corners.margin(), size, labels),
+        write(write) {}
 
-  const Corners& corners;
   CornerRow row;
   CellLabeller labeller;
   std::vector<Candidate> candidates;
+  bool write;
+  bool outside = false;
 };
 
 Assignment::Assignment(const CellGrid& cells, int64_t num_clusters, int32_t* labels)
@@ -68,25 +71,27 @@ Assignment::Assignment(const CellGrid& cells, int64_t num_clusters, int32_t* lab
       num_clusters_(num_clusters),
       row_length_(padded(cells.grid.w)),
       labels_(labels),
-      owner_(cells.z.size() * cells.y.size() * cells.x.size(), kNoOwner),
-      layer_weights_(cells.z.size() * 2 * cells.grid.h * num_clusters * row_length_),
+      first_plane_(first_planes()),
+      layer_weights_((first_plane_.back() + 2) * plane_size()),
       layer_extents_(cells.z.size() * num_clusters),
       extents_(num_clusters),
-      weights_(cells.grid.t * cells.grid.h * num_clusters * row_length_),
-      nonzero_(cells.grid.t * cells.grid.h * num_clusters) {}
+      weights_(cells.grid.t * plane_size()) {
+  std::fill_n(weights_.get(), cells.grid.t * plane_size(), 0.0);
+}
+
+std::vector<int64_t> Assignment::first_planes() const {
+  std::vector<int64_t> first(num_layers());
+  for (int64_t layer = 1; layer < num_layers(); ++layer)
+    first[layer] = first[layer - 1] + num_planes(layer - 1);
+  return first;
+}
 
 void Assignment::assign_seeds(const Seeds& seeds) {
-  const Shape3 size = cells_.size, grid = cells_.grid;
+  const Shape3 grid = cells_.grid;
   const auto& [at_z, at_y, at_x] = seeds.coordinates;
   auto cluster_of = [&](int64_t z, int64_t y, int64_t x) {
     return static_cast<int32_t>((z * at_y.size() + y) * at_x.size() + x);
   };
-  int32_t* label = labels_;
-  for (int64_t z = 0; z < size.t; ++z)
-    for (int64_t y = 0; y < size.h; ++y, label += size.w) {
-      const int32_t first = cluster_of(seeds.nearest[0][z], seeds.nearest[1][y], 0);
-      for (int64_t x = 0; x < size.w; ++x) label[x] = first + seeds.nearest[2][x];
-    }
   const auto along_z = seed_weights(cells_.z, grid.t, seeds.nearest[0], at_z.size());
   const auto along_y = seed_weights(cells_.y, grid.h, seeds.nearest[1], at_y.size());
   const auto along_x = seed_weights(cells_.x, grid.w, seeds.nearest[2], at_x.size());
@@ -98,7 +103,6 @@ void Assignment::assign_seeds(const Seeds& seeds) {
           const int64_t cluster = row * num_clusters_ + cluster_of(z, y, x);
           const double factor =
               along_z[z * grid.t + row / grid.h] * along_y[y * grid.h + row % grid.h];
-          nonzero_[cluster] = factor != 0;
           for (int64_t w = 0; w < grid.w; ++w)
             weights_[cluster * row_length_ + w] = factor * along_x[x * grid.w + w];
         }
@@ -117,57 +121,63 @@ void Assignment::assign_seeds(const Seeds& seeds) {
       }
 }
 
-bool Assignment::assign(const Corners& corners, const ParallelFor& parallel_for) {
-  std::atomic<bool> changed = false;
-  parallel_for(0, num_layers(), 1, [&](int64_t begin, int64_t end) {
-    Worker worker(corners, cells_.size, labels_);
-    for (int64_t layer = begin; layer < end; ++layer)
-      if (assign_layer(layer, worker)) changed.store(true, std::memory_order_relaxed);
-  });
-  collect(parallel_for);
-  return changed;
+void Assignment::write_seed_labels(const Seeds& seeds) {
+  const Shape3 size = cells_.size;
+  const int64_t num_y = static_cast<int64_t>(seeds.coordinates[1].size());
+  const int64_t num_x = static_cast<int64_t>(seeds.coordinates[2].size());
+  int32_t* label = labels_;
+  for (int64_t z = 0; z < size.t; ++z)
+    for (int64_t y = 0; y < size.h; ++y, label += size.w) {
+      const int64_t first = (seeds.nearest[0][z] * num_y + seeds.nearest[1][y]) * num_x;
+      for (int64_t x = 0; x < size.w; ++x)
+        label[x] = static_cast<int32_t>(first) + seeds.nearest[2][x];
+    }
+  labels_known_ = true;
 }
 
-bool Assignment::assign_layer(int64_t layer, Worker& worker) {
+bool Assignment::assign(const Corners& corners, const ExactDistances& exact, bool write,
+                        const ParallelFor& parallel_for) {
+  std::atomic<bool> outside = false;
+  parallel_for(0, num_layers(), 1, [&](int64_t begin, int64_t end) {
+    Worker worker(corners, exact, write, cells_.size, labels_);
+    for (int64_t layer = begin; layer < end; ++layer) assign_layer(layer, worker);
+    if (worker.outside) outside.store(true, std::memory_order_relaxed);
+  });
+  labels_known_ = write && (labels_known_ || !outside);
+  return outside;
+}
+
+void Assignment::assign_layer(int64_t layer, Worker& worker) {
   double* weights = layer_weights(layer, 0);
-  std::fill(weights, weights + 2 * cells_.grid.h * num_clusters_ * row_length_, 0.0);
+  std::fill_n(weights, num_planes(layer) * plane_size(), 0.0);
   std::fill_n(&layer_extents_[layer * num_clusters_], num_clusters_, Extent{});
   worker.row.start_layer(cells_.z[layer]);
-  bool changed = false;
-  for (size_t y = 0; y < cells_.y.size(); ++y) {
-    worker.row.start_row(cells_.y[y]);
+  for (const AxisCell& y : cells_.y) {
+    worker.row.start_row(y);
     for (size_t x = 0; x < cells_.x.size(); ++x)
-      changed |= assign_cell(layer, {cells_.z[layer], cells_.y[y], cells_.x[x]}, x,
-                             cell_index(layer, y, x), worker);
+      assign_cell(layer, {cells_.z[layer], y, cells_.x[x]}, static_cast<int64_t>(x), worker);
   }
-  return changed;
 }
 
-bool Assignment::assign_cell(int64_t layer, const Box& box, int64_t cell, int64_t index,
-                             Worker& worker) {
-  const int32_t before = owner_[index];
-  const int64_t nearest = worker.row.nearest(cell);
+void Assignment::assign_cell(int64_t layer, const Box& box, int64_t cell, Worker& worker) {
+  const int32_t nearest = worker.row.nearest(cell);
   if (worker.row.decided(cell)) {
-    owner_[index] = static_cast<int32_t>(nearest);
     take_whole(layer, box, nearest);
-    return before != owner_[index];
+    if (worker.write) fill(box, nearest);
+    return;
   }
-  owner_[index] = kNoOwner;
-  // Labels that may be kept, or are compared with, must be there.
-  if (before != kNoOwner) fill(box, before);
   worker.row.candidates(cell, worker.candidates);
   const bool any_outside = nearest < 0;
-  bool changed = worker.labeller.label(box, worker.candidates, worker.corners.clusters(),
-                                       any_outside, worker.corners.margin());
+  worker.labeller.label(box, worker.candidates, any_outside, worker.write);
+  worker.outside |= any_outside;
   if (any_outside) {
-    take_voxels(layer, box);
-  } else {
-    for (size_t i = 0; i < worker.candidates.size(); ++i) {
-      const Moments& moments = worker.labeller.moments(i);
-      if (moments[0][0][0] > 0) add(layer, box, worker.candidates[i].cluster, moments);
-    }
+    if (worker.write && labels_known_) take_voxels(layer, box);
+    return;
   }
-  return changed;
+  for (size_t i = 0; i < worker.candidates.size(); ++i) {
+    const Moments& moments = worker.labeller.moments(i);
+    if (moments[0][0][0] > 0) add(layer, box, worker.candidates[i].cluster, moments);
+  }
 }
 
 void Assignment::take_whole(int64_t layer, const Box& box, int64_t cluster) {
@@ -191,7 +201,7 @@ void Assignment::add(int64_t layer, const Box& box, int64_t cluster, const Momen
   layer_extents_[layer * num_clusters_ + cluster].add(extent_of(moments, box));
   const TokenWeights weights = token_weights(moments, box);
   const int64_t h[2] = {box.y.lower, box.y.upper}, w[2] = {box.x.lower, box.x.upper};
-  for (int z = 0; z < 2; ++z) {
+  for (int z = 0; z < num_planes(layer); ++z) {
     double* plane = layer_weights(layer, z);
     for (int y = 0; y < 2; ++y)
       for (int x = 0; x < 2; ++x)
@@ -199,31 +209,40 @@ void Assignment::add(int64_t layer, const Box& box, int64_t cluster, const Momen
   }
 }
 
-void Assignment::collect(const ParallelFor& parallel_for) {
-  const int64_t rows = cells_.grid.h, plane = rows * num_clusters_ * row_length_;
+bool Assignment::collect(const ParallelFor& parallel_for) {
+  std::atomic<bool> changed = false;
   parallel_for(0, cells_.grid.t, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      double* to = &weights_[t * plane];
-      std::fill(to, to + plane, 0.0);
-      for (int64_t layer = 0; layer < num_layers(); ++layer) {
-        const int64_t tokens[2] = {cells_.z[layer].lower, cells_.z[layer].upper};
-        for (int upper = 0; upper < 2; ++upper) {
-          if (tokens[upper] != t) continue;
-          const double* from = layer_weights(layer, upper);
-          for (int64_t i = 0; i < plane; ++i) to[i] += from[i];
-        }
-      }
-      for (int64_t i = 0; i < rows * num_clusters_; ++i) {
-        const double* row = to + i * row_length_;
-        nonzero_[t * rows * num_clusters_ + i] =
-            std::any_of(row, row + row_length_, [](double weight) { return weight != 0; });
-      }
-    }
+    for (int64_t t = begin; t < end; ++t)
+      if (collect_plane(t)) changed.store(true, std::memory_order_relaxed);
   });
-  std::fill(extents_.begin(), extents_.end(), Extent{});
+  std::vector<Extent> extents(num_clusters_);
   for (int64_t layer = 0; layer < num_layers(); ++layer)
     for (int64_t k = 0; k < num_clusters_; ++k)
-      extents_[k].add(layer_extents_[layer * num_clusters_ + k]);
+      extents[k].add(layer_extents_[layer * num_clusters_ + k]);
+  extents_.swap(extents);
+  return changed || extents != extents_;
+}
+
+// Adds up the weights on the tokens of t.
+bool Assignment::collect_plane(int64_t t) {
+  const int64_t rows = cells_.grid.h * num_clusters_;
+  std::vector<const double*> parts;
+  for (int64_t layer = 0; layer < num_layers(); ++layer) {
+    if (cells_.z[layer].lower == t) parts.push_back(layer_weights(layer, 0));
+    if (num_planes(layer) > 1 && cells_.z[layer].upper == t)
+      parts.push_back(layer_weights(layer, 1));
+  }
+  std::vector<double> sum(row_length_);
+  bool changed = false;
+  for (int64_t row = 0; row < rows; ++row) {
+    std::fill(sum.begin(), sum.end(), 0.0);
+    for (const double* part : parts)
+      for (int64_t w = 0; w < row_length_; ++w) sum[w] += part[row * row_length_ + w];
+    double* to = &weights_[(t * rows + row) * row_length_];
+    changed |= std::memcmp(sum.data(), to, row_length_ * sizeof(double)) != 0;
+    std::copy(sum.begin(), sum.end(), to);
+  }
+  return changed;
 }
 
 void Assignment::fill(const Box& box, int32_t label) {
@@ -232,17 +251,6 @@ void Assignment::fill(const Box& box, int32_t label) {
       const int64_t row = (box.z.first + z) * cells_.size.h + box.y.first + y;
       std::fill_n(labels_ + row * cells_.size.w + box.x.first, box.x.count, label);
     }
-}
-
-void Assignment::finish(const ParallelFor& parallel_for) {
-  parallel_for(0, num_layers(), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t layer = begin; layer < end; ++layer)
-      for (size_t y = 0; y < cells_.y.size(); ++y)
-        for (size_t x = 0; x < cells_.x.size(); ++x) {
-          const int32_t owner = owner_[cell_index(layer, y, x)];
-          if (owner != kNoOwner) fill({cells_.z[layer], cells_.y[y], cells_.x[x]}, owner);
-        }
-  });
 }
 
 }  // namespace vtcd

@@ -2,19 +2,36 @@
 #include "core/slic3d_cell.h"
 
 #include <algorithm>
+#include <cstring>
 #include <iterator>
-#include <limits>
+
+#include "core/slic3d_corners.h"
 
 namespace vtcd {
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
-double lerp(double a, double b, double weight) { return a + weight * (b - a); }
+// What a cluster won of a column in one tile: the number of voxels in the low half, the sum of
+// their offsets along y in the high half. Sums over a tile of these, and of these times offsets
+// along x, fit too.
+constexpr int32_t kOneVoxel = 1;
+constexpr int32_t kOneRow = 1 << 16;
+constexpr int64_t kMaxOffsetSum = kMaxCellLength * (kMaxCellLength - 1) / 2;
+static_assert(kMaxOffsetSum * kMaxOffsetSum < kOneRow / 2);
 
 // 1 / (count - 1): offsets as a fraction of a cell, 0 for a cell of one voxel.
-double inverse_length(const AxisCell& cell) {
-  return cell.count > 1 ? 1.0 / static_cast<double>(cell.count - 1) : 0.0;
+float inverse_length(const AxisCell& cell) {
+  return cell.count > 1 ? 1.0f / static_cast<float>(cell.count - 1) : 0.0f;
+}
+
+// Sum of d over d = begin .. end - 1.
+int64_t sum_of_range(int64_t begin, int64_t end) { return (end - begin) * (begin + end - 1) / 2; }
+
+int32_t sum(const IntPack& pack) {
+  typedef int32_t Quad __attribute__((vector_size(16)));
+  Quad quads[kFloatPackSize / 4];
+  std::memcpy(quads, &pack, sizeof pack);
+  for (int i = 1; i < kFloatPackSize / 4; ++i) quads[0] += quads[i];
+  return (quads[0][0] + quads[0][1]) + (quads[0][2] + quads[0][3]);
 }
 
 // From the moments of an axis, sum 1 and sum d, to the weights of its two tokens.
@@ -24,38 +41,16 @@ void to_tokens(const AxisCell& cell, double& zeroth, double& first) {
   first = upper;
 }
 
-// Up to kPackSize voxels of a box along x.
-struct Span {
-  Span(const Box& box, int64_t begin, int64_t width)
-      : first(box.x.first + begin),
-        count(static_cast<int32_t>(std::min<int64_t>(box.x.count - begin, kPackSize))),
-        inside(first + kPackSize <= width) {
-    for (int lane = 0; lane < kPackSize; ++lane) beyond[lane] = lane < count ? 0 : -1;
-  }
-
-  // Writes the labels that are not -1 and returns what is not 0 where they are new.
-  LabelPack write(const LabelPack& labels, int32_t* to) const {
-    LabelPack before = labels;
-    if (inside) {
-      std::memcpy(&before, to, sizeof before);
-    } else {
-      for (int lane = 0; lane < count; ++lane) before[lane] = to[lane];
-    }
-    const LabelPack keep = beyond | (labels < 0);
-    const LabelPack after = keep ? before : labels;
-    if (inside) {
-      std::memcpy(to, &after, sizeof after);
-    } else {
-      for (int lane = 0; lane < count; ++lane) to[lane] = after[lane];
-    }
-    return before ^ after;
-  }
-
-  int64_t first;
-  int32_t count;
-  bool inside;  // kPackSize voxels from `first` are in the row
-  LabelPack beyond;
-};
+// The four corners of a plane of a box.
+void corners_of_plane(const Candidate& candidate, const Box& box, int64_t z, float (&plane)[2][2]) {
+  const auto& c = candidate.corner;
+  const float fraction = static_cast<float>(z) * inverse_length(box.z);
+  for (int y = 0; y < 2; ++y)
+    for (int x = 0; x < 2; ++x)
+      plane[y][x] = z == 0                 ? c[0][y][x]
+                    : z + 1 == box.z.count ? c[1][y][x]
+                                           : c[0][y][x] + fraction * (c[1][y][x] - c[0][y][x]);
+}
 
 }  // namespace
 
@@ -80,120 +75,184 @@ TokenWeights token_weights(const Moments& moments, const Box& box) {
   return w;
 }
 
-bool CellLabeller::label(const Box& box, const std::vector<Candidate>& candidates,
-                         const std::vector<Cluster>& clusters, bool any_outside, double margin) {
-  using LabelPlane =
-      bool (CellLabeller::*)(const Box&, const std::vector<Candidate>&, int64_t, int64_t, double);
-  constexpr LabelPlane kLabelPlane[] = {
-      &CellLabeller::label_plane<0>, &CellLabeller::label_plane<1>, &CellLabeller::label_plane<2>,
-      &CellLabeller::label_plane<3>, &CellLabeller::label_plane<4>, &CellLabeller::label_plane<5>,
-      &CellLabeller::label_plane<6>};
+CellLabeller::CellLabeller(const ExactDistances& exact, const Round& round, float margin,
+                           Shape3 size, int32_t* labels)
+    : exact_(exact),
+      round_(round),
+      margin_(margin),
+      size_(size),
+      labels_(labels),
+      feature_(exact.channel_stride()) {}
+
+void CellLabeller::label(const Box& box, const std::vector<Candidate>& candidates, bool any_outside,
+                         bool write) {
+  using LabelTile = bool (CellLabeller::*)(const Tile&, const std::vector<Candidate>&, bool);
+  constexpr LabelTile kLabelTile[] = {nullptr,
+                                      nullptr,
+                                      &CellLabeller::label_tile<2>,
+                                      &CellLabeller::label_tile<3>,
+                                      &CellLabeller::label_tile<4>,
+                                      &CellLabeller::label_tile<5>,
+                                      &CellLabeller::label_tile<6>,
+                                      &CellLabeller::label_tile<7>,
+                                      &CellLabeller::label_tile<8>};
   const size_t count = candidates.size();
-  if (lines_.size() < count) lines_.resize(count);
   moments_.assign(count, Moments{});
-  bool clipped = any_outside;
-  for (const Candidate& candidate : candidates) clipped |= candidate.clipped;
-  bool changed = false;
+  bool whole = !any_outside && count > 1 && count < std::size(kLabelTile);
+  for (const Candidate& candidate : candidates) whole &= !candidate.clipped;
   for (int64_t z = 0; z < box.z.count; ++z) {
-    for (int64_t begin = 0; begin < box.x.count; begin += kPackSize) {
-      prepare_plane(box, candidates, clusters, z, begin);
-      const auto label_by =
-          clipped || count >= std::size(kLabelPlane) ? kLabelPlane[0] : kLabelPlane[count];
-      changed |= (this->*label_by)(box, candidates, z, begin, margin);
-      if (!any_outside) add_moments(box, count, z, begin);
-    }
-  }
-  return changed;
-}
-
-// Interpolates the candidates' corners to the plane `z` of the box, voxels [begin, begin +
-// kPackSize) along x.
-void CellLabeller::prepare_plane(const Box& box, const std::vector<Candidate>& candidates,
-                                 const std::vector<Cluster>& clusters, int64_t z, int64_t begin) {
-  const double fraction = static_cast<double>(z) * inverse_length(box.z);
-  const double inverse_y = inverse_length(box.y), inverse_x = inverse_length(box.x);
-  const Pack offset = iota() + static_cast<double>(begin);
-  for (size_t i = 0; i < candidates.size(); ++i) {
-    const auto& c = candidates[i].corner;
-    const double v00 = lerp(c[0][0][0], c[1][0][0], fraction);
-    const double v01 = lerp(c[0][0][1], c[1][0][1], fraction);
-    const double v10 = lerp(c[0][1][0], c[1][1][0], fraction);
-    const double v11 = lerp(c[0][1][1], c[1][1][1], fraction);
-    Line& line = lines_[i];
-    const double first = (v01 - v00) * inverse_x, last = (v11 - v10) * inverse_x;
-    line.value = v00 + first * offset;
-    line.slope = (v10 - v00) * inverse_y + ((last - first) * inverse_y) * offset;
-    line.cluster = IndexPack{} + candidates[i].cluster;
-    line.count = line.sum_y = IndexPack{};
-    line.begin_y = 0;
-    line.end_y = box.y.count;
-    if (!candidates[i].clipped) continue;
-    const Cluster& cluster = clusters[candidates[i].cluster];
-    const bool in_plane = box.z.first + z >= cluster.begin[0] && box.z.first + z < cluster.end[0];
-    line.begin_y = cluster.begin[1] - box.y.first;
-    line.end_y = in_plane ? cluster.end[1] - box.y.first : 0;
-    for (int lane = 0; lane < kPackSize; ++lane) {
-      const int64_t x = box.x.first + begin + lane;
-      if (x < cluster.begin[2] || x >= cluster.end[2]) line.value[lane] = kInfinity;
+    for (int64_t begin = 0; begin < box.x.count; begin += kFloatPackSize) {
+      const Tile part = tile(box, z, begin);
+      if (!whole || !(this->*kLabelTile[count])(part, candidates, write))
+        label_tile_exactly(part, candidates, write);
     }
   }
 }
 
-// `Count` is the number of candidates where it is small and no window ends inside the box; else 0.
+CellLabeller::Tile CellLabeller::tile(const Box& box, int64_t z, int64_t begin) {
+  const int64_t valid = std::min<int64_t>(box.x.count - begin, kFloatPackSize);
+  const IntPack column = iota() + static_cast<int32_t>(begin);
+  const IntPack beyond = column >= static_cast<int32_t>(box.x.count);
+  const FloatPack fraction = __builtin_convertvector(column, FloatPack) * inverse_length(box.x);
+  return {box, z, begin, valid, fraction, column, beyond};
+}
+
+CellLabeller::Line CellLabeller::line(const Tile& tile, const float (&corner)[2][2]) {
+  Line line;
+  line.value = corner[0][0] + (corner[0][1] - corner[0][0]) * tile.fraction;
+  const FloatPack last = corner[1][0] + (corner[1][1] - corner[1][0]) * tile.fraction;
+  line.slope = (last - line.value) * inverse_length(tile.box.y);
+  return line;
+}
+
+// For `Count` candidates whose windows have the whole box. Distances are less the first
+// candidate's. Returns false, with nothing done, where two were too close to call.
 template <int Count>
-bool CellLabeller::label_plane(const Box& box, const std::vector<Candidate>& candidates, int64_t z,
-                               int64_t begin, double margin) {
-  const int count = Count > 0 ? Count : static_cast<int>(candidates.size());
-  Line fixed[Count > 0 ? Count : 1];  // in registers
-  Line* lines = Count > 0 ? fixed : lines_.data();
-  if (Count > 0) std::copy_n(lines_.begin(), count, fixed);
-  const Span span(box, begin, size_.w);
-  int32_t* row = labels_ + ((box.z.first + z) * size_.h + box.y.first) * size_.w + span.first;
-  LabelPack difference = {};
-  for (int64_t y = 0; y < box.y.count; ++y, row += size_.w) {
-    const double dy = static_cast<double>(y);
-    Pack nearest = broadcast(kInfinity);
-    IndexPack label = IndexPack{} - 1;
-    for (int i = 0; i < count; ++i) {
-      if (Count == 0 && (y < lines[i].begin_y || y >= lines[i].end_y)) continue;
-      const Pack distance = lines[i].value + dy * lines[i].slope;
-      const IndexPack nearer = distance + margin < nearest;
-      nearest = nearer ? distance : nearest;
-      label = nearer ? lines[i].cluster : label;
-    }
-    for (int i = 0; i < count; ++i) {
-      const IndexPack won = label == lines[i].cluster;
-      lines[i].count -= won;
-      lines[i].sum_y += won & (IndexPack{} + y);
-    }
-    difference |= span.write(__builtin_convertvector(label, LabelPack), row);
+bool CellLabeller::label_tile(const Tile& tile, const std::vector<Candidate>& candidates,
+                              bool write) {
+  constexpr int kRivals = Count - 1;
+  FloatPack value[kRivals], slope[kRivals];
+  IntPack won[kRivals], cluster[Count];
+  float first[2][2];
+  corners_of_plane(candidates[0], tile.box, tile.z, first);
+  cluster[0] = broadcast(candidates[0].cluster);
+  for (int i = 0; i < kRivals; ++i) {
+    float corner[2][2];
+    corners_of_plane(candidates[i + 1], tile.box, tile.z, corner);
+    for (int j = 0; j < 4; ++j) corner[j / 2][j % 2] -= first[j / 2][j % 2];
+    const Line of_rival = line(tile, corner);
+    value[i] = of_rival.value;
+    slope[i] = of_rival.slope;
+    won[i] = IntPack{};
+    cluster[i + 1] = broadcast(candidates[i + 1].cluster);
   }
-  if (Count > 0) std::copy_n(fixed, count, lines_.begin());
-  const LabelPack none = {};
-  return std::memcmp(&difference, &none, sizeof none) != 0;
+  FloatPack closest = broadcast(Corners::kFar);
+  IntPack one = broadcast(kOneVoxel);
+  for (int64_t y = 0; y < tile.box.y.count; ++y, one += kOneRow) {
+    FloatPack nearest = {};
+    IntPack label = cluster[0];
+    for (int i = 0; i < kRivals; ++i) {
+      const FloatPack difference = value[i] - nearest;
+      closest = minimum(absolute(difference), closest);
+      nearest = minimum(value[i], nearest);
+      label = difference < 0 ? cluster[i + 1] : label;
+      value[i] += slope[i];
+    }
+    for (int i = 0; i < kRivals; ++i) won[i] = label == cluster[i + 1] ? won[i] + one : won[i];
+    if (write) write_labels(tile, y, label);
+  }
+  if (any((closest <= margin_) & ~tile.beyond)) return false;
+  PlaneMoments rest = all_of(tile);
+  for (int i = 0; i < kRivals; ++i) {
+    const PlaneMoments plane = won_of(tile, won[i]);
+    for (int j = 0; j < 4; ++j) rest[j] -= plane[j];
+    add(tile, plane, moments_[i + 1]);
+  }
+  add(tile, rest, moments_[0]);
+  return true;
 }
 
-// Adds what the candidates won in a plane to their moments.
-void CellLabeller::add_moments(const Box& box, size_t num_candidates, int64_t z, int64_t begin) {
-  const int64_t valid = std::min<int64_t>(box.x.count - begin, kPackSize);
-  for (size_t i = 0; i < num_candidates; ++i) {
-    int64_t count = 0, sum_x = 0, sum_y = 0, sum_xy = 0;
-    for (int64_t lane = 0; lane < valid; ++lane) {
-      count += lines_[i].count[lane];
-      sum_x += lines_[i].count[lane] * (begin + lane);
-      sum_y += lines_[i].sum_y[lane];
-      sum_xy += lines_[i].sum_y[lane] * (begin + lane);
+// For any number of candidates and any windows, with exact decisions where they are needed.
+void CellLabeller::label_tile_exactly(const Tile& tile, const std::vector<Candidate>& candidates,
+                                      bool write) {
+  lines_.clear();
+  for (const Candidate& candidate : candidates) lines_.push_back(clipped_line(tile, candidate));
+  IntPack one = broadcast(kOneVoxel);
+  for (int64_t y = 0; y < tile.box.y.count; ++y, one += kOneRow) {
+    const float dy = static_cast<float>(y);
+    FloatPack nearest = broadcast(Corners::kFar), closest = nearest;
+    IntPack label = broadcast(-1);
+    for (const Line& line : lines_) {
+      if (y < line.begin_y || y >= line.end_y) continue;
+      const FloatPack value = line.value + dy * line.slope, difference = value - nearest;
+      closest = minimum(absolute(difference), closest);
+      nearest = minimum(value, nearest);
+      label = difference < 0 ? line.cluster : label;
     }
-    Moments& m = moments_[i];
-    m[0][0][0] += count;
-    m[0][0][1] += sum_x;
-    m[0][1][0] += sum_y;
-    m[0][1][1] += sum_xy;
-    m[1][0][0] += z * count;
-    m[1][0][1] += z * sum_x;
-    m[1][1][0] += z * sum_y;
-    m[1][1][1] += z * sum_xy;
+    const IntPack close = (closest <= margin_) & ~tile.beyond;
+    if (any(close)) label = decide(tile, y, candidates, close, label);
+    for (Line& line : lines_) line.won = label == line.cluster ? line.won + one : line.won;
+    if (write) write_labels(tile, y, label);
   }
+  for (size_t i = 0; i < lines_.size(); ++i) add(tile, won_of(tile, lines_[i].won), moments_[i]);
+}
+
+CellLabeller::Line CellLabeller::clipped_line(const Tile& tile, const Candidate& candidate) const {
+  const Box& box = tile.box;
+  float corner[2][2];
+  corners_of_plane(candidate, box, tile.z, corner);
+  Line clipped = line(tile, corner);
+  clipped.cluster = broadcast(candidate.cluster);
+  clipped.won = IntPack{};
+  clipped.begin_y = 0;
+  clipped.end_y = box.y.count;
+  if (!candidate.clipped) return clipped;
+  const Cluster& cluster = round_.clusters[candidate.cluster];
+  const int64_t z = box.z.first + tile.z;
+  clipped.begin_y = cluster.begin[1] - box.y.first;
+  clipped.end_y = z >= cluster.begin[0] && z < cluster.end[0] ? cluster.end[1] - box.y.first : 0;
+  const int32_t first = static_cast<int32_t>(cluster.begin[2] - box.x.first);
+  const int32_t end = static_cast<int32_t>(cluster.end[2] - box.x.first);
+  const IntPack outside = (tile.column < first) | (tile.column >= end);
+  clipped.value = outside ? broadcast(2 * Corners::kFar) : clipped.value;  // wins against none
+  return clipped;
+}
+
+// The labels of row y with those lanes decided exactly that are too `close` to call.
+IntPack CellLabeller::decide(const Tile& tile, int64_t y, const std::vector<Candidate>& candidates,
+                             const IntPack& close, IntPack label) {
+  for (int lane = 0; lane < tile.valid; ++lane)
+    if (close[lane])
+      label[lane] =
+          exact_.nearest(round_, tile.box, {tile.z, y, tile.begin + lane}, candidates, feature_);
+  return label;
+}
+
+CellLabeller::PlaneMoments CellLabeller::all_of(const Tile& tile) {
+  const int64_t y_sum = sum_of_range(0, tile.box.y.count);
+  const int64_t x_sum = sum_of_range(tile.begin, tile.begin + tile.valid);
+  return {tile.box.y.count * tile.valid, tile.box.y.count * x_sum, y_sum * tile.valid,
+          y_sum * x_sum};
+}
+
+CellLabeller::PlaneMoments CellLabeller::won_of(const Tile& tile, const IntPack& won) {
+  const IntPack valid = won & ~tile.beyond;
+  const int32_t sums = sum(valid), x_sums = sum(valid * tile.column);
+  return {sums % kOneRow, x_sums % kOneRow, sums / kOneRow, x_sums / kOneRow};
+}
+
+void CellLabeller::add(const Tile& tile, const PlaneMoments& plane, Moments& moments) {
+  for (int i = 0; i < 4; ++i) {
+    moments[0][i / 2][i % 2] += plane[i];
+    moments[1][i / 2][i % 2] += tile.z * plane[i];
+  }
+}
+
+void CellLabeller::write_labels(const Tile& tile, int64_t y, const IntPack& labels) {
+  const int64_t row = (tile.box.z.first + tile.z) * size_.h + tile.box.y.first + y;
+  int32_t* to = labels_ + row * size_.w + tile.box.x.first + tile.begin;
+  for (int lane = 0; lane < tile.valid; ++lane)
+    if (labels[lane] >= 0) to[lane] = labels[lane];
 }
 
 }  // namespace vtcd

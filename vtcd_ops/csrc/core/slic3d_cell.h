@@ -7,15 +7,11 @@
 #include <vector>
 
 #include "core/interpolation.h"
+#include "core/pack.h"
 #include "core/slic3d_clusters.h"
-#include "core/slic3d_corners.h"
+#include "core/slic3d_exact.h"
 
 namespace vtcd {
-
-// A product of three cells.
-struct Box {
-  AxisCell z, y, x;
-};
 
 // Integer moments of a set of voxels of a box: entry [a][b][c] is the sum of dz^a dy^b dx^c, with
 // offsets from the box's first voxel. They give the voxels' number, their mean coordinates and,
@@ -28,40 +24,60 @@ Extent extent_of(const Moments& moments, const Box& box);
 using TokenWeights = std::array<std::array<std::array<double, 2>, 2>, 2>;
 TokenWeights token_weights(const Moments& moments, const Box& box);
 
-// Labels the voxels of boxes by the nearest of their candidates, the first of those that are
-// equally near (within `margin`); a voxel outside all windows keeps its label.
+// Labels the voxels of boxes by the nearest of their candidates. Distances are interpolated in
+// single precision; where two are closer than that is worth, the exact ones decide.
 class CellLabeller {
  public:
+  // margin: no difference of two interpolated distances is farther from the exact one.
   // labels [T, H, W]
-  CellLabeller(Shape3 size, int32_t* labels) : size_(size), labels_(labels) {}
+  CellLabeller(const ExactDistances& exact, const Round& round, float margin, Shape3 size,
+               int32_t* labels);
 
-  // Returns whether a label changed. The voxels' moments are in moments(i) for candidate i, unless
-  // `any_outside`: then some voxels may be outside all windows.
-  bool label(const Box& box, const std::vector<Candidate>& candidates,
-             const std::vector<Cluster>& clusters, bool any_outside, double margin);
+  // Finds the voxels' moments: moments(i) for candidate i. Where `any_outside`, some voxels may be
+  // outside all windows, in no candidate's moments. Writes the labels if `write`; a voxel outside
+  // all windows keeps its own.
+  void label(const Box& box, const std::vector<Candidate>& candidates, bool any_outside,
+             bool write);
 
   const Moments& moments(size_t candidate) const { return moments_[candidate]; }
 
  private:
-  template <int Count>
-  bool label_plane(const Box& box, const std::vector<Candidate>& candidates, int64_t z,
-                   int64_t begin, double margin);
-  void prepare_plane(const Box& box, const std::vector<Candidate>& candidates,
-                     const std::vector<Cluster>& clusters, int64_t z, int64_t begin);
-  void add_moments(const Box& box, size_t num_candidates, int64_t z, int64_t begin);
-
-  // The distance of a candidate in the plane being labelled, value + dy * slope, for kPackSize
-  // voxels along x; its window along y; what it won there.
+  // Voxels of one plane and up to kFloatPackSize of its columns.
+  struct Tile {
+    const Box& box;
+    int64_t z, begin, valid;  // columns [begin, begin + valid)
+    FloatPack fraction;       // of the box along x
+    IntPack column, beyond;   // offsets along x; -1 where there is no column
+  };
+  using PlaneMoments = std::array<int64_t, 4>;  // sums of 1, dx, dy and dx dy
+  // A candidate's distance in a tile: value + dy * slope.
   struct Line {
-    Pack value, slope;
-    int64_t begin_y, end_y;
-    IndexPack cluster, count, sum_y;
+    FloatPack value, slope;
+    int64_t begin_y, end_y;  // its window
+    IntPack cluster, won;
   };
 
+  static Tile tile(const Box& box, int64_t z, int64_t begin);
+  static Line line(const Tile& tile, const float (&corner)[2][2]);
+  template <int Count>
+  bool label_tile(const Tile& tile, const std::vector<Candidate>& candidates, bool write);
+  void label_tile_exactly(const Tile& tile, const std::vector<Candidate>& candidates, bool write);
+  Line clipped_line(const Tile& tile, const Candidate& candidate) const;
+  IntPack decide(const Tile& tile, int64_t y, const std::vector<Candidate>& candidates,
+                 const IntPack& close, IntPack label);
+  static PlaneMoments all_of(const Tile& tile);
+  static PlaneMoments won_of(const Tile& tile, const IntPack& won);
+  static void add(const Tile& tile, const PlaneMoments& plane, Moments& moments);
+  void write_labels(const Tile& tile, int64_t y, const IntPack& labels);
+
+  const ExactDistances& exact_;
+  const Round& round_;
+  float margin_;
   Shape3 size_;
   int32_t* labels_;
   std::vector<Line> lines_;
   std::vector<Moments> moments_;
+  std::vector<double> feature_;
 };
 
 }  // namespace vtcd

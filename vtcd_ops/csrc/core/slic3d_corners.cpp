@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "core/slic3d_corners.h"
 
-#include <limits>
+#include <algorithm>
+#include <bit>
 
 namespace vtcd {
 namespace {
-
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 enum class Overlap { kNone, kSome, kAll };
 
@@ -23,162 +22,174 @@ Corners::Corners(const CellGrid& cells, int64_t num_clusters, const SpatialWeigh
     : cells_(cells),
       num_clusters_(num_clusters),
       spatial_(spatial),
-      padded_cells_(padded(static_cast<int64_t>(cells.x.size()))),
+      padded_cells_(padded_floats(static_cast<int64_t>(cells.x.size()))),
       first_weight_(padded_cells_),
       last_weight_(padded_cells_),
-      expanded_(cells.grid.t * cells.grid.h * num_clusters * 2 * padded_cells_),
       not_all_(num_clusters * padded_cells_),
       not_any_(num_clusters * padded_cells_),
       x_distance_(num_clusters * 2 * padded_cells_) {
   for (size_t cell = 0; cell < cells.x.size(); ++cell) {
-    first_weight_[cell] = cells.x[cell].weight;
-    last_weight_[cell] = cells.x[cell].weight_at(cells.x[cell].count - 1);
+    first_weight_[cell] = static_cast<float>(cells.x[cell].weight);
+    last_weight_[cell] = static_cast<float>(cells.x[cell].weight_at(cells.x[cell].count - 1));
+    const int64_t lower = static_cast<int64_t>(cell);
+    regular_ &= cells.x[cell].lower == lower && cells.x[cell].upper == lower + 1;
   }
 }
 
-void Corners::start_round(const std::vector<Cluster>& clusters, const RowMask& wanted,
-                          const double* scores, int64_t row_length, double margin,
-                          const ParallelFor& parallel_for) {
-  clusters_ = &clusters;
+void Corners::start_round(const Round& round, const float* scores, int64_t num_scores,
+                          float margin) {
+  round_ = &round;
+  scores_ = scores;
+  num_scores_ = num_scores;
   margin_ = margin;
   for (int64_t k = 0; k < num_clusters_; ++k) {
+    const Cluster& cluster = round.clusters[k];
     for (size_t cell = 0; cell < cells_.x.size(); ++cell) {
-      const Overlap found = overlap(clusters[k], 2, cells_.x[cell]);
-      not_all_[k * padded_cells_ + cell] = found == Overlap::kAll ? 0 : kInfinity;
-      not_any_[k * padded_cells_ + cell] = found == Overlap::kNone ? kInfinity : 0;
+      const Overlap found = overlap(cluster, 2, cells_.x[cell]);
+      not_all_[k * padded_cells_ + cell] = found == Overlap::kAll ? 0 : kFar;
+      not_any_[k * padded_cells_ + cell] = found == Overlap::kNone ? kFar : 0;
       const int64_t first = cells_.x[cell].first, last = first + cells_.x[cell].count - 1;
-      double* distance = &x_distance_[k * 2 * padded_cells_ + cell];
-      distance[0] = spatial_.distance(clusters[k], 2, first);
-      distance[padded_cells_] = spatial_.distance(clusters[k], 2, last);
+      float* distance = &x_distance_[k * 2 * padded_cells_ + cell];
+      distance[0] = static_cast<float>(spatial_.affine_distance(cluster, 2, first));
+      distance[padded_cells_] = static_cast<float>(spatial_.affine_distance(cluster, 2, last));
     }
-  }
-  parallel_for(0, cells_.grid.t * cells_.grid.h, 16, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin * num_clusters_; i < end * num_clusters_; ++i)
-      if (wanted[i])
-        expand_row(scores + i * row_length, i % num_clusters_, &expanded_[i * 2 * padded_cells_]);
-  });
-}
-
-void Corners::expand_row(const double* scores, int64_t cluster, double* expanded) const {
-  double* lower = expanded;
-  double* upper = expanded + padded_cells_;
-  for (size_t cell = 0; cell < cells_.x.size(); ++cell) {
-    lower[cell] = scores[cells_.x[cell].lower];
-    upper[cell] = scores[cells_.x[cell].upper];
-  }
-  const double* first_distance = &x_distance_[cluster * 2 * padded_cells_];
-  const double* last_distance = first_distance + padded_cells_;
-  for (int64_t cell = 0; cell < padded_cells_; cell += kPackSize) {
-    const Pack low = load(lower + cell), step = load(upper + cell) - low;
-    store(lower + cell, low + load(&first_weight_[cell]) * step + load(first_distance + cell));
-    store(upper + cell, low + load(&last_weight_[cell]) * step + load(last_distance + cell));
   }
 }
 
 CornerRow::CornerRow(const Corners& corners)
     : corners_(corners),
       padded_(corners.padded_cells_),
-      layer_(2 * corners.cells_.grid.h * corners.num_clusters_ * 2 * padded_),
+      padded_plane_(padded_floats(corners.cells_.grid.h * corners.cells_.grid.w) +
+                    kFloatRowAlignment),
+      layer_(2 * corners.num_clusters_ * padded_plane_),
       corners_row_(corners.num_clusters_ * 8 * padded_),
       nearest_(padded_),
       num_candidates_(padded_),
-      is_candidate_(corners.num_clusters_ * padded_) {}
+      is_candidate_((corners.num_clusters_ + 31) / 32 * padded_) {}
 
 void CornerRow::start_layer(const AxisCell& z) {
   z_ = z;
-  const int64_t num_clusters = corners_.num_clusters_, num_rows = corners_.cells_.grid.h;
-  const int64_t length = 2 * padded_;
-  for (int64_t k = 0; k < num_clusters; ++k) {
+  num_z_ = z.count > 1 ? 2 : 1;
+  const int64_t tokens = corners_.cells_.grid.h * corners_.cells_.grid.w;
+  for (int64_t k = 0; k < corners_.num_clusters_; ++k) {
     if (overlap(corners_.clusters()[k], 0, z) == Overlap::kNone) continue;
-    for (int64_t h = 0; h < num_rows; ++h) {
-      const double* lower =
-          &corners_.expanded_[((z.lower * num_rows + h) * num_clusters + k) * length];
-      const double* upper =
-          &corners_.expanded_[((z.upper * num_rows + h) * num_clusters + k) * length];
-      double* first = &layer_[(h * num_clusters + k) * length];
-      double* last = first + num_rows * num_clusters * length;
-      const double last_weight = z.weight_at(z.count - 1);
-      for (int64_t i = 0; i < length; i += kPackSize) {
-        const Pack a = load(lower + i), b = load(upper + i);
-        store(first + i, lerp(a, b, z.weight));
-        store(last + i, lerp(a, b, last_weight));
-      }
+    const float* lower = corners_.scores_ + k * corners_.num_scores_ + z.lower * tokens;
+    const float* upper = corners_.scores_ + k * corners_.num_scores_ + z.upper * tokens;
+    for (int end_z = 0; end_z < num_z_; ++end_z) {
+      const float weight = static_cast<float>(z.weight_at(end_z * (z.count - 1)));
+      float* to = &layer_[(end_z * corners_.num_clusters_ + k) * padded_plane_];
+      for (int64_t i = 0; i < tokens; ++i) to[i] = lower[i] + weight * (upper[i] - lower[i]);
     }
   }
 }
 
 void CornerRow::start_row(const AxisCell& y) {
   y_ = y;
-  const int64_t num_clusters = corners_.num_clusters_, num_rows = corners_.cells_.grid.h;
-  const int64_t length = 2 * padded_;
-  active_.clear();
-  for (int64_t k = 0; k < num_clusters; ++k) {
-    const Cluster& cluster = corners_.clusters()[k];
-    const Overlap in_z = overlap(cluster, 0, z_), in_y = overlap(cluster, 1, y);
-    if (in_z == Overlap::kNone || in_y == Overlap::kNone) continue;
-    active_.push_back({static_cast<int32_t>(k), in_z == Overlap::kAll && in_y == Overlap::kAll});
-    for (int end_z = 0; end_z < 2; ++end_z) {
-      const int64_t plane = end_z * num_rows;
-      const double* lower = &layer_[((plane + y.lower) * num_clusters + k) * length];
-      const double* upper = &layer_[((plane + y.upper) * num_clusters + k) * length];
-      const int64_t voxel_z = z_.first + end_z * (z_.count - 1);
-      for (int end_y = 0; end_y < 2; ++end_y) {
-        const int64_t offset = end_y * (y.count - 1);
-        const double spatial = corners_.spatial_.distance(cluster, 0, voxel_z) +
-                               corners_.spatial_.distance(cluster, 1, y.first + offset);
-        double* to = &corners_row_[((k * 2 + end_z) * 2 + end_y) * length];
-        for (int64_t i = 0; i < length; i += kPackSize)
-          store(to + i, lerp(load(lower + i), load(upper + i), y.weight_at(offset)) + spatial);
-      }
-    }
-  }
-  for (int64_t begin = 0; begin < padded_; begin += kPackSize) find_candidates(begin);
+  find_active();
+  for (const Active& active : active_)
+    for (int end_z = 0; end_z < num_z_; ++end_z) interpolate_row(active, end_z);
+  const int64_t num_cells = static_cast<int64_t>(corners_.cells_.x.size());
+  for (int64_t begin = 0; begin < num_cells; begin += kFloatPackSize)
+    num_z_ > 1 ? find_candidates<8>(begin) : find_candidates<4>(begin);
 }
 
-// For the cells [begin, begin + kPackSize), one in each lane.
+// Finds a cluster's distances at the corners of the cells of the row, at one end of z.
+void CornerRow::interpolate_row(const Active& active, int end_z) {
+  const auto& x_cells = corners_.cells_.x;
+  const int64_t num_cells = static_cast<int64_t>(x_cells.size());
+  const int64_t k = active.cluster, width = corners_.cells_.grid.w;
+  const Cluster& cluster = corners_.clusters()[k];
+  const float* plane = &layer_[(end_z * corners_.num_clusters_ + k) * padded_plane_];
+  const float* rows[2] = {plane + y_.lower * width, plane + y_.upper * width};
+  const double z_distance =
+      corners_.spatial_.affine_distance(cluster, 0, z_.first + end_z * (z_.count - 1));
+  const float* x_distance = &corners_.x_distance_[k * 2 * padded_];
+  for (int end_y = 0; end_y < 2; ++end_y) {
+    const int64_t offset = end_y * (y_.count - 1);
+    const float weight = static_cast<float>(y_.weight_at(offset));
+    const FloatPack spatial = broadcast(static_cast<float>(
+        z_distance + corners_.spatial_.affine_distance(cluster, 1, y_.first + offset)));
+    float* to = &corners_row_[((k * 2 + end_z) * 2 + end_y) * 2 * padded_];
+    for (int64_t cell = 0; cell < num_cells; cell += kFloatPackSize) {
+      FloatPack lower, upper;
+      if (corners_.regular_) {
+        lower = lerp(load(rows[0] + cell), load(rows[1] + cell), weight);
+        upper = lerp(load(rows[0] + cell + 1), load(rows[1] + cell + 1), weight);
+      } else {
+        for (int i = 0; i < kFloatPackSize; ++i) {
+          const AxisCell& x = x_cells[std::min(cell + i, num_cells - 1)];
+          lower[i] = rows[0][x.lower] + weight * (rows[1][x.lower] - rows[0][x.lower]);
+          upper[i] = rows[0][x.upper] + weight * (rows[1][x.upper] - rows[0][x.upper]);
+        }
+      }
+      const FloatPack step = upper - lower;
+      store(to + cell, lower + load(&corners_.first_weight_[cell]) * step +
+                           (load(x_distance + cell) + spatial));
+      store(to + padded_ + cell, lower + load(&corners_.last_weight_[cell]) * step +
+                                     (load(x_distance + padded_ + cell) + spatial));
+    }
+  }
+}
+
+void CornerRow::find_active() {
+  active_.clear();
+  for (int64_t k = 0; k < corners_.num_clusters_; ++k) {
+    const Cluster& cluster = corners_.clusters()[k];
+    const Overlap in_z = overlap(cluster, 0, z_), in_y = overlap(cluster, 1, y_);
+    if (in_z == Overlap::kNone || in_y == Overlap::kNone) continue;
+    active_.push_back({static_cast<int32_t>(k), in_z == Overlap::kAll && in_y == Overlap::kAll});
+  }
+}
+
+// For the cells [begin, begin + kFloatPackSize), one in each lane.
+template <int NumCorners>
 void CornerRow::find_candidates(int64_t begin) {
-  Pack best[8], smallest = broadcast(kInfinity);
-  for (Pack& value : best) value = smallest;
-  IndexPack nearest = IndexPack{} - 1;
+  FloatPack best[NumCorners], smallest = broadcast(Corners::kFar);
+  for (FloatPack& value : best) value = smallest;
+  IntPack nearest = broadcast(-1);
   for (const Active& active : active_) {
     if (!active.has_all) continue;
-    const double* from = corner(active.cluster, 0, 0) + begin;
-    Pack value[8];
-    for (int i = 0; i < 8; ++i) value[i] = load(from + i * padded_);
-    const Pack total = ((value[0] + value[1]) + (value[2] + value[3])) +
-                       ((value[4] + value[5]) + (value[6] + value[7])) +
-                       load(&corners_.not_all_[active.cluster * padded_ + begin]);
-    const IndexPack nearer = total < smallest;
+    const float* from = corner(active.cluster, 0, 0) + begin;
+    FloatPack value[NumCorners], total = load(&corners_.not_all_[active.cluster * padded_ + begin]);
+    for (int i = 0; i < NumCorners; ++i) value[i] = load(from + i * padded_);
+    for (int i = 0; i < NumCorners; ++i) total += value[i];
+    const IntPack nearer = total < smallest;
     smallest = nearer ? total : smallest;
-    nearest = nearer ? IndexPack{} + active.cluster : nearest;
-    for (int i = 0; i < 8; ++i) best[i] = nearer ? value[i] : best[i];
+    nearest = nearer ? broadcast(active.cluster) : nearest;
+    for (int i = 0; i < NumCorners; ++i) best[i] = nearer ? value[i] : best[i];
   }
-  IndexPack num_candidates = {};
-  for (const Active& active : active_) {
-    const double* from = corner(active.cluster, 0, 0) + begin;
-    Pack least = load(from) - best[0];
-    for (int i = 1; i < 8; ++i) least = minimum(least, load(from + i * padded_) - best[i]);
-    least += load(&corners_.not_any_[active.cluster * padded_ + begin]);
-    const IndexPack possible = least <= broadcast(2 * corners_.margin_);
-    std::memcpy(&is_candidate_[active.cluster * padded_ + begin], &possible, sizeof possible);
+  IntPack num_candidates = {}, bits = {};
+  const size_t num_active = active_.size();
+  for (size_t a = 0; a < num_active; ++a) {
+    const float* from = corner(active_[a].cluster, 0, 0) + begin;
+    FloatPack least = load(from) - best[0];
+    for (int i = 1; i < NumCorners; ++i) least = minimum(least, load(from + i * padded_) - best[i]);
+    least += load(&corners_.not_any_[active_[a].cluster * padded_ + begin]);
+    const IntPack possible = least <= corners_.margin_;
     num_candidates -= possible;
+    bits |= possible & (int32_t{1} << (a % 32));
+    if (a % 32 == 31 || a + 1 == num_active) {
+      std::memcpy(&is_candidate_[a / 32 * padded_ + begin], &bits, sizeof bits);
+      bits = IntPack{};
+    }
   }
   std::memcpy(&nearest_[begin], &nearest, sizeof nearest);
   std::memcpy(&num_candidates_[begin], &num_candidates, sizeof num_candidates);
 }
 
 void CornerRow::candidates(int64_t cell, std::vector<Candidate>& found) const {
-  found.clear();
-  for (const Active& active : active_) {
-    const int64_t k = active.cluster;
-    if (!is_candidate_[k * padded_ + cell]) continue;
-    Candidate candidate;
-    candidate.cluster = active.cluster;
-    candidate.clipped = !active.has_all || corners_.not_all_[k * padded_ + cell] > 0;
-    for (int z = 0; z < 2; ++z)
-      for (int y = 0; y < 2; ++y)
-        for (int x = 0; x < 2; ++x) candidate.corner[z][y][x] = corner(k, z, y)[x * padded_ + cell];
-    found.push_back(candidate);
+  found.resize(num_candidates_[cell]);
+  auto next = found.begin();
+  for (size_t first = 0; first < active_.size(); first += 32) {
+    uint32_t bits = static_cast<uint32_t>(is_candidate_[first / 32 * padded_ + cell]);
+    for (; bits != 0; bits &= bits - 1, ++next) {
+      const Active& active = active_[first + std::countr_zero(bits)];
+      next->cluster = active.cluster;
+      next->clipped = !active.has_all || corners_.not_all_[active.cluster * padded_ + cell] > 0;
+      const float* from = corner(active.cluster, 0, 0) + cell;
+      for (int i = 0; i < 4 * num_z_; ++i)
+        next->corner[i / 4][i / 2 % 2][i % 2] = from[i * padded_];
+    }
   }
 }
 

@@ -8,7 +8,6 @@
 
 #include "core/interpolation.h"
 #include "core/pack.h"
-#include "core/parallel.h"
 #include "core/slic3d_clusters.h"
 #include "core/slic3d_tokens.h"
 
@@ -19,46 +18,42 @@ namespace vtcd {
 // nearer than another at all 8 corners is no nearer at any voxel of the cell.
 class Corners {
  public:
+  // Farther than any distance.
+  static constexpr float kFar = 1e30f;
+
+  // spatial is in the unit of the scores.
   Corners(const CellGrid& cells, int64_t num_clusters, const SpatialWeights& spatial);
 
-  // Starts a round: interpolates the scores of the token rows along x.
+  // Starts a round.
   //
-  //   scores    [t * h, K, row_length]
-  //   margin    differences below it are rounding
-  void start_round(const std::vector<Cluster>& clusters, const RowMask& wanted,
-                   const double* scores, int64_t row_length, double margin,
-                   const ParallelFor& parallel_for);
+  //   scores    [K, num_scores], kept until the next round
+  //   margin    no difference of two distances of a voxel is farther from the exact one
+  void start_round(const Round& round, const float* scores, int64_t num_scores, float margin);
 
   int64_t num_clusters() const { return num_clusters_; }
   int64_t padded_cells() const { return padded_cells_; }
   const CellGrid& cells() const { return cells_; }
-  const std::vector<Cluster>& clusters() const { return *clusters_; }
-  double margin() const { return margin_; }
+  const Round& round() const { return *round_; }
+  const std::vector<Cluster>& clusters() const { return round_->clusters; }
+  float margin() const { return margin_; }
 
  private:
   friend class CornerRow;
-  void expand_row(const double* scores, int64_t cluster, double* expanded) const;
 
   const CellGrid& cells_;
   int64_t num_clusters_;
   SpatialWeights spatial_;
   int64_t padded_cells_;
-  std::vector<double> first_weight_, last_weight_;  // of the upper token, at a cell's end voxels
-  const std::vector<Cluster>* clusters_ = nullptr;
-  double margin_ = 0;
-  // [t * h, K, 2, padded_cells]: distances at the first and at the last voxels of the cells along x
-  std::vector<double> expanded_;
-  // [K, padded_cells]: 0 where the cluster's window has all (any) of the cell's x, else infinity
-  std::vector<double> not_all_, not_any_;
+  std::vector<float> first_weight_, last_weight_;  // of the upper token, at a cell's end voxels
+  bool regular_ = true;                            // cell i of x is between the tokens i and i + 1
+  const Round* round_ = nullptr;
+  const float* scores_ = nullptr;
+  int64_t num_scores_ = 0;
+  float margin_ = 0;
+  // [K, padded_cells]: 0 where the cluster's window has all (any) of the cell's x, else kFar
+  std::vector<float> not_all_, not_any_;
   // [K, 2, padded_cells]: the distances along x alone
-  std::vector<double> x_distance_;
-};
-
-// A cluster that may win voxels of a cell.
-struct Candidate {
-  int32_t cluster;
-  bool clipped;            // its window has only some of the cell's voxels
-  double corner[2][2][2];  // distances at the first and last voxels of z, y, x
+  std::vector<float> x_distance_;
 };
 
 // One row of cells along x: the working memory of a thread.
@@ -73,7 +68,7 @@ class CornerRow {
 
   // The cluster that is nearest at the middle of a cell among those that may take all its voxels,
   // or -1. Where no other cluster is a candidate it wins all voxels.
-  int64_t nearest(int64_t cell) const { return nearest_[cell]; }
+  int32_t nearest(int64_t cell) const { return nearest_[cell]; }
   bool decided(int64_t cell) const { return nearest_[cell] >= 0 && num_candidates_[cell] == 1; }
   // In ascending order of the clusters.
   void candidates(int64_t cell, std::vector<Candidate>& found) const;
@@ -84,19 +79,25 @@ class CornerRow {
     bool has_all;  // of the row's z and y
   };
 
-  const double* corner(int64_t cluster, int z, int y) const {
+  const float* corner(int64_t cluster, int z, int y) const {
     return &corners_row_[((cluster * 2 + z) * 2 + y) * 2 * padded_];
   }
+  void find_active();
+  void interpolate_row(const Active& active, int end_z);
+  template <int NumCorners>
   void find_candidates(int64_t begin);
 
   const Corners& corners_;
   int64_t padded_;
   AxisCell z_{}, y_{};
-  std::vector<double> layer_;        // [2 (z), h, K, 2 (x), padded_cells]
-  std::vector<double> corners_row_;  // [K, 2 (z), 2 (y), 2 (x), padded_cells]
+  int num_z_ = 2;  // 1 in a layer of one voxel: its first plane is its last
+  int64_t padded_plane_;
+  std::vector<float> layer_;        // [2 (z), K, h * w, padded]
+  std::vector<float> corners_row_;  // [K, 2 (z), 2 (y), 2 (x), padded_cells]
   std::vector<Active> active_;
-  std::vector<int64_t> nearest_, num_candidates_;  // [padded_cells]
-  std::vector<int64_t> is_candidate_;              // [K, padded_cells], 0 or -1
+  std::vector<int32_t> nearest_, num_candidates_;  // [padded_cells]
+  // [active / 32, padded_cells]: bit i of word j is whether active_[32 j + i] is one
+  std::vector<int32_t> is_candidate_;
 };
 
 }  // namespace vtcd

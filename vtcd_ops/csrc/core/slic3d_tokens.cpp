@@ -2,157 +2,254 @@
 #include "core/slic3d_tokens.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
 
 namespace vtcd {
 namespace {
 
 constexpr int kMaxBlock = 6;  // clusters scored together: as many sums as fit the registers
+constexpr int64_t kChannelChunk = 16;  // products added up before they join a score
+constexpr int64_t kMaxChunks = 16;     // of token rows with partial sums of their own
+constexpr int64_t kMaxSums = 1 << 16;  // of all chunks
 
-// scores[k, w] = bias[k] + sum over c of tokens[c, w] * factors[c, k], for one row of tokens and
+double middle_of(const FeatureRange& range, int64_t channel) {
+  const double low = range.channel_low[channel];
+  return low + (range.channel_high[channel] - low) / 2;
+}
+
+double length_of(const double* vector, int64_t size) {
+  return std::sqrt(std::inner_product(vector, vector + size, vector, 0.0));
+}
+
+// scores[k, lane] = bias[k] + sum over c of tokens[c, lane] * factors[c, k], for kLanes tokens and
 // `Block` clusters.
 template <int Block>
-void score_block(const double* tokens, int64_t num_channels, int64_t row_length, const double* bias,
-                 const double* factors, double* const* scores) {
-  for (int64_t w = 0; w < row_length; w += kPackSize) {
-    Pack sum[Block];
+void score_block(const float* tokens, int64_t num_channels, const float* bias, const float* factors,
+                 float* const* scores) {
+  for (int64_t lane = 0; lane < kFloatRowAlignment; lane += kFloatPackSize) {
+    FloatPack sum[Block];
     for (int k = 0; k < Block; ++k) sum[k] = broadcast(bias[k]);
-    for (int64_t c = 0; c < num_channels; ++c) {
-      const Pack token = load(tokens + c * row_length + w);
-      for (int k = 0; k < Block; ++k) sum[k] += token * factors[c * Block + k];
+    for (int64_t begin = 0; begin < num_channels; begin += kChannelChunk) {
+      const int64_t end = std::min(begin + kChannelChunk, num_channels);
+      FloatPack part[Block] = {};
+      for (int64_t c = begin; c < end; ++c) {
+        const FloatPack token = load(tokens + c * kFloatRowAlignment + lane);
+        for (int k = 0; k < Block; ++k) part[k] += token * factors[c * Block + k];
+      }
+      for (int k = 0; k < Block; ++k) sum[k] += part[k];
     }
-    for (int k = 0; k < Block; ++k) store(scores[k] + w, sum[k]);
+    for (int k = 0; k < Block; ++k) store(scores[k] + lane, sum[k]);
   }
 }
 
-using ScoreBlock = void (*)(const double*, int64_t, int64_t, const double*, const double*,
-                            double* const*);
+using ScoreBlock = void (*)(const float*, int64_t, const float*, const float*, float* const*);
 constexpr ScoreBlock kScoreBlock[kMaxBlock + 1] = {nullptr,        score_block<1>, score_block<2>,
                                                    score_block<3>, score_block<4>, score_block<5>,
                                                    score_block<6>};
 
-// Gathers the factors -2 c_k of a block of clusters as [C, block], and |c_k|^2.
-void gather_block(const std::vector<double>& centers, int64_t num_channels, const int64_t* clusters,
-                  int64_t block, double* factors, double* bias) {
-  for (int64_t k = 0; k < block; ++k) {
-    const double* center = centers.data() + clusters[k] * num_channels;
-    bias[k] = 0;
-    for (int64_t c = 0; c < num_channels; ++c) {
-      factors[c * block + k] = -2 * center[c];
-      bias[k] += center[c] * center[c];
+// The centres of the clusters that any row wants, relative to their mean.
+struct RelativeCenters {
+  RelativeCenters(const std::vector<double>& centers, int64_t num_channels, int64_t stride,
+                  int64_t num_clusters, const RowMask& wanted);
+
+  // Gathers for clusters[begin, end) the factors -2 (c_k - m) as [C, end - begin] and the bias
+  // |c_k|^2 - |m|^2.
+  void gather(int64_t begin, int64_t end, double unit, float* factors, float* bias) const;
+
+  int64_t num_channels;
+  std::vector<int64_t> clusters;
+  std::vector<double> mean;    // [C]
+  std::vector<double> values;  // [clusters, C]
+  double mean_length;          // |m|
+  double radius = 0;           // the largest |c_k - m|
+};
+
+RelativeCenters::RelativeCenters(const std::vector<double>& centers, int64_t num_channels,
+                                 int64_t stride, int64_t num_clusters, const RowMask& wanted)
+    : num_channels(num_channels), mean(num_channels) {
+  for (int64_t k = 0; k < num_clusters; ++k) {
+    for (size_t i = k; i < wanted.size(); i += num_clusters) {
+      if (!wanted[i]) continue;
+      clusters.push_back(k);
+      break;
     }
   }
-}
-
-// sums[c] += weight * tokens[c], kRowAlignment lanes each, for channels [0, num_channels).
-void add_weighted(const double* weight, const double* tokens, int64_t num_channels,
-                  int64_t row_length, double* sums) {
-  for (int offset = 0; offset < kRowAlignment; offset += kPackSize) {
-    const Pack factor = load(weight + offset);
-    const double* token = tokens + offset;
-    double* sum = sums + offset;
-    for (int64_t c = 0; c < num_channels; ++c, token += row_length, sum += kRowAlignment)
-      store(sum, load(sum) + factor * load(token));
+  for (const int64_t k : clusters)
+    for (int64_t c = 0; c < num_channels; ++c)
+      mean[c] += centers[k * stride + c] / static_cast<double>(clusters.size());
+  mean_length = length_of(mean.data(), num_channels);
+  for (const int64_t k : clusters) {
+    for (int64_t c = 0; c < num_channels; ++c) values.push_back(centers[k * stride + c] - mean[c]);
+    radius = std::max(radius, length_of(&values[values.size() - num_channels], num_channels));
   }
 }
 
-bool any_nonzero(const double* weight) {
-  return std::any_of(weight, weight + kRowAlignment, [](double value) { return value != 0; });
+void RelativeCenters::gather(int64_t begin, int64_t end, double unit, float* factors,
+                             float* bias) const {
+  for (int64_t i = begin; i < end; ++i) {
+    double sum = 0;
+    for (int64_t c = 0; c < num_channels; ++c) {
+      const double value = values[i * num_channels + c];
+      factors[c * (end - begin) + i - begin] = static_cast<float>(-2 * unit * value);
+      sum += value * (value + 2 * mean[c]);
+    }
+    bias[i - begin] = static_cast<float>(unit * unit * sum);
+  }
 }
 
 }  // namespace
 
 template <typename Scalar>
 Tokens::Tokens(const Scalar* features, int64_t num_channels, Shape3 grid, const FeatureRange& range,
-               double scale)
+               double scale, double unit)
     : num_channels_(num_channels),
+      channel_stride_(padded(num_channels)),
       grid_(grid),
-      row_length_(padded(grid.w)),
-      values_(new double[grid.t * grid.h * num_channels * row_length_]) {
-  for (int64_t c = 0; c < num_channels; ++c) {
-    const double middle = range.channel_low[c] + (range.channel_high[c] - range.channel_low[c]) / 2;
-    const double radius = (range.channel_high[c] - middle) * scale;
-    squared_radius_ += radius * radius;
-    for (int64_t row = 0; row < num_rows(); ++row) {
-      const Scalar* from = features + (c * num_rows() + row) * grid.w;
-      double* to = values_.get() + (row * num_channels + c) * row_length_;
-      for (int64_t w = 0; w < grid.w; ++w) to[w] = (static_cast<double>(from[w]) - middle) * scale;
-      std::fill(to + grid.w, to + row_length_, 0.0);
+      num_groups_((grid.count() + kLanes - 1) / kLanes),
+      unit_(unit),
+      values_(grid.count() * channel_stride_),
+      lanes_(num_groups_ * num_channels * kLanes) {
+  fill_values(features, range, scale);
+  fill_lanes(features, range, scale);
+}
+
+template <typename Scalar>
+void Tokens::fill_values(const Scalar* features, const FeatureRange& range, double scale) {
+  const int64_t num_tokens = grid_.count();
+  std::vector<double> squared(num_tokens);
+  for (int64_t begin = 0; begin < channel_stride_; begin += kRowAlignment) {
+    const int64_t count = std::min(kRowAlignment, num_channels_ - begin);
+    double middle[kRowAlignment];
+    for (int64_t i = 0; i < count; ++i) middle[i] = middle_of(range, begin + i);
+    for (int64_t token = 0; token < num_tokens; ++token) {
+      double* to = &values_[token * channel_stride_ + begin];
+      for (int64_t i = 0; i < count; ++i) {
+        const double feature = static_cast<double>(features[(begin + i) * num_tokens + token]);
+        to[i] = (feature - middle[i]) * scale;
+        squared[token] += to[i] * to[i];
+      }
+      std::fill(to + count, to + kRowAlignment, 0.0);
+    }
+  }
+  radius_ = std::sqrt(*std::max_element(squared.begin(), squared.end()));
+}
+
+template <typename Scalar>
+void Tokens::fill_lanes(const Scalar* features, const FeatureRange& range, double scale) {
+  const int64_t num_tokens = grid_.count();
+  for (int64_t c = 0; c < num_channels_; ++c) {
+    const double middle = middle_of(range, c), factor = scale * unit_;
+    for (int64_t begin = 0; begin < num_tokens; begin += kLanes) {
+      const Scalar* from = features + c * num_tokens + begin;
+      const int64_t count = std::min(kLanes, num_tokens - begin);
+      float* to = &lanes_[begin * num_channels_ + c * kLanes];
+      for (int64_t i = 0; i < count; ++i)
+        to[i] = static_cast<float>((static_cast<double>(from[i]) - middle) * factor);
+      std::fill(to + count, to + kLanes, 0.0f);
     }
   }
 }
 
-template Tokens::Tokens(const float*, int64_t, Shape3, const FeatureRange&, double);
-template Tokens::Tokens(const double*, int64_t, Shape3, const FeatureRange&, double);
+template Tokens::Tokens(const float*, int64_t, Shape3, const FeatureRange&, double, double);
+template Tokens::Tokens(const double*, int64_t, Shape3, const FeatureRange&, double, double);
 
-void Tokens::score(const std::vector<double>& centers, int64_t num_clusters, const RowMask& wanted,
-                   const ParallelFor& parallel_for, double* scores) const {
-  std::vector<int64_t> clusters;  // that any row wants
-  for (int64_t k = 0; k < num_clusters; ++k) {
-    for (int64_t row = 0; row < num_rows(); ++row) {
-      if (!wanted[row * num_clusters + k]) continue;
-      clusters.push_back(k);
-      break;
-    }
+double Tokens::squared_radius(const FeatureRange& range, double scale) {
+  double sum = 0;
+  for (size_t c = 0; c < range.channel_high.size(); ++c) {
+    const double radius =
+        (range.channel_high[c] - middle_of(range, static_cast<int64_t>(c))) * scale;
+    sum += radius * radius;
   }
+  return sum;
+}
+
+ScoreBound Tokens::score(const std::vector<double>& centers, int64_t num_clusters,
+                         const RowMask& wanted, const ParallelFor& parallel_for,
+                         float* scores) const {
+  const RelativeCenters relative(centers, num_channels_, channel_stride_, num_clusters, wanted);
+  const std::vector<int64_t>& clusters = relative.clusters;
   const int64_t count = static_cast<int64_t>(clusters.size());
   const int64_t num_blocks = (count + kMaxBlock - 1) / kMaxBlock;
-  std::vector<double> factors(num_channels_ * count), bias(count);
+  std::vector<float> factors(num_channels_ * count), bias(count);
   auto begin_of = [&](int64_t block) { return count * block / num_blocks; };
   for (int64_t block = 0; block < num_blocks; ++block) {
     const int64_t begin = begin_of(block);
-    gather_block(centers, num_channels_, &clusters[begin], begin_of(block + 1) - begin,
-                 &factors[begin * num_channels_], &bias[begin]);
+    relative.gather(begin, begin_of(block + 1), unit_, &factors[begin * num_channels_],
+                    &bias[begin]);
   }
-  parallel_for(0, num_rows(), 16, [&](int64_t first_row, int64_t last_row) {
-    for (int64_t row_index = first_row; row_index < last_row; ++row_index) {
+  parallel_for(0, num_groups_, 16, [&](int64_t first_group, int64_t last_group) {
+    for (int64_t group = first_group; group < last_group; ++group) {
+      const int64_t first_row = group * kLanes / grid_.w;
+      const int64_t last_row = std::min((group + 1) * kLanes - 1, grid_.count() - 1) / grid_.w;
       for (int64_t block = 0; block < num_blocks; ++block) {
         const int64_t begin = begin_of(block), size = begin_of(block + 1) - begin;
-        double* targets[kMaxBlock];
-        bool any = false;
-        for (int64_t k = 0; k < size; ++k) {
-          const int64_t cluster = row_index * num_clusters + clusters[begin + k];
-          targets[k] = scores + cluster * row_length_;
-          any |= wanted[cluster] != 0;
+        float* targets[kMaxBlock];
+        bool any_wanted = false;
+        for (int64_t i = 0; i < size; ++i) {
+          const int64_t k = clusters[begin + i];
+          targets[i] = scores + k * num_scores() + group * kLanes;
+          for (int64_t row = first_row; row <= last_row; ++row)
+            any_wanted |= wanted[row * num_clusters + k] != 0;
         }
-        if (any)
-          kScoreBlock[size](row(row_index), num_channels_, row_length_, &bias[begin],
+        if (any_wanted)
+          kScoreBlock[size](&lanes_[group * kLanes * num_channels_], num_channels_, &bias[begin],
                             &factors[begin * num_channels_], targets);
       }
     }
   });
+  // With r = |c_k - m| and R = |f| at most, the bias and the sum of the products' magnitudes are at
+  // most (r^2 + 2 |m| r) + 2 R r. Each product is rounded three times (its factors and itself),
+  // then added up to kChannelChunk + number of chunks times.
+  const double magnitude =
+      unit_ * unit_ * relative.radius * (relative.radius + 2 * relative.mean_length + 2 * radius_);
+  const double roundings =
+      static_cast<double>(kChannelChunk + (num_channels_ + kChannelChunk - 1) / kChannelChunk + 3);
+  constexpr double kRounding = std::numeric_limits<float>::epsilon() / 2;
+  return {magnitude, 1.01 * roundings * kRounding * magnitude};
 }
 
-void Tokens::weighted_sums(const double* weights, int64_t num_clusters, const RowMask& nonzero,
+// Adds the tokens of a row, times their weights, to the sums of the clusters.
+void Tokens::add_weighted(const double* weights, int64_t num_clusters, int64_t row,
+                          std::vector<int64_t>& nonzero, double* sums) const {
+  const int64_t length = padded(grid_.w);
+  for (int64_t w = 0; w < grid_.w; ++w) {
+    int64_t count = 0;
+    for (int64_t k = 0; k < num_clusters; ++k) {
+      nonzero[count] = k;
+      count += weights[k * length + w] != 0;
+    }
+    const double* from = token(row * grid_.w + w);
+    for (int64_t i = 0; i < count; ++i) {
+      const double weight = weights[nonzero[i] * length + w];
+      double* to = sums + nonzero[i] * channel_stride_;
+      for (int64_t c = 0; c < channel_stride_; c += kPackSize)
+        store(to + c, load(to + c) + weight * load(from + c));
+    }
+  }
+}
+
+void Tokens::weighted_sums(const double* weights, int64_t num_clusters,
                            const ParallelFor& parallel_for, std::vector<double>& sums) const {
-  // kRowAlignment partial sums for each channel and cluster, whatever the instruction set, so that
-  // the order of the additions is always the same.
-  constexpr int64_t kChunk = 16;
-  const int64_t num_chunks = (num_channels_ + kChunk - 1) / kChunk;
+  // Partial sums of chunks of rows that depend on nothing but the sizes, so that the order of the
+  // additions is always the same.
+  const int64_t length = num_clusters * channel_stride_;
+  const int64_t num_chunks =
+      std::clamp<int64_t>(kMaxSums / length, 1, std::min(kMaxChunks, num_rows()));
+  std::vector<double> partial(num_chunks * length);
   parallel_for(0, num_chunks, 1, [&](int64_t first_chunk, int64_t last_chunk) {
-    std::vector<double> partial(num_clusters * kChunk * kRowAlignment);
+    std::vector<int64_t> nonzero(num_clusters);
     for (int64_t chunk = first_chunk; chunk < last_chunk; ++chunk) {
-      const int64_t begin = chunk * kChunk;
-      const int64_t length = std::min(kChunk, num_channels_ - begin);
-      std::fill(partial.begin(), partial.end(), 0.0);
-      for (int64_t i = 0; i < num_rows() * num_clusters; ++i) {
-        if (!nonzero[i]) continue;
-        const int64_t k = i % num_clusters;
-        const double* tokens = row(i / num_clusters) + begin * row_length_;
-        const double* weight = weights + i * row_length_;
-        for (int64_t w = 0; w < row_length_; w += kRowAlignment)
-          if (any_nonzero(weight + w))
-            add_weighted(weight + w, tokens + w, length, row_length_,
-                         &partial[k * kChunk * kRowAlignment]);
-      }
-      for (int64_t k = 0; k < num_clusters; ++k) {
-        for (int64_t c = 0; c < length; ++c) {
-          const double* s = &partial[(k * kChunk + c) * kRowAlignment];
-          sums[k * num_channels_ + begin + c] =
-              ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
-        }
-      }
+      const int64_t end = num_rows() * (chunk + 1) / num_chunks;
+      for (int64_t row = num_rows() * chunk / num_chunks; row < end; ++row)
+        add_weighted(weights + row * num_clusters * padded(grid_.w), num_clusters, row, nonzero,
+                     &partial[chunk * length]);
     }
   });
+  std::fill(sums.begin(), sums.end(), 0.0);
+  for (int64_t chunk = 0; chunk < num_chunks; ++chunk)
+    for (int64_t i = 0; i < length; ++i) sums[i] += partial[chunk * length + i];
 }
 
 }  // namespace vtcd

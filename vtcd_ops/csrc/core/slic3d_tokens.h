@@ -4,10 +4,10 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <vector>
 
 #include "core/interpolation.h"
+#include "core/large_array.h"
 #include "core/pack.h"
 #include "core/parallel.h"
 #include "core/slic3d_range.h"
@@ -17,45 +17,68 @@ namespace vtcd {
 // Which tokens rows (t, h) each cluster can reach: nonzero is yes.
 using RowMask = std::vector<uint8_t>;  // [t * h, K]
 
+// Scores are single precision; what they are worth.
+struct ScoreBound {
+  double magnitude;  // no exact score is larger
+  double error;      // no score is farther from the exact one
+};
+
 // Tokens scaled as SLIC scales them, up to a constant of each channel, which cancels in every
 // distance and keeps the numbers small.
 class Tokens {
  public:
-  // features [C, t, h, w]; scale is 1 / (compactness * (high - low)).
+  // features [C, t, h, w]; scale is 1 / (compactness * (high - low)). Scores are of tokens times
+  // `unit`, a power of 2 that keeps them in the range of a float.
   template <typename Scalar>
   Tokens(const Scalar* features, int64_t num_channels, Shape3 grid, const FeatureRange& range,
-         double scale);
+         double scale, double unit);
+
+  // Bounds |f|^2 by the channels' ranges.
+  static double squared_radius(const FeatureRange& range, double scale);
 
   int64_t num_channels() const { return num_channels_; }
+  // C, padded.
+  int64_t channel_stride() const { return channel_stride_; }
   int64_t num_rows() const { return grid_.t * grid_.h; }
-  // w, padded.
-  int64_t row_length() const { return row_length_; }
-  // The largest |f|^2 that a token can have.
-  double squared_radius() const { return squared_radius_; }
+  // t * h * w, padded.
+  int64_t num_scores() const { return num_groups_ * kLanes; }
+  // The largest |f|.
+  double radius() const { return radius_; }
+  // [channel_stride], 0 beyond C.
+  const double* token(int64_t index) const { return values_.get() + index * channel_stride_; }
 
-  // scores[row, k, w] = |c_k|^2 - 2 f . c_k, where wanted; that is |f - c_k|^2 - |f|^2, whose
-  // argmin over k is the same.
+  // scores[k, token] = unit^2 * (|f - c_k|^2 - |f - m|^2) where wanted, m being the mean of the
+  // centres: up to what all clusters share the squared distance, and small.
   //
-  //   centers   [K, C]
-  //   scores    [t * h, K, row_length], out
-  void score(const std::vector<double>& centers, int64_t num_clusters, const RowMask& wanted,
-             const ParallelFor& parallel_for, double* scores) const;
+  //   centers   [K, channel_stride]
+  //   scores    [K, num_scores], out
+  ScoreBound score(const std::vector<double>& centers, int64_t num_clusters, const RowMask& wanted,
+                   const ParallelFor& parallel_for, float* scores) const;
 
   // sums[k] = sum over tokens of weights[token, k] * f(token).
   //
-  //   weights   [t * h, K, row_length]
-  //   sums      [K, C], out
-  void weighted_sums(const double* weights, int64_t num_clusters, const RowMask& nonzero,
-                     const ParallelFor& parallel_for, std::vector<double>& sums) const;
+  //   weights   [t * h, K, w, padded]
+  //   sums      [K, channel_stride], out
+  void weighted_sums(const double* weights, int64_t num_clusters, const ParallelFor& parallel_for,
+                     std::vector<double>& sums) const;
 
  private:
-  const double* row(int64_t row) const { return values_.get() + row * num_channels_ * row_length_; }
+  static constexpr int64_t kLanes = kFloatRowAlignment;
 
-  int64_t num_channels_;
+  template <typename Scalar>
+  void fill_values(const Scalar* features, const FeatureRange& range, double scale);
+  template <typename Scalar>
+  void fill_lanes(const Scalar* features, const FeatureRange& range, double scale);
+  void add_weighted(const double* weights, int64_t num_clusters, int64_t row,
+                    std::vector<int64_t>& nonzero, double* sums) const;
+
+  int64_t num_channels_, channel_stride_;
   Shape3 grid_;
-  int64_t row_length_;
-  double squared_radius_ = 0;
-  std::unique_ptr<double[]> values_;  // [t * h, C, row_length]
+  int64_t num_groups_;  // of kLanes tokens
+  double unit_;
+  double radius_;
+  LargeArray<double> values_;  // [t * h * w, channel_stride]
+  LargeArray<float> lanes_;    // [t * h * w / kLanes, C, kLanes], times unit
 };
 
 }  // namespace vtcd

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT
+#include "core/slic3d_exact.h"
+
+#include <limits>
+
+#include "core/pack.h"
+
+namespace vtcd {
+namespace {
+
+bool has(const Cluster& cluster, const std::array<int64_t, 3>& voxel) {
+  for (int axis = 0; axis < 3; ++axis)
+    if (voxel[axis] < cluster.begin[axis] || voxel[axis] >= cluster.end[axis]) return false;
+  return true;
+}
+
+// |a - b|^2, in kRowAlignment partial sums whatever the instruction set.
+double squared_distance(const double* a, const double* b, int64_t stride) {
+  constexpr int kPacks = static_cast<int>(kRowAlignment) / kPackSize;
+  Pack sum[kPacks] = {};
+  for (int64_t c = 0; c < stride; c += kRowAlignment) {
+    for (int p = 0; p < kPacks; ++p) {
+      const Pack difference = load(a + c + p * kPackSize) - load(b + c + p * kPackSize);
+      sum[p] += difference * difference;
+    }
+  }
+  double s[kRowAlignment];
+  for (int p = 0; p < kPacks; ++p) store(s + p * kPackSize, sum[p]);
+  return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+}
+
+}  // namespace
+
+ExactDistances::ExactDistances(const Tokens& tokens, const SpatialWeights& spatial,
+                               const CellGrid& cells)
+    : tokens_(tokens), spatial_(spatial), grid_(cells.grid) {
+  // Sums of C squares of numbers up to the tokens' radius, and of squares of coordinates.
+  const double scale = tokens.radius() * tokens.radius() + spatial.largest(cells.size);
+  margin_ = 64 * std::numeric_limits<double>::epsilon() * scale;
+}
+
+int32_t ExactDistances::nearest(const Round& round, const Box& box,
+                                const std::array<int64_t, 3>& offset,
+                                const std::vector<Candidate>& candidates,
+                                std::vector<double>& feature) const {
+  interpolate(box, offset, feature.data());
+  const std::array<int64_t, 3> voxel = {box.z.first + offset[0], box.y.first + offset[1],
+                                        box.x.first + offset[2]};
+  double least = std::numeric_limits<double>::infinity();
+  int32_t nearest = -1;
+  for (const Candidate& candidate : candidates) {
+    const Cluster& cluster = round.clusters[candidate.cluster];
+    if (candidate.clipped && !has(cluster, voxel)) continue;
+    const int64_t stride = tokens_.channel_stride();
+    double distance =
+        squared_distance(feature.data(), &round.centers[candidate.cluster * stride], stride);
+    for (int axis = 0; axis < 3; ++axis) distance += spatial_.distance(cluster, axis, voxel[axis]);
+    if (!(distance + margin_ < least)) continue;
+    least = distance;
+    nearest = candidate.cluster;
+  }
+  return nearest;
+}
+
+void ExactDistances::interpolate(const Box& box, const std::array<int64_t, 3>& offset,
+                                 double* feature) const {
+  const double weight[3] = {box.z.weight_at(offset[0]), box.y.weight_at(offset[1]),
+                            box.x.weight_at(offset[2])};
+  const int64_t z[2] = {box.z.lower, box.z.upper}, y[2] = {box.y.lower, box.y.upper};
+  const double* corner[2][2][2];
+  for (int i = 0; i < 2; ++i)
+    for (int j = 0; j < 2; ++j) {
+      const int64_t row = (z[i] * grid_.h + y[j]) * grid_.w;
+      corner[i][j][0] = tokens_.token(row + box.x.lower);
+      corner[i][j][1] = tokens_.token(row + box.x.upper);
+    }
+  for (int64_t c = 0; c < tokens_.channel_stride(); c += kPackSize) {
+    Pack plane[2];
+    for (int i = 0; i < 2; ++i) {
+      Pack line[2];
+      for (int j = 0; j < 2; ++j)
+        line[j] = lerp(load(corner[i][j][0] + c), load(corner[i][j][1] + c), weight[2]);
+      plane[i] = lerp(line[0], line[1], weight[1]);
+    }
+    store(feature + c, lerp(plane[0], plane[1], weight[0]));
+  }
+}
+
+// With V for the largest score, B for the largest distance in space and u for the unit roundoff:
+//  - an interpolated corner is off by the error of its scores, by 8 V + 3 B roundings u along x, by
+//    7 (V + B) along each of z and y, and by V + 3 B for the distance in space;
+//  - a difference of two candidates is at most 2 (V + B); finding it and interpolating it within a
+//    box (two products and a sum along z and along x, as many and up to kMaxCellLength additions
+//    along y) takes at most 41 roundings of numbers of that size;
+//  - two candidates are compared by two such differences.
+double interpolation_margin(const ScoreBound& score, double spatial) {
+  constexpr double kRoundoff = std::numeric_limits<float>::epsilon() / 2;
+  const double corner = score.error + kRoundoff * (23 * score.magnitude + 20 * spatial);
+  const double within = kRoundoff * 41 * 2 * (score.magnitude + spatial);
+  return 2 * (2 * corner + within);
+}
+
+}  // namespace vtcd
