@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vtcd_ops.errors import InputError
 
-__all__ = ["load_strictly", "read_checkpoint", "read_file"]
+__all__ = ["check_shapes", "load_strictly", "read_checkpoint", "read_file"]
 
 _CONTAINERS = ("state_dict", "model_state_dict", "model", "module")
 _MOST_NAMES = 5
@@ -114,23 +114,38 @@ def load_strictly(
         InputError: missing, surplus or misshapen keys, by name.
     """
     own = model.state_dict()
+    shapes = {key: tuple(tensor.shape) for key, tensor in own.items()}
+    check_shapes(shapes, state, source, type(model).__name__)
+    weights = {key: tensor.to(own[key].dtype) for key, tensor in state.items()}
+    model.load_state_dict(weights, assign=any(tensor.is_meta for tensor in own.values()))
+
+
+def check_shapes(
+    expected: Mapping[str, tuple[int, ...]],
+    state: Mapping[str, Tensor],
+    source: str | os.PathLike[str],
+    model: str,
+) -> None:
+    """Check that weights have the names and shapes that a model, named in words, expects.
+
+    Raises:
+        InputError: missing, surplus or misshapen keys, by name.
+    """
     misshapen = [
-        f"{key} (expected {list(own[key].shape)}, got {list(state[key].shape)})"
-        for key in own
-        if key in state and own[key].shape != state[key].shape
+        f"{key} (expected {list(shape)}, got {list(state[key].shape)})"
+        for key, shape in expected.items()
+        if key in state and tuple(state[key].shape) != tuple(shape)
     ]
     problems = [
-        _problem("missing", [key for key in own if key not in state]),
-        _problem("surplus", [key for key in state if key not in own]),
+        _problem("missing", [key for key in expected if key not in state]),
+        _problem("surplus", [key for key in state if key not in expected]),
         _problem("misshapen", misshapen),
     ]
     if any(problems):
         raise InputError(
-            f"from_checkpoint: the weights in {os.fspath(source)} do not fit "
-            f"{type(model).__name__}: {'; '.join(filter(None, problems))}"
+            f"from_checkpoint: the weights in {os.fspath(source)} do not fit {model}: "
+            f"{'; '.join(filter(None, problems))}"
         )
-    weights = {key: tensor.to(own[key].dtype) for key, tensor in state.items()}
-    model.load_state_dict(weights, assign=any(tensor.is_meta for tensor in own.values()))
 
 
 def _first_sentence(error: Exception) -> str:

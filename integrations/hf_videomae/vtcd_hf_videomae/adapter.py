@@ -10,6 +10,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from vtcd_hf_videomae.checkpoint import from_checkpoint
 from vtcd_ops.adapter import model_device
 from vtcd_ops.adapters import FrameTransform
 from vtcd_ops.adapters.attention_interface import AttentionInterfaceAdapter, attention_layers
@@ -21,6 +22,7 @@ from vtcd_ops.adapters.huggingface import (
     pretrained_class,
     read_preprocessor_config,
 )
+from vtcd_ops.adapters.weights import floating_type, placed
 from vtcd_ops.errors import InputError
 
 _CLASSES = ("VideoMAEModel", "VideoMAEForVideoClassification", "VideoMAEForPreTraining")
@@ -94,18 +96,30 @@ class VideoMAEAdapter(AttentionInterfaceAdapter):
         device: str | torch.device = "cpu",
         dtype: str | torch.dtype = torch.float32,
         allow_zero_biases: bool = False,
+        image_size: int | None = None,
+        num_frames: int | None = None,
     ) -> VideoMAEAdapter:
-        """Load a bundled model, a directory or a Hub id.
+        """Load a bundled model, a directory, a Hub id or a `.pth` of VideoMAE's own code.
 
         Args:
-            name: for example ``"mini-ssl"`` or ``"MCG-NJU/videomae-base-finetuned-ssv2"``.
+            name: for example ``"mini-ssl"``, ``"MCG-NJU/videomae-base-finetuned-ssv2"`` or
+                ``"checkpoints/videomae_ssv2.pth"``.
             device: where the model runs.
             dtype: of its weights and activations; features are captured in float32 in any case.
             allow_zero_biases: accept a checkpoint whose query and value biases are all zero.
+            image_size, num_frames: of a `.pth`, which does not say; see `from_checkpoint`.
 
         Raises:
             InputError: nothing to load, weights that do not fit, or biases that were lost.
         """
+        if Path(name).is_file():
+            sizes = {"image_size": image_size, "num_frames": num_frames}
+            return cls._from_file(name, sizes, device, dtype)
+        if (image_size, num_frames) != (None, None):
+            raise InputError(
+                "load_model: image_size and num_frames expected with a .pth file alone, and "
+                f"{name} is none"
+            )
         source = cls.locate(name)
         model = load_pretrained(
             pretrained_class(source, _CLASSES), source, device=device, dtype=dtype
@@ -114,6 +128,21 @@ class VideoMAEAdapter(AttentionInterfaceAdapter):
             check_biases(model, source)
         preprocessing = read_preprocessor_config(source)
         return cls(model, name=f"{cls.family}:{name}", preprocessor_config=preprocessing)
+
+    @classmethod
+    def _from_file(
+        cls,
+        name: str,
+        sizes: Mapping[str, int | None],
+        device: str | torch.device,
+        dtype: str | torch.dtype,
+    ) -> VideoMAEAdapter:
+        """Load a checkpoint that VideoMAE's own code saved."""
+        given = {key: size for key, size in sizes.items() if size is not None}
+        model: Any = from_checkpoint(name, **given)
+        placed(model.to(floating_type(dtype)), device)
+        options = "&".join(f"{key}={size}" for key, size in given.items())
+        return cls(model, name=f"{cls.family}:{name}" + (f"?{options}" if options else ""))
 
     def forward(self, clips: Tensor, **inputs: Tensor) -> Any:
         """Run the model on clips [B, T, 3, H', W']; of the pre-training model, the encoder."""
