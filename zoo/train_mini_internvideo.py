@@ -8,7 +8,7 @@ shows and where it goes; so the model is mask-supervised. Then videos learn to f
 among all captions of the set, those that differ only in the motion included, with the token loss
 kept at a low weight. The batch, its changes and the learning rate of a step follow from its number
 and the seed, so a killed run goes on from its last checkpoint as if nothing had happened; until the
-captions begin, with another ``--steps`` too.
+learning rate falls, with another ``--steps`` too.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ class Recipe:
     seed: int = 0
     batch_size: int = 16
     learning_rate: float = 1e-3
-    caption_rate: float = 5e-4  # learning rate of the second stage
+    decay_steps: int = 200  # of the second stage
+    caption_rate: float = 1e-3  # learning rate of the second stage
+    caption_warmup_steps: int = 300
     warmup_steps: int = 60
     weight_decay: float = 0.02
     betas: tuple[float, float] = (0.9, 0.98)
@@ -72,14 +74,17 @@ class Recipe:
     dense_floor: float = 0.3  # share of the learning rate at the end of the first stage
 
     def rate(self, step: int) -> float:
-        """Learning rate of a step: each stage warms up and falls along a cosine."""
-        dense = step < self.dense_steps
-        first, last = (0, self.dense_steps) if dense else (self.dense_steps, self.steps)
-        rise = min(1.0, (step - first + 1) / self.warmup_steps)
-        fall = 0.5 * (1 + math.cos(math.pi * (step - first) / (last - first)))
-        if dense:
+        """Learning rate of a step.
+
+        The first stage warms up and falls along a cosine; the second warms up slowly, stays, and
+        falls linearly to zero over the last `decay_steps`.
+        """
+        if step < self.dense_steps:
+            rise = min(1.0, (step + 1) / self.warmup_steps)
+            fall = 0.5 * (1 + math.cos(math.pi * step / self.dense_steps))
             return self.learning_rate * rise * (self.dense_floor + (1 - self.dense_floor) * fall)
-        return self.caption_rate * rise * fall
+        rise = min(1.0, (step - self.dense_steps + 1) / self.caption_warmup_steps)
+        return self.caption_rate * rise * min(1.0, (self.steps - step) / self.decay_steps)
 
 
 @dataclass
@@ -296,8 +301,8 @@ class Run:
         old = Recipe(**state["recipe"])
         if replace(old, steps=self.recipe.steps) != self.recipe:
             raise ValueError(f"{self.checkpoint} was trained with another recipe: {old}")
-        if old != self.recipe and state["step"] > old.dense_steps:
-            raise ValueError(f"{self.checkpoint}: the number of steps already counts")
+        if old != self.recipe and state["step"] > old.steps - old.decay_steps:
+            raise ValueError(f"{self.checkpoint}: the learning rate is already falling")
         if state["num_clips"] != len(self.scenes.frames):
             raise ValueError(f"{self.checkpoint} was trained on {state['num_clips']} clips")
         self.trainer = Trainer(self.recipe, state["merges"], state["texts"])
