@@ -44,6 +44,7 @@ from vtcd_ops.rosetta import rosetta  # noqa: E402
 from vtcd_ops.rosetta_store import Rosetta, load_rosetta  # noqa: E402
 from vtcd_ops.samples import Sample  # noqa: E402
 from vtcd_ops.store import Run, load  # noqa: E402
+from vtcd_ops.uniqueness import head_uniqueness  # noqa: E402
 
 __all__ = [
     "INSTRUCTION_SET",
@@ -71,6 +72,7 @@ __all__ = [
     "curves",
     "discover",
     "edit",
+    "head_uniqueness",
     "kmeans",
     "load",
     "load_model",

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from vtcd_ops.report.clips import choose_videos, rank_videos
 from vtcd_ops.report.comparison import add_margins
+from vtcd_ops.report.importance import add_importance
 from vtcd_ops.report.previews import contact_sheet
 from vtcd_ops.report.quantities import Values, concept_values, head_values, rounded
 from vtcd_ops.report.supports import pack_supports, sample_frames, sample_support, sampling_stride
@@ -101,6 +102,7 @@ def gather(
         WebP), in the same order.
     """
     shown = [_shown_run("model", "Model", run)]
+    add_importance(shown[0])
     control = run.sanity
     if control is not None:
         shown.append(_shown_run("control", "Randomised copy", control))

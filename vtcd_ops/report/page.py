@@ -11,6 +11,12 @@ from typing import TYPE_CHECKING, Any
 from vtcd_ops.report.comparison import MARGIN, compare
 from vtcd_ops.report.contents import FRAMES_PER_SECOND, Limits, gather
 from vtcd_ops.report.figures import silhouette_figure
+from vtcd_ops.report.importance import (
+    IMPORTANCE,
+    UNIQUENESS,
+    importance_content,
+    significant,
+)
 from vtcd_ops.report.quantities import CONCEPT_QUANTITIES, HEAD_QUANTITIES, Quantity, Values
 
 if TYPE_CHECKING:
@@ -18,7 +24,7 @@ if TYPE_CHECKING:
     from vtcd_ops.store import Run
 
 _FORMAT = 1  # of the data in the page; docs/report.md describes it
-_STYLES = ("page.css", "headmap.css", "clips.css")
+_STYLES = ("page.css", "headmap.css", "clips.css", "importance.css")
 _SCRIPTS = (
     "data.js",
     "contours.js",
@@ -55,8 +61,11 @@ def render_page(run: Run, limits: Limits, progress: bool) -> str:
         HTML that needs no other file. The same run and limits give the same text.
     """
     shown, videos, sheets = gather(run, limits, progress)
-    of_head = _defined((*HEAD_QUANTITIES, MARGIN), [h.values for h in shown[0].heads])
-    of_concept = _defined(CONCEPT_QUANTITIES, [v for h in shown[0].heads for v in h.concepts])
+    heads = shown[0].heads
+    known = (IMPORTANCE, *HEAD_QUANTITIES, MARGIN, UNIQUENESS)
+    of_head = _defined(known, [head.values for head in heads])
+    known = (IMPORTANCE, *CONCEPT_QUANTITIES)
+    of_concept = _defined(known, [values for head in heads for values in head.concepts])
     document = {
         "format": _FORMAT,
         "framesPerSecond": FRAMES_PER_SECOND,
@@ -111,7 +120,10 @@ def _sections(run: Run, shown: list[ShownRun]) -> list[Section]:
         }
         for part in run.parts
     ]
+    importance = importance_content(run)
+    ranked = Section("importance", "Importance", "importance.html.j2", importance)
     return [
+        *([] if importance is None else [ranked]),
         Section("control", "Sanity control", "control.html.j2", comparisons),
         Section("concepts", "All concepts", "concepts.html.j2", shown[0]),
         Section("settings", "Settings", "settings.html.j2", _settings(run)),
@@ -209,5 +221,6 @@ def environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["significant"] = significant
     environment.filters["number"] = _write_number
     return environment
