@@ -62,7 +62,7 @@ class Assignment {
   int64_t num_clusters_;
   int64_t row_length_;
   int32_t* labels_;
-  bool labels_known_ = false;         // they are those of the last round
+  bool labels_known_ = false;          // they are those of the last round
   std::vector<int64_t> first_plane_;   // [layers]
   LargeArray<double> layer_weights_;   // [planes of tokens along t of all layers, h, K, row_length]
   std::vector<Extent> layer_extents_;  // [layers, K]
