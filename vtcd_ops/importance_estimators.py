@@ -17,7 +17,10 @@ nor kept there; every estimate is an average over the videos in which the unit o
     regression  coefficient of a ridge regression of the drop on the removals
     adjusted    the same quantity as `removed`, with what the other units removed by the same masks
                 contribute taken out by the regression
-    auto        `adjusted` where the additive model predicts held-out masks at all, else `removed`
+    auto        `regression` where the additive model predicts held-out masks at all, else
+                `difference`. In one video these rank as `adjusted` and `removed` do; but those
+                carry the mean drop of the videos in which a unit occurs, so that over videos they
+                also rank which videos a unit occurs in
 """
 
 from __future__ import annotations
@@ -173,7 +176,7 @@ def _resolve(estimator: str, r2: float) -> str:
     """Settle what `auto` is: below R² = 0 the additive model knows nothing that it could adjust."""
     if estimator != "auto":
         return estimator
-    return "adjusted" if r2 > 0 else "removed"
+    return "regression" if r2 > 0 else "difference"
 
 
 def _mask_scores(

@@ -71,8 +71,7 @@ def test_cris_finds_known_effects(additive: tuple[ProjectionAdapter, Run], desig
     assert found.reliability > 0.99
     default = run.importance(design, estimator="auto")
     assert default is not None
-    everywhere = default.tensors["present"].all(axis=0)
-    assert np.corrcoef(default.value[everywhere], expected[everywhere])[0, 1] > 0.999
+    np.testing.assert_allclose(default.value, expected, atol=1e-4)
 
 
 def test_scores_are_those_of_masks_multiplied_by_hooks(
