@@ -38,7 +38,9 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> tuple[ProjectionAdapter
 
 
 def mean_over_videos(effects: np.ndarray) -> np.ndarray:
-    return np.nanmean(effects, axis=0)
+    """Over the videos that hold a unit; NaN for one that lies between all tokens."""
+    count = (~np.isnan(effects)).sum(axis=0)
+    return np.nansum(effects, axis=0) / np.where(count, count, np.nan)
 
 
 @pytest.mark.parametrize("method", ["occlusion", "gradient", "integrated_gradients"])
@@ -272,7 +274,7 @@ def test_long_videos_are_scored_in_windows(tmp_path: Path) -> None:
         effect = 0.0
         for row, start in enumerate(starts):
             tokens = inside[start // 2 : start // 2 + 2].reshape(-1)
-            effect += float((values[int(layer)][row, head] @ weight)[tokens].sum()) / 32 / 2
+            effect += float((values[int(layer)][row, head] @ weight.detach())[tokens].sum()) / 64
         got = found.tensors["baseline"][0] - found.tensors["scores"][0, unit]
         assert got == pytest.approx(effect, abs=1e-6)
 
@@ -345,6 +347,18 @@ def test_random_crops(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.value, expected, atol=1e-6)
 
 
+def test_the_model_names_its_ratio(example: tuple[ProjectionAdapter, Run]) -> None:
+    """Half of the units by default; what the adapter says; what the caller says."""
+    adapter, run = example
+    ask = {**FAST, "num_masks": 16}
+    ratios = [vtcd_ops.rank(run, adapter, samples(), name="half", **ask).settings["ratio"]]
+    adapter.cris_ratio = 0.95
+    ratios.append(vtcd_ops.rank(run, adapter, samples(), name="most", **ask).settings["ratio"])
+    own = vtcd_ops.rank(run, adapter, samples(), name="own", ratio=0.25, **ask)
+    del adapter.cris_ratio
+    assert [*ratios, own.settings["ratio"]] == [0.5, 0.95, 0.25]
+
+
 def test_layers_and_heads_of_an_order() -> None:
     """Equation 8, by hand: ranks 0, 3 | 1, 2 of four units in two layers."""
     units = np.array([[0, 0, 0], [0, 1, 0], [1, 0, 0], [1, 0, 1]])
@@ -359,3 +373,25 @@ def test_layers_and_heads_of_an_order() -> None:
     assert found.rank.tolist() == [0, 3, 1, 2]
     assert found.per_layer() == {0: (4 + 1) / 2 / 4, 1: (3 + 2) / 2 / 4}
     assert found.per_head() == {(0, 0): 1.0, (0, 1): 0.25, (1, 0): 0.625}
+
+
+def test_uniqueness_of_heads(additive: tuple[ProjectionAdapter, Run], tmp_path: Path) -> None:
+    """0 for twins; by hand for halves against quarters."""
+    _, run = additive
+    halves = np.repeat([0, 1], 16).reshape(2, 4, 4)
+    quarters = np.repeat([0, 1, 2, 3], 8).reshape(2, 4, 4)
+
+    def unique(*heads: np.ndarray) -> list[float]:
+        stored = vtcd_ops.store_concepts(
+            tmp_path / str(len(list(tmp_path.iterdir()))),
+            run,
+            {("values", 0): [np.stack(heads)] * 4},
+            {("values", 0): [np.zeros((int(head.max()) + 1, 8)) for head in heads]},
+            method="by hand",
+        )
+        return list(vtcd_ops.head_uniqueness(stored).values())
+
+    assert unique(halves, halves) == [0.0, 0.0]
+    assert unique(halves, quarters) == [0.5, 0.5]  # each quarter is half of a half
+    assert unique(halves, quarters, 1 - halves) == [0.0, 0.5, 0.0]
+    assert unique(halves) == [1.0]

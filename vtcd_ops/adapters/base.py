@@ -39,6 +39,8 @@ class AttentionAdapter(abc.ABC):
     """
 
     model_types: tuple[str, ...] = ()
+    #: Share of the units that a mask of `rank` removes, where the caller does not say (optional).
+    cris_ratio: float = 0.5
 
     def __init__(
         self,

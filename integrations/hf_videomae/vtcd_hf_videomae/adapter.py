@@ -87,6 +87,8 @@ class VideoMAEAdapter(AttentionInterfaceAdapter):
             sampling_rate=preprocessing.get("sampling_rate"),
             **_prediction_attributes(model),
         )
+        if isinstance(model, transformers.VideoMAEForPreTraining):
+            self.cris_ratio = 0.95  # the paper's: reconstruction stands much before it suffers
 
     @classmethod
     def from_name(
