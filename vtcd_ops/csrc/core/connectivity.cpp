@@ -133,10 +133,15 @@ class Relabelling {
     ++next_label_;
   }
 
+  struct Voxel {
+    int32_t index, x, y, z;
+  };
+
   // Labels the fragment of `start` breadth first, at most max_size of its voxels.
   void search(int32_t start) {
     const int32_t label = labels_[start];
-    queue_.assign(1, start);
+    const int32_t width = static_cast<int32_t>(size_.w), height = static_cast<int32_t>(size_.h);
+    queue_.assign(1, {start, start % width, start / width % height, start / width / height});
     labels_[start] = marked(next_label_);
     neighbour_label_ = next_label_;
     for (size_t visited = 0; visited < queue_.size() && size() < max_size_; ++visited)
@@ -144,7 +149,7 @@ class Relabelling {
     if (size() >= min_size_) {
       ++next_label_;
     } else {
-      for (const int32_t voxel : queue_) labels_[voxel] = marked(neighbour_label_);
+      for (const Voxel& voxel : queue_) labels_[voxel.index] = marked(neighbour_label_);
     }
   }
 
@@ -152,25 +157,26 @@ class Relabelling {
 
   // Takes in the neighbours of a voxel that still have `label`, in the reference's order: +x, -x,
   // +y, -y, +z, -z. Which neighbour with a new label is met last depends on that order.
-  void visit_neighbours(int32_t voxel, int32_t label) {
+  void visit_neighbours(const Voxel voxel, int32_t label) {
     const int32_t row = static_cast<int32_t>(size_.w);
     const int32_t plane = static_cast<int32_t>(size_.h * size_.w);
-    const int32_t x = voxel % row;
-    const int32_t y = voxel / row % static_cast<int32_t>(size_.h);
-    const int32_t z = voxel / plane;
-    const bool inside[6] = {x + 1 < size_.w, x > 0, y + 1 < size_.h, y > 0, z + 1 < size_.t, z > 0};
-    const int32_t step[6] = {1, -1, row, -row, plane, -plane};
-    for (int side = 0; side < 6; ++side) {
-      if (!inside[side]) continue;
-      const int32_t neighbour = voxel + step[side];
-      const int32_t found = labels_[neighbour];
-      if (found == label) {
-        labels_[neighbour] = marked(next_label_);
-        queue_.push_back(neighbour);
-        if (size() >= max_size_) return;
-      } else if (is_marked(found) && found != marked(next_label_)) {
-        neighbour_label_ = ~found;
-      }
+    const auto [i, x, y, z] = voxel;
+    if (x + 1 < size_.w) visit({i + 1, x + 1, y, z}, label);
+    if (x > 0) visit({i - 1, x - 1, y, z}, label);
+    if (y + 1 < size_.h) visit({i + row, x, y + 1, z}, label);
+    if (y > 0) visit({i - row, x, y - 1, z}, label);
+    if (z + 1 < size_.t) visit({i + plane, x, y, z + 1}, label);
+    if (z > 0) visit({i - plane, x, y, z - 1}, label);
+  }
+
+  void visit(const Voxel& voxel, int32_t label) {
+    if (size() >= max_size_) return;
+    const int32_t found = labels_[voxel.index];
+    if (found == label) {
+      labels_[voxel.index] = marked(next_label_);
+      queue_.push_back(voxel);
+    } else if (is_marked(found) && found != marked(next_label_)) {
+      neighbour_label_ = ~found;
     }
   }
 
@@ -179,7 +185,7 @@ class Relabelling {
   int32_t* labels_;
   int32_t next_label_ = 0;
   int32_t neighbour_label_ = 0;
-  std::vector<int32_t> queue_;
+  std::vector<Voxel> queue_;
 };
 
 }  // namespace
