@@ -82,11 +82,11 @@ class AdditiveModel:
             for i, found in self._fits(name, pattern, mean, used, self._penalty):
                 sums[pattern, i] += len(videos) * found[:, 0]
         with np.errstate(invalid="ignore", divide="ignore"):
-            values = sums / count
-            if name == "adjusted":
-                values = values - np.nanmean(values, axis=0)
-        spread = ((values - values.mean(1, keepdims=True)) ** 2).sum(1)
-        return np.sqrt(spread * (groups - 1) / groups)
+            sums /= count  # now the replicates, [U, groups]
+        if name == "adjusted":
+            sums -= np.nanmean(sums, axis=0)
+        sums -= sums.mean(1, keepdims=True)
+        return np.sqrt(np.einsum("ug,ug->u", sums, sums) * ((groups - 1) / groups))
 
     def _patterns(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Group the videos in which the same units occur: indices of units and of videos."""

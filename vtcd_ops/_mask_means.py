@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 
 from vtcd_ops._mask_scores import MaskScores
+
+_UNITS = 4096  # whose standard errors are worked on at once
 
 
 def means(data: MaskScores, name: str, used: np.ndarray) -> np.ndarray:
@@ -56,30 +60,41 @@ def block_errors(data: MaskScores, name: str) -> np.ndarray:
     if blocks < 2:
         return np.full(data.num_units, np.nan)
 
-    def drops_of(masks: slice) -> np.ndarray:  # [m, U] or [m, 1], averaged over a unit's videos
+    def drops_of(masks: slice, units: slice) -> np.ndarray:  # [m, u] or [m, 1]: over its videos
         drops = data.drops[:, masks]
         if everywhere:
             return drops.mean(0)[:, None]
-        return (torch.from_numpy(drops.T.copy()) @ torch.from_numpy(weights)).numpy()
+        shares = torch.from_numpy(weights[:, units])
+        return (torch.from_numpy(drops.T.copy()) @ shares).numpy()
 
     count, total = np.zeros((2, data.num_units)), np.zeros((2, data.num_units))
-    for masks, keep in data.chunks():
-        for row, chosen in enumerate((~keep.numpy(), keep.numpy())):
-            count[row] += chosen.sum(0)
-            total[row] += np.where(chosen, drops_of(masks), 0.0).sum(0)
+    for masks, units, keep in _pieces(data):
+        for row, chosen in enumerate((~keep, keep)):
+            count[row, units] += chosen.sum(0)
+            total[row, units] += np.where(chosen, drops_of(masks, units), 0.0).sum(0)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = total / count
     level = data.baseline @ weights  # [U]
     squares, sums = np.zeros(data.num_units), np.zeros(data.num_units)
-    for masks, keep in data.chunks():
-        moves = _moves(name, drops_of(masks), keep.numpy(), mean, count, level)
+    for masks, units, keep in _pieces(data):
+        moves = _moves(
+            name, drops_of(masks, units), keep, mean[:, units], count[:, units], level[units]
+        )
         starts = np.flatnonzero(np.diff(data.blocks[masks], prepend=-1))
         by_block = np.add.reduceat(moves, starts, axis=0)
-        squares += (by_block**2).sum(0)
-        sums += by_block.sum(0)
+        squares[units] += (by_block**2).sum(0)
+        sums[units] += by_block.sum(0)
     spread = squares - sums**2 / blocks
     stderr = np.sqrt(np.maximum(spread, 0) * blocks / (blocks - 1))
     return np.where(data.present.any(0), stderr, np.nan)
+
+
+def _pieces(data: MaskScores) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    """Go over masks and units in pieces: slices of both, and whether each is kept, bool [m, u]."""
+    for masks, keep in data.chunks():
+        for start in range(0, data.num_units, _UNITS):
+            units = slice(start, start + _UNITS)
+            yield masks, units, keep[:, units].numpy()
 
 
 def _moves(
