@@ -85,7 +85,7 @@ def _pairs(texts: list[str]) -> dict[str, str]:
 
 def _make(study: Study, experiment: Experiment) -> Result:
     """Make one result, unless it is there already."""
-    setting = study.fingerprint(experiment.roles)
+    setting = study.fingerprint(experiment.roles or study.roles())
     known = results.read(study.folder, experiment.name)
     if known is not None and known.setting.get("study") == setting:
         print(f"{experiment.name}: there already")

@@ -18,7 +18,7 @@ class Experiment:
 
     Args:
         name: on the command line and of its files.
-        roles: the models it needs, of `reproduce.models.ROLES`.
+        roles: the models it needs, of `reproduce.models.ROLES`; none: all that are there.
         run: makes it.
     """
 

@@ -16,6 +16,7 @@ from reproduce.masks import with_amodal_target
 from reproduce.models import ROLES
 from vtcd_ops.adapters import load_model, randomize_weights, weights_sha256
 from vtcd_ops.curves import Curves
+from vtcd_ops.errors import InputError
 from vtcd_ops.importance import Importance
 from vtcd_ops.samples import Sample, as_samples
 
@@ -79,6 +80,24 @@ class Study:
                 randomize_weights(adapter, 0) if untrained else adapter
             )
         return self._adapters[role, untrained]
+
+    def roles(self) -> list[str]:
+        """Return the roles that a model is there for: a miniature may not be installed."""
+        found = []
+        for role in ROLES:
+            try:
+                self.adapter(role)
+            except InputError:
+                if role in self.models:
+                    raise
+            else:
+                found.append(role)
+        return found
+
+    def missing(self) -> list[str]:
+        """Return a sentence on the roles without a model, for the notes of a result."""
+        absent = [kind.title for role, kind in ROLES.items() if role not in self.roles()]
+        return [f"No model is there for: {', '.join(absent)}."] if absent else []
 
     def samples(self, role: str, classes: Sequence[str] | None = None) -> list[Sample]:
         """Return the videos for a role, evenly taken from its manifest; or of some classes only."""
