@@ -14,6 +14,7 @@ from tokenizers import Tokenizer as Encoding
 from tokenizers import models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import VideoMAEModel
 from vtcd_internvideo import InternVideo
 from vtcd_internvideo.adapter import CLIP_MEAN, CLIP_STD
 
@@ -62,6 +63,39 @@ def normalise(frames: Tensor) -> Tensor:
     inputs = frames.permute(0, 4, 1, 2, 3).contiguous().float()  # contiguous while it is small
     mean, std = (torch.tensor(value)[:, None, None, None] for value in (CLIP_MEAN, CLIP_STD))
     return inputs.mul_(1 / (255 * std)).sub_(mean / std)
+
+
+@torch.no_grad()
+def start_from_videomae(model: InternVideo, source: VideoMAEModel) -> None:
+    """Let the visual tower begin as the encoder of a VideoMAE of the same width and depth.
+
+    Its two frames of a patch become one, its positions those of one moment in the middle; its
+    attention over all frames becomes one inside each. What has no counterpart is left as it is.
+    """
+    tower, embeddings = model.visual, source.embeddings
+    projection = embeddings.patch_embeddings.projection
+    tower.conv1.weight.copy_(projection.weight.sum(2, keepdim=True))
+    places = GRID * GRID
+    middle = embeddings.position_embeddings[0].unflatten(0, (-1, places))
+    tower.positional_embedding[1:] = middle[len(middle) // 2] + projection.bias
+    # The norm in front, which VideoMAE lacks, keeps the spread that positions alone have.
+    tower.ln_pre.weight.fill_(tower.positional_embedding[1:].std().item())
+    for block, layer in zip(tower.transformer.resblocks, source.encoder.layer, strict=True):
+        attention = layer.attention.attention
+        parts = (attention.query, attention.key, attention.value)
+        zero = torch.zeros_like(attention.query.bias)
+        biases = [zero if part.bias is None else part.bias for part in parts]
+        block.attn.in_proj_weight.copy_(torch.cat([part.weight for part in parts]))
+        block.attn.in_proj_bias.copy_(torch.cat(biases))
+        for own, other in (
+            (block.attn.out_proj, layer.attention.output.dense),
+            (block.ln_1, layer.layernorm_before),
+            (block.ln_2, layer.layernorm_after),
+            (block.mlp.c_fc, layer.intermediate.dense),
+            (block.mlp.c_proj, layer.output.dense),
+        ):
+            own.weight.copy_(other.weight)
+            own.bias.copy_(other.bias)
 
 
 def learn_merges(captions: Sequence[str]) -> list[str]:

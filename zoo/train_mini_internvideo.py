@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import VideoMAEModel
 from vtcd_internvideo import InternVideo, Tokenizer
 from vtcd_internvideo.checkpoint import save
 from vtcd_internvideo.tokenizer import write_merges
@@ -47,6 +48,7 @@ from zoo.mini_internvideo import (
     learn_merges,
     mirror,
     normalise,
+    start_from_videomae,
     token_targets,
 )
 
@@ -62,7 +64,7 @@ class Recipe:
     learning_rate: float = 1e-3
     decay_steps: int = 200  # of the second stage
     caption_rate: float = 1e-3  # learning rate of the second stage
-    caption_warmup_steps: int = 300
+    caption_warmup_steps: int = 100
     warmup_steps: int = 60
     weight_decay: float = 0.02
     betas: tuple[float, float] = (0.9, 0.98)
@@ -71,6 +73,7 @@ class Recipe:
     change_weight: float = 4.0
     dense_share: float = 0.3  # weight of the token loss beside the captions
     brightness: float = 0.2  # largest change of each colour channel
+    start: str | None = None  # folder of a VideoMAE whose encoder the visual tower begins as
     dense_floor: float = 0.3  # share of the learning rate at the end of the first stage
 
     def rate(self, step: int) -> float:
@@ -295,6 +298,8 @@ class Run:
         else:
             texts = Captions.of(scenes.captions).texts
             self.trainer = Trainer(recipe, learn_merges(texts), list(texts))
+            if recipe.start is not None:
+                start_from_videomae(self.trainer.model, VideoMAEModel.from_pretrained(recipe.start))
 
     def _resume(self) -> None:
         state = torch.load(self.checkpoint, weights_only=True)
@@ -372,23 +377,34 @@ class Run:
         (folder / "preprocessor_config.json").write_text(text, encoding="utf-8")
 
 
+def write_classes(scenes: Path, folder: Path) -> None:
+    """Write, for zero-shot classification, all captions that the training set has of each class."""
+    data = load(scenes, "train", ("caption", "label"))
+    captions: dict[str, list[str]] = {}
+    for label, caption in sorted(set(zip(*(data[key].tolist() for key in ("label", "caption"))))):
+        captions.setdefault(label, []).append(caption)
+    (folder / "classes.json").write_text(json.dumps(captions, indent=1) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scenes", type=Path, help="folder rendered by zoo.dataset")
     parser.add_argument("work", type=Path, help="folder of the checkpoint, log and model")
+    parser.add_argument("--start", help="folder of a VideoMAE of the same width and depth")
     parser.add_argument("--dense-steps", type=int, default=600)
     parser.add_argument("--steps", type=int, default=2100)
     parser.add_argument("--every", type=int, default=100, help="steps between checkpoints")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    recipe = Recipe(args.dense_steps, args.steps)
+    recipe = Recipe(args.dense_steps, args.steps, start=args.start)
     run = Run(args.work, recipe, Scenes.of(args.scenes, "train"))
     # Plain products: at this size they take half the time of the fused attention on a CPU.
     with sdpa_kernel(SDPBackend.MATH):
         run.train(Scenes.of(args.scenes, "held_out", 120), args.every)
     if run.number == recipe.steps:
         run.export()
+        write_classes(args.scenes, args.work / "model")
 
 
 if __name__ == "__main__":
