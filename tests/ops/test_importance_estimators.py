@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -259,3 +261,28 @@ def test_wrong_masks() -> None:
         estimate(torch.zeros(1, 4), **settings(6, ratio=1.0))
     with pytest.raises(ValueError, match="num_units expected 2 to"):
         estimate(torch.zeros(1, 4), **settings(1))
+
+
+PEAK = """
+import torch
+from vtcd_ops.importance_estimators import estimate
+
+def peak():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+
+torch.set_num_threads(1)
+scores = torch.randn(1, 1000, dtype=torch.float64)
+settings = dict(ratio=0.5, seed=0, estimator="regression")
+estimate(scores, num_units=1001, **settings)  # what the libraries take once
+before = peak()
+estimate(scores, num_units=100_000, **settings)
+print(peak() - before)
+"""
+
+
+@pytest.mark.slow
+def test_many_units_take_little_memory() -> None:
+    """100,000 units, without their Gram matrix of 80 GB."""
+    done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 100_000  # kB
