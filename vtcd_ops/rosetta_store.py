@@ -238,6 +238,24 @@ def run_identity(run: Run) -> str:
 def load_rosetta(path: str | Path) -> Rosetta:
     """Return a result that :meth:`Rosetta.save` wrote, after verifying it.
 
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import vtcd_ops
+    >>> from vtcd_ops.adapters import example_adapter
+    >>> videos = np.random.default_rng(0).integers(0, 255, (2, 4, 32, 32, 3)).astype(np.uint8)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for n in (0, 1):
+    ...         _ = vtcd_ops.discover(
+    ...             example_adapter(n), videos, out=f"{folder}/{n}", layers=[2], progress=False
+    ...         )
+    ...     found = vtcd_ops.rosetta(
+    ...         [f"{folder}/0", f"{folder}/1"], importances=None, delta=None, top=5,
+    ...         out=f"{folder}/shared", progress=False,
+    ...     )
+    ...     again = load_rosetta(f"{folder}/shared")
+    >>> len(again) == len(found) == 5
+    True
+
     Raises:
         InputError: there is none, it is damaged, or of another version.
     """
