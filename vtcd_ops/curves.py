@@ -223,7 +223,7 @@ def curves(
         "metric": chosen_metric.name,
         "units": units.kind,
         "part": units.part,
-        "rankings": {one.name: _fingerprint(one) for one in chosen},
+        "rankings": [[one.name, _fingerprint(one)] for one in chosen],  # in the order measured
         "counts": counts.tolist(),
         "num_random": num_random,
         "seed": seed,
@@ -325,7 +325,7 @@ def _curves(name: str, settings: dict[str, Any], tensors: Tensors) -> Curves:
     counts = np.asarray(settings["counts"])
     scores = tensors["scores"].reshape(len(tensors["scores"]), -1, len(counts))
     found = {}
-    for number, ranking in enumerate(settings["rankings"]):
+    for number, (ranking, _) in enumerate(settings["rankings"]):
         for way, direction in enumerate(DIRECTIONS):
             found[ranking, direction] = scores[:, 2 * number + way]
     if settings["num_random"]:

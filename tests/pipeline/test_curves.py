@@ -112,6 +112,20 @@ def test_they_are_stored(
         found.write(tmp_path / "c.txt")
 
 
+def test_stored_curves_keep_their_names(ranked: tuple[ProjectionAdapter, Run]) -> None:
+    """Whatever the order in which rankings were asked for."""
+    adapter, run = ranked
+    vtcd_ops.rank(run, adapter, samples(), method="random", name="by-chance", **FAST)
+    names = ["occlusion-logit", "by-chance"]
+    made = vtcd_ops.curves(run, adapter, samples(), rankings=names, name="order", **FAST)
+    read = read_curves(run, "order")
+    assert read is not None
+    assert list(read.scores) == list(made.scores)
+    assert read.rows() == made.rows()
+    ways = [made.scores[name, "positive"] for name in names]
+    assert not np.array_equal(*ways)
+
+
 def test_curves_that_cannot_be(ranked: tuple[ProjectionAdapter, Run], tmp_path: Path) -> None:
     adapter, run = ranked
     with pytest.raises(InputError, match="holds curves with num_random 3, not 2: choose another"):
