@@ -135,7 +135,11 @@ def _importance(
         found = importances[index]
         if found is None:
             return None
-    return _values(found, units, f"rosetta: importances of {run.path} ({part})")
+    subject = f"rosetta: importances of {run.path} ({part})"
+    ranked = getattr(found, "settings", {}).get("part", part)
+    if ranked != part:
+        raise InputError(f"{subject} expected those of its {part}, got those of its {ranked}")
+    return _values(found, units, subject)
 
 
 def _stored(run: Run) -> Any:

@@ -322,6 +322,11 @@ def test_runs_without_importances_say_what_to_do(runs: list[Run]) -> None:
         vtcd_ops.rosetta(runs, progress=False)
     with pytest.raises(InputError, match=r"importances of .*0 \(keys\) expected \[6\], got \[4\]"):
         compare(runs, importances=[np.zeros(4), None, None])
+    of_values = SimpleNamespace(
+        units=runs[0].units(), value=np.zeros(6), settings={"part": "values"}
+    )
+    with pytest.raises(InputError, match=r"expected those of its keys, got those of its values"):
+        compare(runs, importances=[of_values, None, None])
     with pytest.raises(InputError, match="importances expected 3, one a run, got 1"):
         compare(runs, importances=[np.zeros(6)])
 
