@@ -131,3 +131,11 @@ def test_import_needs_neither_transformers_nor_any_family() -> None:
         "{'transformers', 'vtcd_hf_videomae', 'vtcd_hf_dinov2', 'vtcd_hf_video'}"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_bare_file_needs_its_family(tmp_path: Path) -> None:
+    (tmp_path / "m.pth").write_bytes(b"")
+    with pytest.raises(
+        vtcd_ops.InputError, match=r"m\.pth is a file, .* name it, 'family:.*m\.pth'"
+    ):
+        vtcd_ops.load_model(tmp_path / "m.pth")

@@ -186,6 +186,11 @@ def _importable(broken: list[str]) -> Iterator[type[AdapterFamily]]:
 def _model_type(source: str) -> str:
     """Read `model_type` from the config.json of a directory or Hub id."""
     directory = Path(source)
+    if directory.is_file():
+        raise InputError(
+            f"load_model: {source} is a file, which does not say its family: name it, "
+            f"'family:{source}' (known families: {_known()})"
+        )
     if directory.exists():
         path = directory / "config.json"
         if not path.is_file():
