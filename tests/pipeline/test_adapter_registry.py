@@ -135,7 +135,5 @@ def test_import_needs_neither_transformers_nor_any_family() -> None:
 
 def test_a_bare_file_needs_its_family(tmp_path: Path) -> None:
     (tmp_path / "m.pth").write_bytes(b"")
-    with pytest.raises(
-        vtcd_ops.InputError, match=r"m\.pth is a file, .* name it, 'family:.*m\.pth'"
-    ):
+    with pytest.raises(InputError, match=r"m\.pth is a file, .* name it, 'family:.*m\.pth'"):
         vtcd_ops.load_model(tmp_path / "m.pth")
