@@ -256,6 +256,8 @@ def curves_command(
         print(line)
     if out is not None:
         print(found.write(out))
+
+
 @app.command("rosetta")
 def rosetta_command(
     runs: Annotated[list[Path], typer.Argument(help="Two to eight runs over the same videos.")],
