@@ -20,12 +20,14 @@ def test_versions_are_those_of_the_imports() -> None:
 def test_every_operator_has_a_cpu_kernel() -> None:
     operators = {line.name: line for line in doctor.diagnose().operators}
     assert {"slic3d", "tubelet_pool", "cnmf", "kmeans", "silhouette"} <= operators.keys()
+    assert {"concept_mask", "cris_sample", "cris_accumulate", "rosetta_search"} <= operators.keys()
     assert [name for name, line in operators.items() if "CPU" not in line.devices] == []
 
 
-def test_only_tubelet_pool_has_a_gradient() -> None:
+def test_operators_on_features_have_a_gradient() -> None:
     operators = doctor.diagnose().operators
-    assert [line.name for line in operators if line.differentiable] == ["tubelet_pool"]
+    differentiable = [line.name for line in operators if line.differentiable]
+    assert differentiable == ["concept_mask", "tubelet_pool"]
 
 
 def test_a_missing_package_comes_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:

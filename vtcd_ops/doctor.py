@@ -116,8 +116,10 @@ def _operators() -> list[OperatorLine]:
 
 def _operator(name: str) -> OperatorLine:
     has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
-    devices = tuple(device for device in DEVICES if has_kernel(name, device))
-    return OperatorLine(name.removeprefix("vtcd::"), devices, has_kernel(name, "Autograd"))
+    devices = [device for device in DEVICES if has_kernel(name, device)]
+    if has_kernel(name, "CompositeExplicitAutograd"):  # takes no tensor; makes one on the CPU
+        devices.append("CPU")
+    return OperatorLine(name.removeprefix("vtcd::"), tuple(devices), has_kernel(name, "Autograd"))
 
 
 def _package(module: str, distribution: str, purpose: str, command: str) -> Line:

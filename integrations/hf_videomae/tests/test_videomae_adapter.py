@@ -203,7 +203,10 @@ def test_one_bias_kept_is_enough(checkpoint: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"colour": 1}, "options among allow_zero_biases, device, dtype, got colour"),
+        (
+            {"colour": 1},
+            "options among allow_zero_biases, device, dtype, image_size, num_frames, got colour",
+        ),
         ({"dtype": "int8"}, "dtype expected float32, bfloat16 or float16, got 'int8'"),
         ({"dtype": 3}, "dtype expected float32, bfloat16 or float16, got 3"),
         ({"device": "gpu"}, "device 'gpu' cannot be used"),
