@@ -11,6 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import vtcd_ops
 from reproduce.masks import with_amodal_target
 from reproduce.models import ROLES
@@ -26,7 +28,7 @@ class Scale:
     """How much is computed.
 
     Args:
-        videos: at most, taken evenly from the list of all.
+        videos: at most, drawn from all.
         seeds: of discovery and masks; the weights are the same.
         masks: sampled for a ranking, at most as many as the paper's.
     """
@@ -100,7 +102,7 @@ class Study:
         return [f"No model is there for: {', '.join(absent)}."] if absent else []
 
     def samples(self, role: str, classes: Sequence[str] | None = None) -> list[Sample]:
-        """Return the videos for a role, evenly taken from its manifest; or of some classes only."""
+        """Return videos for a role, drawn from its manifest; or from some classes of it only."""
         every = self._listed(role)
         if classes is not None:
             every = [sample for sample in every if sample.label in classes]
@@ -108,8 +110,8 @@ class Study:
             every = [sample for sample in every if sample.query_mask is not None]
         if len(every) <= self.scale.videos:
             return every
-        step = len(every) / self.scale.videos
-        return [every[int(index * step)] for index in range(self.scale.videos)]
+        drawn = np.random.default_rng(0).choice(len(every), self.scale.videos, replace=False)
+        return [every[index] for index in sorted(drawn)]
 
     def _listed(self, role: str) -> list[Sample]:
         """Every video of a role's manifest that suits the role."""
