@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The paper's results, made again: on the bundled miniatures, or on models and data of one's own.
 
-    python -m reproduce WORK            # at most three hours on two cores
-    python -m reproduce WORK --quick    # ten minutes, much wider intervals
+    python -m reproduce WORK            # hours on two cores; resumable
+    python -m reproduce WORK --quick    # fewer videos and masks, much wider intervals
 
 A module makes one table or figure, and is found by `reproduce.registry`.
 """

@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m reproduce", description=__doc__)
     parser.add_argument("work", type=Path, help="folder; what is finished there is used again")
-    parser.add_argument("--quick", action="store_true", help="ten minutes, wider intervals")
+    parser.add_argument("--quick", action="store_true", help="fewer videos and masks")
     parser.add_argument("--only", nargs="+", choices=list(EXPERIMENTS), metavar="RESULT")
     parser.add_argument(
         "--model",
