@@ -110,14 +110,17 @@ def _claims(rows: dict[str, Row]) -> list[Claim]:
     claims = []
     for kind in KEYS:
         slic, crops, untrained = (
-            rows[label].cells[kind].value
+            rows[label].cells[kind]
             for label in ("SLIC (VTCD)", "Random crops", "SLIC, random weights")
         )
+        unsure = slic.low is not None and crops.high is not None and slic.low <= crops.high
         claims.append(
             Claim(
                 f"SLIC's concepts fit the {kind} better than those of random crops.",
-                slic > crops,
-                f"{slic:.1f} against {crops:.1f}; with random weights {untrained:.1f}",
+                slic.value > crops.value,
+                f"{slic.value:.1f} against {crops.value:.1f}"
+                + (", intervals overlap" if unsure else "")
+                + f"; with random weights {untrained.value:.1f}",
             )
         )
     return claims
