@@ -17,7 +17,7 @@ wheel=$(ls -t build/wheel/*.whl | head -n 1)
 other=$(cd "$other" && pwd)
 
 # from a folder without vtcd_ops/, so that the installed wheel is what is tested
-rm -rf build/installed && mkdir -p build/installed && cp -r tests conftest.py pyproject.toml build/installed/
+rm -rf build/installed && mkdir -p build/installed && cp -r tests examples conftest.py pyproject.toml build/installed/
 cd build/installed
 "$other/bin/python" -c "import torch, vtcd_ops; print('tested with torch', torch.__version__, vtcd_ops.__file__)"
 exec "$other/bin/python" -m pytest -q tests/ops tests/test_library.py
