@@ -8,6 +8,7 @@ feature map stands at its true time.
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -163,6 +164,17 @@ class VideoClip:
             if size >= _AHEAD_BYTES:
                 break
         return replace(self, first=tuple(first))
+
+    def inputs_sha256(self) -> str | None:
+        """Return the hash of what the model needs beside the frames of all windows, if anything."""
+        digest = hashlib.sha256()
+        given = False
+        for window in self.windows:
+            for name, tensor in sorted(self.inputs(window).items()):
+                digest.update(name.encode())
+                digest.update(tensor.cpu().contiguous().numpy().tobytes())
+                given = True
+        return digest.hexdigest() if given else None
 
     def inputs(self, window: Window) -> dict[str, Tensor]:
         """Return what the model needs beside the frames of a window, without the batch axis."""

@@ -92,7 +92,11 @@ class Pipeline:
             return
         num_videos = 0
         for index, sample in enumerate(as_samples(samples)):
-            self.writer.check_video(index, open_video(sample.video).sha256(), str(sample.name))
+            with _naming(sample):
+                clip = self._clip(sample, open_video(sample.video))
+                inputs_sha256 = clip.inputs_sha256()
+            sha256 = clip.source.sha256()
+            self.writer.check_video(index, sha256, inputs_sha256, str(sample.name))
             num_videos = index + 1
         if self.writer.has(clip_file(num_videos)):
             raise InputError(
@@ -136,13 +140,13 @@ class Pipeline:
     def _read(self, index: int, sample: Sample) -> tuple[VideoClip, VideoRecord] | None:
         """Open a video and decode the beginning of what the model sees of it; None: it is done."""
         with _naming(sample):
-            source = open_video(sample.video)
-            sha256 = source.sha256()
-            self.writer.check_video(index, sha256, str(sample.name))
+            clip = self._clip(sample, open_video(sample.video))
+            sha256 = clip.source.sha256()
+            inputs_sha256 = clip.inputs_sha256()
+            self.writer.check_video(index, sha256, inputs_sha256, str(sample.name))
             if self.writer.has_video(index):
                 return None
-            clip = self._clip(sample, source).read_ahead()
-            return clip, _record(index, sample, sha256, clip)
+            return clip.read_ahead(), _record(index, sample, sha256, inputs_sha256, clip)
 
     def _clip(self, sample: Sample, source: VideoSource) -> VideoClip:
         num_frames, sampling_rate = self.settings.num_frames, self.settings.sampling_rate
@@ -270,7 +274,9 @@ def _length(samples: Any) -> int | None:
     return None
 
 
-def _record(index: int, sample: Sample, sha256: str, clip: VideoClip) -> VideoRecord:
+def _record(
+    index: int, sample: Sample, sha256: str, inputs_sha256: str | None, clip: VideoClip
+) -> VideoRecord:
     return VideoRecord(
         index=index,
         name=str(sample.name),
@@ -286,6 +292,7 @@ def _record(index: int, sample: Sample, sha256: str, clip: VideoClip) -> VideoRe
         text=sample.text,
         query_mask=_path(sample.query_mask),
         target_masks=_path(sample.target_masks),
+        inputs_sha256=inputs_sha256,
     )
 
 

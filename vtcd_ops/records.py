@@ -20,6 +20,7 @@ class VideoRecord:
         name: how reports call it.
         source: its path; None where it was an array.
         sha256: of its content, so that other runs can tell that it is the same video.
+        inputs_sha256: of what the model got beside its frames, a query mask, say; None: nothing.
         num_video_frames: frames of the whole video.
         fps: frames per second of the video.
         frame_size: (height, width) of its frames, in pixels.
@@ -48,6 +49,7 @@ class VideoRecord:
     text: str | None = None
     query_mask: str | None = None
     target_masks: str | None = None
+    inputs_sha256: str | None = None
 
     @property
     def num_frames(self) -> int:

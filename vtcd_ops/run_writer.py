@@ -118,9 +118,17 @@ class RunWriter:
         """The task number of the concepts of a layer, for :class:`Claims`."""
         return _CONCEPT_TASK + number
 
-    def check_video(self, video: int, sha256: str, name: str) -> None:
+    def check_video(self, video: int, sha256: str, inputs_sha256: str | None, name: str) -> None:
         """Raise where a video that was begun is not the one that now has its number."""
-        if self.has(clip_file(video)) and self.record(video).sha256 != sha256:
+        if not self.has(clip_file(video)):
+            return
+        record = self.record(video)
+        if record.sha256 == sha256 and record.inputs_sha256 != inputs_sha256:
+            raise InputError(
+                f"{self.path} was begun with other masks or other inputs of {name}: give the same, "
+                "or choose another directory"
+            )
+        if record.sha256 != sha256:
             raise InputError(
                 f"{self.path} was begun with another video as number {video}, now it is {name}: "
                 "give the same videos in the same order, or choose another directory"

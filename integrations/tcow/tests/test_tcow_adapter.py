@@ -246,6 +246,23 @@ def test_discovery(tmp_path: Path) -> None:
     assert run.support(0, 1, 0).shape[0] > 0
 
 
+def test_another_query_is_another_run(tmp_path: Path) -> None:
+    adapter, video = tiny_adapter(), square_video()
+    mask = np.zeros((48, 60), dtype=bool)
+    mask[10:30, 10:30] = True
+    sample = Sample(video, query_mask=mask, name="balls")
+    vtcd_ops.discover(adapter, [sample], out=tmp_path, progress=False)
+    again = vtcd_ops.discover(adapter, [sample], out=tmp_path, progress=False)
+    assert again.videos[0].inputs_sha256 is not None
+    other = Sample(video, query_mask=np.roll(mask, 20, axis=1), name="balls")
+    with pytest.raises(vtcd_ops.InputError, match="other masks or other inputs of balls"):
+        vtcd_ops.discover(adapter, [other], out=tmp_path, progress=False)
+    # a run that was not finished yet notices, too
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(vtcd_ops.InputError, match="other masks or other inputs of balls"):
+        vtcd_ops.discover(adapter, [other], out=tmp_path, progress=False)
+
+
 def test_names(tmp_path: Path) -> None:
     save(tiny_adapter().model, tmp_path / "mine")  # type: ignore[arg-type]
     adapter = vtcd_ops.load_model(f"tcow:{tmp_path / 'mine'}?attention=temporal")
