@@ -10,7 +10,7 @@ import copy
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -19,6 +19,7 @@ from transformers import PreTrainedConfig
 from transformers.utils import logging
 
 from vtcd_ops.adapters.base import CLASSIFIER_METRICS
+from vtcd_ops.adapters.bundled import BundledModels
 from vtcd_ops.adapters.weights import floating_type, placed
 from vtcd_ops.errors import InputError
 
@@ -32,24 +33,10 @@ __all__ = [
 ]
 
 
-class HuggingFaceMixin:
-    """What adapters of Hugging Face models share: finding a checkpoint, and fresh weights.
-
-    Attributes:
-        family: the entry point's name, the part before the colon in ``load_model``.
-        bundled_root: the folder of the models that come with the package, one folder each.
-    """
+class HuggingFaceMixin(BundledModels):
+    """What adapters of Hugging Face models share: finding a checkpoint, and fresh weights."""
 
     model: Any
-    family: ClassVar[str]
-    bundled_root: ClassVar[Path | None] = None
-
-    @classmethod
-    def bundled_models(cls) -> tuple[str, ...]:
-        """Return the names of the models that come with the package."""
-        if cls.bundled_root is None:
-            return ()
-        return tuple(sorted(path.parent.name for path in cls.bundled_root.glob("*/config.json")))
 
     @classmethod
     def locate(cls, name: str) -> str:
@@ -64,11 +51,7 @@ class HuggingFaceMixin:
             return name
         if name.count("/") == 1 and not name.startswith((".", "/", "~")):
             return name
-        bundled = ", ".join(cls.bundled_models()) or "none"
-        raise InputError(
-            f"load_model: {cls.family}:{name} is no directory, no Hub id (owner/name) and no "
-            f"bundled model (bundled: {bundled})"
-        )
+        raise cls.not_found(name, "directory, no Hub id (owner/name)")
 
     def untrained_model(self) -> nn.Module:
         """Return a model of the same class and configuration, as it is before training."""

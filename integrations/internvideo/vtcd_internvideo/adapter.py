@@ -15,6 +15,7 @@ from vtcd_internvideo.checkpoint import MODEL_TYPE
 from vtcd_internvideo.model import InternVideo
 from vtcd_internvideo.tokenizer import Tokenizer
 from vtcd_ops.adapters import FrameTransform, ProjectionAdapter, Projections, TokenLayout
+from vtcd_ops.adapters.bundled import BundledModels
 from vtcd_ops.adapters.weights import floating_type, placed
 from vtcd_ops.errors import InputError
 
@@ -27,7 +28,7 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 PUBLISHED_VOCABULARY = "openai/clip-vit-base-patch16"
 
 
-class InternVideoAdapter(ProjectionAdapter):
+class InternVideoAdapter(BundledModels, ProjectionAdapter):
     """The visual tower of InternVideo: attention inside each frame, frames in the batch dimension.
 
     Every frame has its class token, so T prefix tokens stand in front. The queries are those of
@@ -120,7 +121,7 @@ class InternVideoAdapter(ProjectionAdapter):
         Raises:
             InputError: nothing to load, or weights that do not fit.
         """
-        source = cls._locate(name)
+        source = cls.locate_path(name)
         model = InternVideo.from_checkpoint(source, {} if t_size is None else {"t_size": t_size})
         placed(model.to(floating_type(dtype)), device)
         model.tokenizer = _tokenizer(model, source, vocabulary)
@@ -133,23 +134,6 @@ class InternVideoAdapter(ProjectionAdapter):
             name=f"{cls.family}:{name}" + (f"?{given}" if given else ""),
             preprocessor_config=_beside(source, "preprocessor_config.json"),
             classes=classes,
-        )
-
-    @classmethod
-    def bundled_models(cls) -> tuple[str, ...]:
-        """Return the names of the models that come with the package."""
-        return tuple(sorted(path.parent.name for path in cls.bundled_root.glob("*/config.json")))
-
-    @classmethod
-    def _locate(cls, name: str) -> Path:
-        if name in cls.bundled_models():
-            return cls.bundled_root / name
-        if Path(name).exists():
-            return Path(name)
-        bundled = ", ".join(cls.bundled_models()) or "none"
-        raise InputError(
-            f"load_model: {cls.family}:{name} is no folder, no checkpoint file and no bundled "
-            f"model (bundled: {bundled})"
         )
 
     def forward(self, clips: Tensor, **inputs: Tensor) -> Tensor:

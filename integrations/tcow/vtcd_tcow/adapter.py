@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vtcd_ops.adapters import FrameTransform, ProjectionAdapter, Projections, TokenLayout
+from vtcd_ops.adapters.bundled import BundledModels
 from vtcd_ops.adapters.weights import floating_type, placed
 from vtcd_ops.errors import InputError
 from vtcd_ops.features import VideoClip
@@ -25,7 +26,7 @@ _TEMPORAL = TokenLayout("t", "hw")
 _JOINT = TokenLayout("hwt", num_prefix_tokens=1)
 
 
-class TCOWAdapter(ProjectionAdapter):
+class TCOWAdapter(BundledModels, ProjectionAdapter):
     """TCOW: divided space-time attention, told by a mask of the first frame what to follow.
 
     Spatial attention sees the class token once a frame, so T prefix tokens stand in front.
@@ -107,28 +108,11 @@ class TCOWAdapter(ProjectionAdapter):
         Raises:
             InputError: nothing to load, or weights that do not fit.
         """
-        source = cls._locate(name)
+        source = cls.locate_path(name)
         model = TCOW.from_checkpoint(source).to(floating_type(dtype))
         placed(model, device)
         option = f"?attention={attention}" if attention != "spatial" else ""
         return cls(model, name=f"{cls.family}:{name}{option}", attention=attention)
-
-    @classmethod
-    def bundled_models(cls) -> tuple[str, ...]:
-        """Return the names of the models that come with the package."""
-        return tuple(sorted(path.parent.name for path in cls.bundled_root.glob("*/config.json")))
-
-    @classmethod
-    def _locate(cls, name: str) -> Path:
-        if name in cls.bundled_models():
-            return cls.bundled_root / name
-        if Path(name).exists():
-            return Path(name)
-        bundled = ", ".join(cls.bundled_models()) or "none"
-        raise InputError(
-            f"load_model: {cls.family}:{name} is no folder, no checkpoint file and no bundled "
-            f"model (bundled: {bundled})"
-        )
 
     def inputs(self, sample: Sample, clip: VideoClip, start: int) -> dict[str, Tensor]:
         """Return the query of one window: what to follow, in the window's first frame.
