@@ -31,11 +31,10 @@ from vtcd_internvideo import InternVideo, Tokenizer
 from vtcd_internvideo.checkpoint import save
 from vtcd_internvideo.tokenizer import write_merges
 
+from zoo.captioned_clips import Batch, Scenes, draw_batch, recolour, take
 from zoo.dataset import load
 from zoo.mini_internvideo import (
     CONTEXT_LENGTH,
-    FRAME_STEP,
-    NUM_FRAMES,
     PREPROCESSOR,
     Captions,
     DenseHeads,
@@ -44,9 +43,7 @@ from zoo.mini_internvideo import (
     decoder_tokens,
     dense_losses,
     explained_motion,
-    instance_centres,
     learn_merges,
-    mirror,
     normalise,
     start_from_videomae,
     token_targets,
@@ -88,73 +85,6 @@ class Recipe:
             return self.learning_rate * rise * (self.dense_floor + (1 - self.dense_floor) * fall)
         rise = min(1.0, (step - self.dense_steps + 1) / self.caption_warmup_steps)
         return self.caption_rate * rise * min(1.0, (self.steps - step) / self.decay_steps)
-
-
-@dataclass
-class Scenes:
-    """Clips, and what the renderer knows of them."""
-
-    frames: Tensor  # uint8 [clips, 16, H, W, 3]
-    instances: Tensor  # uint8 [clips, 16, H, W]
-    amodal: Tensor  # uint8 [clips, 16, H, W / 8], packed
-    centres: Tensor  # [clips, 16, 1 + instances, 2]
-    captions: list[str]
-
-    @classmethod
-    def of(cls, folder: Path, split: str, limit: int | None = None) -> Scenes:
-        """Read a split of a folder rendered by zoo.dataset."""
-        data = load(folder, split, ("frames", "instances", "amodal_target", "caption"))
-        data = {name: values[:limit] for name, values in data.items()}
-        return cls(
-            torch.from_numpy(data["frames"]),
-            torch.from_numpy(data["instances"]),
-            torch.from_numpy(data["amodal_target"]),
-            torch.from_numpy(instance_centres(data["instances"])),
-            data["caption"].tolist(),
-        )
-
-
-@dataclass
-class Batch:
-    """Clips of `NUM_FRAMES` frames with their targets."""
-
-    frames: Tensor  # uint8 [B, T, H, W, 3]
-    instances: Tensor  # uint8 [B, T, H, W]
-    amodal: Tensor  # bool [B, T, H, W]
-    centres: Tensor  # [B, T, 1 + instances, 2]
-    captions: list[str]
-
-
-def take(scenes: Scenes, clips: Tensor, first: Tensor, mirrored: Tensor) -> Batch:
-    """Every other frame of some clips, from a first one, mirrored or not, each [B]."""
-    times = first[:, None] + FRAME_STEP * torch.arange(NUM_FRAMES)  # [B, T]
-    rows = clips[:, None]
-    frames, instances = scenes.frames[rows, times], scenes.instances[rows, times]
-    packed = scenes.amodal[rows, times].numpy()
-    amodal = torch.from_numpy(np.unpackbits(packed, axis=-1)).bool()
-    centres = scenes.centres[rows, times].clone()
-    captions = [scenes.captions[clip] for clip in clips.tolist()]
-    for row in mirrored.nonzero()[:, 0].tolist():
-        frames[row] = frames[row].flip(2)
-        instances[row], amodal[row] = instances[row].flip(2), amodal[row].flip(2)
-        centres[row, ..., 0] = frames.shape[3] - 1 - centres[row, ..., 0]
-        captions[row] = mirror(captions[row])
-    return Batch(frames, instances, amodal, centres, captions)
-
-
-def draw_batch(scenes: Scenes, recipe: Recipe, generator: torch.Generator) -> Batch:
-    """Random clips, odd or even frames, half of them mirrored."""
-    size = recipe.batch_size
-    clips = torch.randint(len(scenes.frames), (size,), generator=generator)
-    first = torch.randint(FRAME_STEP, (size,), generator=generator)
-    mirrored = torch.rand(size, generator=generator) < 0.5
-    return take(scenes, clips, first, mirrored)
-
-
-def recolour(video: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """Stretch and shift each colour of each clip a little, normalised [B, 3, T, H, W]."""
-    stretch, shift = (torch.rand(2, len(video), 3, 1, 1, 1, generator=generator) - 0.5) * 2
-    return video * (1 + strength * stretch) + strength * shift
 
 
 def caption_loss(model: InternVideo, video: Tensor, tokens: Tensor, right: Tensor) -> Tensor:
@@ -236,7 +166,7 @@ class Trainer:
         """One update on the batch that belongs to the step; returns its losses."""
         recipe = self.recipe
         generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + number)
-        batch = draw_batch(scenes, recipe, generator)
+        batch = draw_batch(scenes, recipe.batch_size, generator)
         video = recolour(normalise(batch.frames), recipe.brightness, generator)
         with_captions = number >= recipe.dense_steps
         losses = self.losses(batch, video, with_captions)

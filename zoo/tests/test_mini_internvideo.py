@@ -19,6 +19,7 @@ if ctypes.util.find_library("OSMesa") is None:
     pytest.skip("needs the system library libosmesa6", allow_module_level=True)
 
 import vtcd_ops
+from zoo.captioned_clips import Scenes, draw_batch, take
 from zoo.evaluate_mini_internvideo import CONTROLS, evaluate
 from zoo.mini_internvideo import (
     FASTEST,
@@ -33,7 +34,7 @@ from zoo.mini_internvideo import (
     motion,
     token_targets,
 )
-from zoo.train_mini_internvideo import Recipe, Run, Scenes, Trainer, draw_batch, take
+from zoo.train_mini_internvideo import Recipe, Run, Trainer
 
 LOOKS = ("a striped ball", "a spotted can")
 MOTIONS = ("is lifted up", "rolls across the floor to the left", "stays where it is")
@@ -107,7 +108,9 @@ def test_mirrored_clips_have_mirrored_targets():
 
 def test_batches_follow_from_the_step():
     data, recipe = scenes(), Recipe(2, 4)
-    one, other = (draw_batch(data, recipe, torch.Generator().manual_seed(3)) for _ in range(2))
+    one, other = (
+        draw_batch(data, recipe.batch_size, torch.Generator().manual_seed(3)) for _ in range(2)
+    )
     assert torch.equal(one.frames, other.frames)
     assert one.captions == other.captions
 
