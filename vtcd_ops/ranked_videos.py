@@ -113,7 +113,9 @@ def find_videos(
     Raises:
         InputError: a video is not in the run, is gone, or a class has no video.
     """
-    known = {record.sha256: record for record in run.videos}
+    known: dict[str, list[VideoRecord]] = {}
+    for record in run.videos:
+        known.setdefault(record.sha256, []).append(record)
     found = []
     for sample in _own_samples(run) if samples is None else as_samples(samples):
         try:
@@ -161,29 +163,34 @@ def _find(
     run: Run,
     adapter: Adapter,
     sample: Sample,
-    known: dict[str, VideoRecord],
+    known: dict[str, list[VideoRecord]],
     assign: bool | None,
 ) -> RankedVideo:
     """Find one video in the run, or else assign; None: it is one of the run's own."""
     source = open_video(sample.video)
     sha256 = source.sha256()
-    record = known.get(sha256)
-    if record is not None:
-        sample = _completed(sample, record)
-        clip = choose_clip(adapter, source, len(record.frame_indices), sample=sample)
+    records = known.get(sha256, [])
+    for record in records:
+        completed = _completed(sample, record)
+        clip = choose_clip(adapter, source, len(record.frame_indices), sample=completed)
         clip = replace(clip, indices=list(record.frame_indices))
-        return RankedVideo(sample, clip, sha256, run, record.index)
+        if run.kind != "discovery" or clip.inputs_sha256() == record.inputs_sha256:
+            return RankedVideo(completed, clip, sha256, run, record.index)
+    if records:
+        what = f"the run {run.path} saw it with another query mask or other inputs"
+    elif assign is None:
+        what = f"it is no longer the video that the run {run.path} saw"
+    else:
+        what = f"it is not in the run {run.path}"
     if assign is None:
-        raise InputError(f"it is no longer the video that the run {run.path} saw")
+        raise InputError(what)
     if not assign:
         raise InputError(
-            f"it is not in the run {run.path}; with assign=True (--assign) the run's concepts are "
-            "looked for in it"
+            f"{what}; with assign=True (--assign) the run's concepts are looked for in it"
         )
     if run.kind != "discovery":
         raise InputError(
-            f"it is not in the run {run.path}, whose concepts were made elsewhere, so that they "
-            "cannot be assigned"
+            f"{what}, whose concepts were made elsewhere, so that they cannot be assigned"
         )
     settings = Settings.from_json(run.settings)
     clip = choose_clip(adapter, source, settings.num_frames, settings.sampling_rate, sample)

@@ -19,6 +19,7 @@ from vtcd_ops import Sample
 from vtcd_ops.adapter import Adapter, Site
 from vtcd_ops.adapters.testkit import AdapterTests
 from vtcd_ops.features import choose_clip
+from vtcd_ops.ranked_videos import find_videos
 from vtcd_ops.video_reader import ArraySource
 
 # Three different sides of the token grid, so that no two can be mistaken for each other.
@@ -261,6 +262,24 @@ def test_another_query_is_another_run(tmp_path: Path) -> None:
     (tmp_path / "run.json").unlink()
     with pytest.raises(vtcd_ops.InputError, match="other masks or other inputs of balls"):
         vtcd_ops.discover(adapter, [other], out=tmp_path, progress=False)
+
+
+def test_ranking_asks_for_what_the_run_asked_for(tmp_path: Path) -> None:
+    """One video twice, with a query each: every query finds its own concepts, others none."""
+    adapter, video = tiny_adapter(), square_video()
+    mask = np.zeros((48, 60), dtype=bool)
+    mask[10:30, 10:30] = True
+    samples = [
+        Sample(video, query_mask=np.roll(mask, 20 * index, axis=1), name=f"query {index}")
+        for index in range(3)
+    ]
+    run = vtcd_ops.discover(adapter, samples[:2], out=tmp_path, layers=[0, 1], progress=False)
+    found, _ = find_videos(run, adapter, samples[1::-1])
+    assert [one.index for one in found] == [1, 0]
+    with pytest.raises(vtcd_ops.InputError, match=r"query 2: the run .* saw it with another query"):
+        find_videos(run, adapter, samples[2:])
+    [assigned], _ = find_videos(run, adapter, samples[2:], assign=True)
+    assert assigned.index is None
 
 
 def test_names(tmp_path: Path) -> None:
