@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from zoo.dataset import load
-from zoo.mini_internvideo import FRAME_STEP, NUM_FRAMES, instance_centres, mirror
+from zoo.frame_targets import NUM_FRAMES, instance_centres
+from zoo.mini_internvideo import FRAME_STEP, mirror
 
 
 @dataclass

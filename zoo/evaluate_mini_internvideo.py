@@ -23,15 +23,8 @@ from vtcd_internvideo import InternVideo, InternVideoAdapter
 
 from vtcd_ops.adapters import randomize_weights
 from zoo.dataset import load
-from zoo.mini_internvideo import (
-    FRAME_STEP,
-    NUM_FRAMES,
-    Captions,
-    appearance,
-    mirror,
-    motion,
-    normalise,
-)
+from zoo.frame_targets import NUM_FRAMES
+from zoo.mini_internvideo import FRAME_STEP, Captions, appearance, mirror, motion, normalise
 
 BATCH_SIZE = 40
 

@@ -17,6 +17,7 @@ remedies, none of which uses labels and none of which remains in the finished mo
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -57,25 +58,27 @@ def set_scaffold(model: VideoMAEForPreTraining, share: float) -> None:
     model.position_embeddings = own_code(decoder_width) + share * separate_code(decoder_width)
 
 
-def whiten_patches(projection: nn.Conv3d, inputs: Tensor) -> None:
-    """Let the patch embedding start as the whitened principal components of ``inputs``.
+def whitened_patches(inputs: Tensor, kernel: Sequence[int], width: int) -> tuple[Tensor, Tensor]:
+    """A patch embedding that whitens the principal components of ``inputs``.
 
     Args:
-        projection: the convolution that embeds patches.
-        inputs: normalised clips, [B, T, 3, H, W].
+        inputs: normalised clips, [B, 3, T, H, W].
+        kernel: size of a patch in time, height and width.
+        width: channels of the embedding.
+
+    Returns:
+        Weight [width, 3, *kernel] and bias [width].
     """
-    width = projection.out_channels
-    patches = inputs.transpose(1, 2)  # [B, 3, T, H, W]
-    for axis, size in enumerate(projection.kernel_size):
+    patches = inputs
+    for axis, size in enumerate(kernel):
         patches = patches.unfold(axis + 2, size, size)
-    rows = patches.permute(0, 2, 3, 4, 1, 5, 6, 7).reshape(-1, projection.weight[0].numel())
+    rows = patches.permute(0, 2, 3, 4, 1, 5, 6, 7).flatten(4).flatten(0, 3)
     mean = rows.mean(0)
     variances, directions = torch.linalg.eigh(torch.cov((rows - mean).T))
     scale = (variances[-width:] + 0.01 * variances.mean()).rsqrt()
     rotation = nn.init.orthogonal_(torch.empty(width, width))
-    weight = PATCH_DEVIATION * rotation @ (directions[:, -width:] * scale).T  # [C, 384]
-    projection.weight.copy_(weight.reshape(projection.weight.shape))
-    projection.bias.copy_(-weight @ mean)
+    weight = PATCH_DEVIATION * rotation @ (directions[:, -width:] * scale).T
+    return weight.reshape(width, inputs.shape[1], *kernel), -weight @ mean
 
 
 @torch.no_grad()
@@ -85,7 +88,10 @@ def starting_model(frames: Tensor, seed: int) -> VideoMAEForPreTraining:
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randint(len(frames), (64,), generator=generator)
     projection = model.videomae.embeddings.patch_embeddings.projection
-    whiten_patches(projection, normalise(frames[chosen]))
+    inputs = normalise(frames[chosen]).transpose(1, 2)
+    weight, bias = whitened_patches(inputs, projection.kernel_size, projection.out_channels)
+    projection.weight.copy_(weight)
+    projection.bias.copy_(bias)
     for layer in (*model.videomae.encoder.layer, *model.decoder.decoder_layers):
         attention = layer.attention.attention
         attention.key.weight.copy_(attention.query.weight)

@@ -4,11 +4,12 @@
     python -m zoo.train_mini_internvideo SCENES WORK
 
 For the first ``--dense-steps`` the visual tower learns, from the renderer's masks, what each patch
-shows and where it goes; so the model is mask-supervised. Then videos learn to find their caption
-among all captions of the set, those that differ only in the motion included, with the token loss
-kept at a low weight. The batch, its changes and the learning rate of a step follow from its number
-and the seed, so a killed run goes on from its last checkpoint as if nothing had happened; until the
-learning rate falls, with another ``--steps`` too.
+shows, where that goes, and what becomes of the target (zoo/frame_targets.py); so the model is
+mask-supervised. Then videos learn to find their caption among all captions of the set, those that
+differ only in the motion included, with the dense loss kept at a low weight. The batch, its changes
+and the learning rate of a step follow from its number and the seed, so a killed run goes on from
+its last checkpoint as if nothing had happened; until the learning rate falls, with another
+``--steps`` too.
 """
 
 from __future__ import annotations
@@ -16,38 +17,40 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import signal
-import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers import VideoMAEModel
 from vtcd_internvideo import InternVideo, Tokenizer
 from vtcd_internvideo.checkpoint import save
 from vtcd_internvideo.tokenizer import write_merges
 
 from zoo.captioned_clips import Batch, Scenes, draw_batch, recolour, take
 from zoo.dataset import load
+from zoo.frame_targets import (
+    NUM_ROLES,
+    DenseHeads,
+    FrameTargets,
+    Prediction,
+    dense_losses,
+    explained,
+    watch,
+    weighted_sum,
+)
 from zoo.mini_internvideo import (
     CONTEXT_LENGTH,
     PREPROCESSOR,
     Captions,
-    DenseHeads,
     appearance,
-    configuration,
-    decoder_tokens,
-    dense_losses,
-    explained_motion,
     learn_merges,
     normalise,
-    start_from_videomae,
-    token_targets,
 )
+from zoo.start_internvideo import starting_model
+from zoo.training import Losses, ResumableTraining, make_optimizer
 
 
 @dataclass(frozen=True)
@@ -57,33 +60,22 @@ class Recipe:
     dense_steps: int
     steps: int
     seed: int = 0
-    batch_size: int = 16
+    batch_size: int = 8
     learning_rate: float = 1e-3
-    decay_steps: int = 200  # of the second stage
-    caption_rate: float = 1e-3  # learning rate of the second stage
-    caption_warmup_steps: int = 100
-    warmup_steps: int = 60
+    caption_rate: float = 7e-4  # learning rate of the second stage
+    decay_steps: int = 1000  # of the second stage
+    warmup_steps: int = 100  # of each stage
     weight_decay: float = 0.02
     betas: tuple[float, float] = (0.9, 0.98)
     gradient_norm: float = 1.0
-    displacement_weight: float = 6.0
-    change_weight: float = 4.0
-    dense_share: float = 0.3  # weight of the token loss beside the captions
+    dense_share: float = 0.3  # weight of the dense loss beside the captions
     brightness: float = 0.2  # largest change of each colour channel
-    start: str | None = None  # folder of a VideoMAE whose encoder the visual tower begins as
-    dense_floor: float = 0.3  # share of the learning rate at the end of the first stage
 
     def rate(self, step: int) -> float:
-        """Learning rate of a step.
-
-        The first stage warms up and falls along a cosine; the second warms up slowly, stays, and
-        falls linearly to zero over the last `decay_steps`.
-        """
+        """Learning rate of a step; each stage warms up, the second falls to zero at its end."""
         if step < self.dense_steps:
-            rise = min(1.0, (step + 1) / self.warmup_steps)
-            fall = 0.5 * (1 + math.cos(math.pi * step / self.dense_steps))
-            return self.learning_rate * rise * (self.dense_floor + (1 - self.dense_floor) * fall)
-        rise = min(1.0, (step - self.dense_steps + 1) / self.caption_warmup_steps)
+            return self.learning_rate * min(1.0, (step + 1) / self.warmup_steps)
+        rise = min(1.0, (step - self.dense_steps + 1) / self.warmup_steps)
         return self.caption_rate * rise * min(1.0, (self.steps - step) / self.decay_steps)
 
 
@@ -117,93 +109,81 @@ def run_in_float32(module: nn.Module) -> None:
 
 
 class Trainer:
-    """The model with what belongs to its training alone."""
+    """The model, the heads that hang on it while it learns, and the steps of the training."""
 
-    def __init__(self, recipe: Recipe, merges: list[str], texts: list[str]) -> None:
-        self.recipe, self.merges = recipe, merges
-        self.captions = Captions(tuple(texts))
-        tokenizer = Tokenizer.from_merges(merges, CONTEXT_LENGTH)
-        self.tokens = tokenizer(texts)
-        torch.manual_seed(recipe.seed)
-        self.model = InternVideo.from_config(configuration(len(tokenizer.clip_tokenizer)))
-        self.heads = DenseHeads(self.model.config.visual.width)
-        self._tie_keys_to_queries()
+    def __init__(self, recipe: Recipe, scenes: Scenes, held_out: Scenes) -> None:
+        self.recipe, self.scenes, self.held_out = recipe, scenes, held_out
+        self.captions = Captions.of(scenes.captions)
+        self.merges = learn_merges(self.captions.texts)
+        tokenizer = Tokenizer.from_merges(self.merges, CONTEXT_LENGTH)
+        self.tokens = tokenizer(list(self.captions.texts))
+        vocab_size = len(tokenizer.clip_tokenizer)
+        self.model = starting_model(scenes.frames, vocab_size, recipe.seed)
+        config = self.model.config
+        self.heads = DenseHeads(config.visual.width, config.text.embed_dim)
+        self.modules = nn.ModuleDict({"model": self.model, "heads": self.heads})
         for convolution in self.model.visual.transformer.dpe:
             run_in_float32(convolution)
-        parameters = [*self.model.parameters(), *self.heads.parameters()]
-        groups = [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        self.parameters = parameters
-        self.optimizer = torch.optim.AdamW(
-            groups, lr=recipe.learning_rate, betas=recipe.betas, fused=True
+        self.optimizer = make_optimizer(
+            self.modules, recipe.learning_rate, recipe.weight_decay, recipe.betas
         )
 
-    @torch.no_grad()
-    def _tie_keys_to_queries(self) -> None:
-        """Let attention start by comparing like with like, see zoo/start.py."""
-        for block in self.model.visual.transformer.resblocks:
-            query, key, _ = block.attn.in_proj_weight.chunk(3)
-            key.copy_(query)
-
-    def losses(self, batch: Batch, video: Tensor, with_captions: bool) -> dict[str, Tensor]:
-        """Loss of the tokens and, in the second stage, of the captions."""
-        with torch.autocast("cpu", torch.bfloat16), decoder_tokens(self.model) as tokens:
+    def predict(self, batch: Batch, video: Tensor) -> tuple[Tensor, Prediction, FrameTargets]:
+        """Features [B, D] of the videos, what the heads say, and what they should say."""
+        with torch.autocast("cpu", torch.bfloat16), watch(self.model) as seen:
             features = self.model.encode_video(video)
-            predictions = self.heads(tokens)
-            losses = {}
-            if with_captions:
-                right = self.captions.numbers(batch.captions)
-                losses["captions"] = caption_loss(self.model, features, self.tokens, right)
-        targets = token_targets(batch.instances, batch.centres, batch.amodal)
-        for prediction in predictions:
-            for name, loss in dense_losses(prediction, targets).items():
-                losses[name] = losses.get(name, torch.zeros(())) + loss / len(predictions)
-        return losses
+            prediction = self.heads(seen, features)
+        return features, prediction, FrameTargets.of(batch.instances, batch.centres, batch.amodal)
 
-    def step(self, scenes: Scenes, number: int) -> dict[str, float]:
+    def update(self, step: int) -> Losses:
         """One update on the batch that belongs to the step; returns its losses."""
         recipe = self.recipe
-        generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + number)
-        batch = draw_batch(scenes, recipe.batch_size, generator)
+        generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+        batch = draw_batch(self.scenes, recipe.batch_size, generator)
         video = recolour(normalise(batch.frames), recipe.brightness, generator)
-        with_captions = number >= recipe.dense_steps
-        losses = self.losses(batch, video, with_captions)
-        dense = (
-            losses["roles"]
-            + losses["amodal"]
-            + recipe.change_weight * losses["changes"]
-            + recipe.displacement_weight * losses["displacement"]
-        )
-        total = losses["captions"] + recipe.dense_share * dense if with_captions else dense
+        features, prediction, targets = self.predict(batch, video)
+        losses = dense_losses(prediction, targets)
+        total = weighted_sum(losses)
+        if step >= recipe.dense_steps:
+            right = self.captions.numbers(batch.captions)
+            with torch.autocast("cpu", torch.bfloat16):
+                losses["captions"] = caption_loss(self.model, features, self.tokens, right)
+            total = losses["captions"] + recipe.dense_share * total
         total.backward()
-        nn.utils.clip_grad_norm_(self.parameters, recipe.gradient_norm)
+        nn.utils.clip_grad_norm_(self.modules.parameters(), recipe.gradient_norm)
         for group in self.optimizer.param_groups:
-            group["lr"] = recipe.rate(number)
+            group["lr"] = recipe.rate(step)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return {name: loss.item() for name, loss in losses.items()}
 
     @torch.no_grad()
-    def held_out(self, scenes: Scenes) -> dict[str, float]:
-        """Explained displacement, and how often a clip finds its caption, on even frames."""
-        error = power = 0.0
+    def evaluate(self) -> Losses:
+        """What is explained of held-out motion, and how often a clip finds its caption."""
+        self.model.eval()
+        sums = {"offset": [0.0, 0.0], "motion": [0.0, 0.0], "place": [0.0, 0.0]}
         features = []
-        for clips in torch.arange(len(scenes.frames)).split(32):
+        for clips in torch.arange(len(self.held_out.frames)).split(32):
             still = torch.zeros(len(clips), dtype=torch.long)
-            batch = take(scenes, clips, still, still.bool())
-            with torch.autocast("cpu", torch.bfloat16), decoder_tokens(self.model) as tokens:
-                features.append(self.model.encode_video(normalise(batch.frames)).float())
-                prediction = self.heads(tokens)[-1]
-            targets = token_targets(batch.instances, batch.centres, batch.amodal)
-            one_error, one_power = explained_motion(prediction, targets)
-            error, power = error + one_error, power + one_power
+            batch = take(self.held_out, clips, still, still.bool())
+            found, prediction, targets = self.predict(batch, normalise(batch.frames))
+            features.append(found.float())
+            for name, one in {
+                "offset": (prediction.frames[-1][..., NUM_ROLES:], targets.offset, targets.solid),
+                "motion": (
+                    prediction.moves[-1][..., NUM_ROLES:], targets.displacement, targets.moving,
+                ),
+                "place": (prediction.video[..., :2], targets.place, targets.placed),
+            }.items():  # fmt: skip
+                for index, value in enumerate(explained(*one)):
+                    sums[name][index] += value
         video = functional.normalize(torch.cat(features), dim=-1)
         similarity = video @ self.model.text_features(self.tokens).T
-        return {"motion_r2": 1 - error / power, **self._retrieval(similarity, scenes.captions)}
+        self.model.train()
+        r2 = {f"{name}_r2": 1 - error / max(power, 1e-9) for name, (error, power) in sums.items()}
+        return r2 | self._retrieval(similarity, self.held_out.captions)
 
-    def _retrieval(self, similarity: Tensor, captions: list[str]) -> dict[str, float]:
+    def _retrieval(self, similarity: Tensor, captions: list[str]) -> Losses:
         """Top-1 among all captions, and among those that differ only in the motion."""
         right = self.captions.numbers(captions)
         looks = [appearance(text) for text in self.captions.texts]
@@ -214,97 +194,29 @@ class Trainer:
             "motion_top1": (best == right).float().mean().item(),
         }
 
-
-class Run:
-    """A training run in a folder: checkpoint, log, and the finished model."""
-
-    def __init__(self, folder: Path, recipe: Recipe, scenes: Scenes) -> None:
-        self.folder, self.recipe, self.scenes = folder, recipe, scenes
-        folder.mkdir(parents=True, exist_ok=True)
-        self.checkpoint = folder / "checkpoint.pt"
-        self.number, self.cpu_seconds = 0, 0.0
-        if self.checkpoint.exists():
-            self._resume()
-        else:
-            texts = Captions.of(scenes.captions).texts
-            self.trainer = Trainer(recipe, learn_merges(texts), list(texts))
-            if recipe.start is not None:
-                start_from_videomae(self.trainer.model, VideoMAEModel.from_pretrained(recipe.start))
-
-    def _resume(self) -> None:
-        state = torch.load(self.checkpoint, weights_only=True)
-        old = Recipe(**state["recipe"])
-        if replace(old, steps=self.recipe.steps) != self.recipe:
-            raise ValueError(f"{self.checkpoint} was trained with another recipe: {old}")
-        if old != self.recipe and state["step"] > old.steps - old.decay_steps:
-            raise ValueError(f"{self.checkpoint}: the learning rate is already falling")
-        if state["num_clips"] != len(self.scenes.frames):
-            raise ValueError(f"{self.checkpoint} was trained on {state['num_clips']} clips")
-        self.trainer = Trainer(self.recipe, state["merges"], state["texts"])
-        self.trainer.model.load_state_dict(state["model"])
-        self.trainer.heads.load_state_dict(state["heads"])
-        self.trainer.optimizer.load_state_dict(state["optimizer"])
-        self.number, self.cpu_seconds = state["step"], state["cpu_seconds"]
-
-    def save(self) -> None:
-        """Write the checkpoint, whole or not at all."""
-        partial = self.checkpoint.with_suffix(".partial")
-        trainer = self.trainer
-        state = {
-            "model": trainer.model.state_dict(),
-            "heads": trainer.heads.state_dict(),
-            "optimizer": trainer.optimizer.state_dict(),
-            "merges": trainer.merges,
-            "texts": list(trainer.captions.texts),
-            "step": self.number,
-            "cpu_seconds": self.cpu_seconds,
-            "num_clips": len(self.scenes.frames),
-            "recipe": asdict(self.recipe),
-        }
-        torch.save(state, partial)
-        partial.replace(self.checkpoint)
-
-    def log(self, entry: dict[str, float]) -> None:
-        """Append one line to the log."""
-        entry = {name: round(value, 4) for name, value in entry.items()}
-        entry = {"step": self.number, "cpu_seconds": round(self.cpu_seconds, 1), **entry}
-        with (self.folder / "log.jsonl").open("a") as file:
-            file.write(json.dumps(entry) + "\n")
-        print(entry, flush=True)
-
-    def train(self, held_out: Scenes, every: int, until: int | None = None) -> None:
-        """Train to the end of the recipe, or to step ``until``; checkpoint ``every`` steps."""
-        last = self.recipe.steps if until is None else until
-        stop = False
-
-        def ask_to_stop(*_: object) -> None:
-            nonlocal stop
-            stop = True
-
-        signal.signal(signal.SIGTERM, ask_to_stop)
-        losses: list[dict[str, float]] = []
-        while self.number < last and not stop:
-            begin = time.process_time()
-            losses.append(self.trainer.step(self.scenes, self.number))
-            self.number += 1
-            self.cpu_seconds += time.process_time() - begin
-            if self.number % every == 0 or self.number == last:
-                means = {
-                    name: float(np.mean([loss[name] for loss in losses if name in loss]))
-                    for name in losses[-1]
-                }
-                self.log(means | self.trainer.held_out(held_out))
-                losses = []
-                self.save()
-        self.save()
-
-    def export(self) -> None:
+    def export(self, folder: Path) -> None:
         """Write the model as float16 safetensors with its configuration and vocabulary."""
-        folder = self.folder / "model"
-        save(self.trainer.model, folder, torch.float16)
-        write_merges(folder / "merges.txt", self.trainer.merges)
+        save(self.model, folder, torch.float16)
+        write_merges(folder / "merges.txt", self.merges)
         text = json.dumps(PREPROCESSOR, indent=2) + "\n"
         (folder / "preprocessor_config.json").write_text(text, encoding="utf-8")
+
+
+class Run(ResumableTraining):
+    """A training run in a folder, which may be prolonged until its learning rate falls."""
+
+    def __init__(self, folder: Path, trainer: Trainer) -> None:
+        super().__init__(
+            folder, trainer.recipe, trainer.modules, trainer.optimizer, len(trainer.scenes.frames)
+        )
+
+    def check_recipe(self, old: dict[str, Any], step: int) -> None:
+        """Let the number of steps change until the learning rate falls."""
+        now = asdict(self.recipe)
+        if {**old, "steps": now["steps"]} != now:
+            raise ValueError(f"{self.checkpoint} was trained with another recipe: {old}")
+        if old != now and step > old["steps"] - old["decay_steps"]:
+            raise ValueError(f"{self.checkpoint}: the learning rate is already falling")
 
 
 def write_classes(scenes: Path, folder: Path) -> None:
@@ -320,20 +232,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scenes", type=Path, help="folder rendered by zoo.dataset")
     parser.add_argument("work", type=Path, help="folder of the checkpoint, log and model")
-    parser.add_argument("--start", help="folder of a VideoMAE of the same width and depth")
-    parser.add_argument("--dense-steps", type=int, default=600)
-    parser.add_argument("--steps", type=int, default=2100)
+    parser.add_argument("--dense-steps", type=int, default=2200)
+    parser.add_argument("--steps", type=int, default=5600)
     parser.add_argument("--every", type=int, default=100, help="steps between checkpoints")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    recipe = Recipe(args.dense_steps, args.steps, start=args.start)
-    run = Run(args.work, recipe, Scenes.of(args.scenes, "train"))
+    recipe = Recipe(args.dense_steps, args.steps)
+    scenes = Scenes.of(args.scenes, "train")
+    trainer = Trainer(recipe, scenes, Scenes.of(args.scenes, "held_out", 120))
+    run = Run(args.work, trainer)
     # Plain products: at this size they take half the time of the fused attention on a CPU.
     with sdpa_kernel(SDPBackend.MATH):
-        run.train(Scenes.of(args.scenes, "held_out", 120), args.every)
-    if run.number == recipe.steps:
-        run.export()
+        run.train(trainer.update, trainer.evaluate, args.every)
+    if run.step == recipe.steps:
+        trainer.export(args.work / "model")
         write_classes(args.scenes, args.work / "model")
 
 

@@ -21,19 +21,21 @@ if ctypes.util.find_library("OSMesa") is None:
 import vtcd_ops
 from zoo.captioned_clips import Scenes, draw_batch, take
 from zoo.evaluate_mini_internvideo import CONTROLS, evaluate
-from zoo.mini_internvideo import (
+from zoo.frame_targets import (
+    FARTHEST,
     FASTEST,
     GRID,
     NUM_FRAMES,
     NUM_ROLES,
-    Captions,
-    appearance,
+    WEIGHTS,
+    FrameTargets,
+    Prediction,
+    dense_losses,
+    explained,
     instance_centres,
-    learn_merges,
-    mirror,
-    motion,
-    token_targets,
 )
+from zoo.mini_internvideo import Captions, appearance, mirror, motion, normalise
+from zoo.start_internvideo import starting_model
 from zoo.train_mini_internvideo import Recipe, Run, Trainer
 
 LOOKS = ("a striped ball", "a spotted can")
@@ -67,15 +69,21 @@ def test_captions():
 
 
 def test_every_word_is_one_token():
-    texts = Captions.of([f"{look} {text}" for look in LOOKS for text in MOTIONS]).texts
-    tokenizer = Trainer(Recipe(2, 4), learn_merges(texts), list(texts)).tokens
-    words = torch.tensor([len(text.split()) for text in texts])
-    assert torch.equal((tokenizer > 0).sum(1), words + 2)
+    data = scenes()
+    trainer = Trainer(Recipe(2, 4), data, data)
+    words = torch.tensor([len(text.split()) for text in trainer.captions.texts])
+    assert torch.equal((trainer.tokens > 0).sum(1), words + 2)
+
+
+def targets_of(data: Scenes, mirrored: bool = False) -> FrameTargets:
+    """Of the even frames of the first two clips."""
+    flips = torch.full((2,), mirrored)
+    batch = take(data, torch.arange(2), torch.zeros(2, dtype=torch.long), flips)
+    return FrameTargets.of(batch.instances, batch.centres, batch.amodal)
 
 
 def test_targets_are_what_the_masks_show():
-    everything = take(scenes(), torch.arange(2), torch.zeros(2, dtype=int), torch.zeros(2).bool())
-    targets = token_targets(everything.instances, everything.centres, everything.amodal)
+    targets = targets_of(scenes())
     assert targets.roles.shape == (2, NUM_FRAMES, GRID * GRID, NUM_ROLES)
     torch.testing.assert_close(targets.roles.sum(-1), torch.ones(2, NUM_FRAMES, GRID * GRID))
     first = targets.roles[0, 0].view(GRID, GRID, NUM_ROLES)
@@ -89,6 +97,30 @@ def test_targets_are_what_the_masks_show():
     assert targets.changes[0, 0].view(GRID, GRID, NUM_ROLES)[2, 1, 1] == -0.5
 
 
+def test_targets_know_where_things_are():
+    targets = targets_of(scenes())
+    # in the second frame the square fills half of two patches, and its middle is on their border
+    offset = targets.offset[0, 1].view(GRID, GRID, 2)
+    torch.testing.assert_close(offset[2, 1], torch.tensor([4 / FARTHEST, 0.0]))
+    torch.testing.assert_close(offset[2, 2], torch.tensor([-4 / FARTHEST, 0.0]))
+    assert targets.solid[0, 1].sum() == 2
+    x = 11.5 + 4 * torch.arange(NUM_FRAMES)
+    torch.testing.assert_close(targets.place[0, :, 0], x / 31.5 - 1)
+    torch.testing.assert_close(targets.place[0, :, 1], torch.full((NUM_FRAMES,), 19.5 / 31.5 - 1))
+    assert bool(targets.placed.all())
+    assert not bool(targets.hidden.any())
+
+
+def test_what_is_hidden_or_away_is_known():
+    data = scenes()
+    data.instances[0] = 3  # something stands before everything
+    data.amodal[1] = 0
+    targets = targets_of(data)
+    assert bool((targets.hidden[0] == 1).all())
+    assert bool((targets.placed[0] == 1).all())
+    assert not bool(targets.placed[1].any())
+
+
 def test_mirrored_clips_have_mirrored_targets():
     data = scenes()
     still = torch.zeros(1, dtype=int)
@@ -97,13 +129,64 @@ def test_mirrored_clips_have_mirrored_targets():
     )
     assert torch.equal(mirrored.frames, plain.frames.flip(3))
     assert mirrored.captions == [mirror(plain.captions[0])]
-    one, other = (
-        token_targets(batch.instances, batch.centres, batch.amodal) for batch in (plain, mirrored)
-    )
-    shape = (1, NUM_FRAMES, GRID, GRID, -1)
+    one, other = targets_of(data), targets_of(data, mirrored=True)
+    shape = (2, NUM_FRAMES, GRID, GRID, -1)
+    turn = torch.tensor([-1.0, 1.0])
     assert torch.equal(other.roles.view(shape), one.roles.view(shape).flip(3))
-    expected = one.displacement.view(shape).flip(3) * torch.tensor([-1.0, 1.0])
-    torch.testing.assert_close(other.displacement.view(shape), expected)
+    for name, where in (("displacement", "moving"), ("offset", "solid")):
+        counts = getattr(one, where).view(shape)
+        expected = (getattr(one, name).view(shape) * counts).flip(3) * turn
+        found = getattr(other, name).view(shape) * getattr(other, where).view(shape)
+        torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(other.place, one.place * turn, atol=1e-6, rtol=0)
+
+
+def test_right_predictions_cost_nothing_but_their_entropy():
+    targets = targets_of(scenes())
+    sure = 20 * (2 * targets.roles - 1)  # logits
+    frames = [torch.cat([sure, targets.offset], -1)]
+    tokens = [torch.cat([sure, 20 * (2 * targets.amodal[..., None] - 1)], -1)]
+    moves = [torch.cat([targets.changes, targets.displacement], -1)]
+    video = torch.cat([targets.place, torch.full_like(targets.hidden, -20.0)[..., None]], -1)
+    losses = dense_losses(Prediction(frames, tokens, moves, video), targets)
+    assert set(losses) == set(WEIGHTS)
+    for name in ("offset", "changes", "displacement", "place", "hidden"):
+        assert losses[name] < 1e-6, name
+    worse = Prediction(frames, tokens, [moves[0] + 0.5], video + 0.5)
+    for name in ("changes", "displacement", "place"):
+        assert dense_losses(worse, targets)[name] > 0.05, name
+
+
+def test_explained_is_that_of_the_mean():
+    truth = torch.tensor([[[1.0, 0.0], [3.0, 0.0], [9.0, 9.0]]])
+    counts = torch.tensor([[1, 1, 0]])
+    assert explained(truth, truth, counts) == (0, 2)
+    assert explained(torch.zeros_like(truth), truth, counts) == (10, 2)
+
+
+def test_start_compares_frames():
+    """Half of what the decoder reads is the difference of two frames, half the frame."""
+    frames = scenes().frames
+    model = starting_model(frames, vocab_size=40, seed=0).visual.transformer
+    with torch.no_grad():
+        for convolution in model.dpe:
+            noise = convolution.weight.clone()
+            noise[::2, 0, :, 1, 1] -= torch.tensor([-1.0, -1.0, 1.0])
+            convolution.weight.sub_(noise)
+        x = torch.randn(NUM_FRAMES, 1 + GRID * GRID, 128)
+        read = model.neighbours(x, 0)[0]
+    torch.testing.assert_close(read[:, 1:, 1::2], x[:, 1:, 1::2])
+    torch.testing.assert_close(read[1:-1, 1:, ::2], x[2:, 1:, ::2] - x[:-2, 1:, ::2])
+
+
+def test_start_whitens_patches():
+    frames = torch.randint(0, 256, (70, 16, 64, 64, 3), dtype=torch.uint8)
+    tower = starting_model(frames, vocab_size=40, seed=0).visual
+    with torch.no_grad():
+        embedded = tower.conv1(normalise(frames[:8])).permute(0, 2, 3, 4, 1).flatten(0, 3)
+    spread = torch.cov(embedded.T)
+    torch.testing.assert_close(spread.diagonal(), torch.ones(128), atol=0.15, rtol=0)
+    assert (spread - spread.diagonal().diag()).abs().max() < 0.15
 
 
 def test_batches_follow_from_the_step():
@@ -115,47 +198,52 @@ def test_batches_follow_from_the_step():
     assert one.captions == other.captions
 
 
+def trained(
+    folder: Path, recipe: Recipe, clips: int = 6, until: int | None = None
+) -> tuple[Trainer, Run]:
+    """A run that goes on from what is in the folder."""
+    data = scenes(clips)
+    trainer = Trainer(recipe, data, scenes())
+    run = Run(folder, trainer)
+    run.train(trainer.update, trainer.evaluate, every=10, until=until)
+    return trainer, run
+
+
 def test_a_stopped_run_goes_on_unchanged(tmp_path: Path):
     """Through both stages."""
     recipe = Recipe(2, 4, batch_size=2, decay_steps=1)
-    data = scenes()
-    through = Run(tmp_path / "one", recipe, data)
-    through.train(data, every=10)
-    stopped = Run(tmp_path / "two", recipe, data)
-    stopped.train(data, every=10, until=3)
-    again = Run(tmp_path / "two", recipe, data)
-    assert again.number == 3
-    again.train(data, every=10)
-    for one, other in zip(through.trainer.parameters, again.trainer.parameters, strict=True):
+    whole, _ = trained(tmp_path / "one", recipe)
+    trained(tmp_path / "two", recipe, until=3)
+    again, run = trained(tmp_path / "two", recipe)
+    assert run.step == 4
+    for one, other in zip(whole.modules.parameters(), again.modules.parameters(), strict=True):
         assert torch.equal(one, other)
-    again.export()
-    adapter = vtcd_ops.load_model(tmp_path / "two/model")
+    again.export(tmp_path / "model")
+    adapter = vtcd_ops.load_model(tmp_path / "model")
     with torch.no_grad():
-        expected = through.trainer.model.eval().text_features(again.trainer.tokens)
-    found = adapter.text_features(list(again.trainer.captions.texts))
+        expected = whole.model.eval().text_features(again.tokens)
+    found = adapter.text_features(list(again.captions.texts))
     torch.testing.assert_close(found, expected, atol=0.02, rtol=0.02)  # float16
 
 
 def test_another_recipe_is_refused(tmp_path: Path):
     recipe = Recipe(2, 6, batch_size=2, decay_steps=2)
-    data = scenes()
-    Run(tmp_path, recipe, data).train(data, every=10, until=3)
-    longer = Run(tmp_path, replace(recipe, steps=9), data)
-    assert longer.number == 3
+    trained(tmp_path, recipe, until=3)
+    _, longer = trained(tmp_path, replace(recipe, steps=9), until=3)
+    assert longer.step == 3
     with pytest.raises(ValueError, match="another recipe"):
-        Run(tmp_path, replace(recipe, seed=1), data)
+        trained(tmp_path, replace(recipe, seed=1))
     with pytest.raises(ValueError, match="was trained on 6 clips"):
-        Run(tmp_path, recipe, scenes(3))
-    Run(tmp_path, recipe, data).train(data, every=10, until=5)
+        trained(tmp_path, replace(recipe, steps=9), clips=3)
+    trained(tmp_path, replace(recipe, steps=9), until=8)
     with pytest.raises(ValueError, match="already falling"):
-        Run(tmp_path, replace(recipe, steps=9), data)
+        trained(tmp_path, replace(recipe, steps=12))
 
 
 def test_evaluation_knows_right_from_wrong(tmp_path: Path):
     """Features that are those of the captions score 1; the controls change the frames."""
     data = scenes()
-    run = Run(tmp_path, Recipe(1, 2, batch_size=2, decay_steps=1), data)
-    run.export()
+    Trainer(Recipe(1, 2), data, data).export(tmp_path / "model")
     adapter = vtcd_ops.load_model(tmp_path / "model")
     frames = data.frames[:, ::2]
     for name, change in CONTROLS.items():
