@@ -184,11 +184,20 @@ def choose_objects(
 
 
 def loss(
-    logits: Tensor, flags: Tensor, batch: Batch, hidden_weight: float = 1.0
+    logits: Tensor,
+    flags: Tensor,
+    batch: Batch,
+    hidden_weight: float = 1.0,
+    others_weight: float = 0.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Cross-entropy of the known masks, Dice of the first, and cross-entropy of the flags.
+    """Cross-entropy of the known masks, Dice of the masks, and cross-entropy of the flags.
 
-    Frames in which more than half of the target is hidden count ``hidden_weight`` times.
+    Args:
+        logits: of the masks, [B, 3, T, S, S].
+        flags: logits, [B, T, 3].
+        batch: the right answers.
+        hidden_weight: how often frames in which more than half of the target is hidden count.
+        others_weight: of the Dice of occluder and container, in frames that have one.
     """
     truth = batch.masks.float()
     known = batch.known.float()
@@ -199,10 +208,16 @@ def loss(
     weight = weight / weight.mean()
     entropy = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     masks = ((entropy.mean((3, 4)) * weight[:, None]).mean(2) * known).sum() / known.sum()
-    shown, wanted = logits[:, 0].sigmoid(), truth[:, 0]  # [B, T, S, S]
-    overlap = 2 * (shown * wanted).sum((2, 3)) + DICE_SMOOTHING
-    dice = 1 - overlap / (shown.sum((2, 3)) + wanted.sum((2, 3)) + DICE_SMOOTHING)
-    dice = ((dice * weight).mean(1) * asked).sum() / asked.sum().clamp(min=1)
+    misses = _dice(logits.sigmoid(), truth)  # [B, 3, T]
+    dice = ((misses[:, 0] * weight).mean(1) * asked).sum() / asked.sum().clamp(min=1)
+    there = truth[:, 1:].flatten(3).any(-1) * known[:, 1:, None]
+    dice = dice + others_weight * (misses[:, 1:] * there).sum() / there.sum().clamp(min=1)
     error = functional.binary_cross_entropy_with_logits(flags, batch.flags, reduction="none")
     flag_loss = (error.mean((1, 2)) * about_target).sum() / about_target.sum().clamp(min=1)
     return masks, dice, flag_loss
+
+
+def _dice(shown: Tensor, wanted: Tensor) -> Tensor:
+    """1 less twice the overlap by the sum of the areas, over the last two axes."""
+    overlap = 2 * (shown * wanted).sum((-2, -1)) + DICE_SMOOTHING
+    return 1 - overlap / (shown.sum((-2, -1)) + wanted.sum((-2, -1)) + DICE_SMOOTHING)

@@ -45,6 +45,8 @@ class Recipe:
     # What is not yet followed in sight cannot be followed out of it; so this weight comes later.
     hidden_weight: float = 3.0  # of frames in which the target is mostly hidden
     hidden_weight_from: int = 1600  # step
+    others_weight: float = 1.0  # of the Dice of occluder and container
+    start: str | None = None  # folder of a tracker whose weights it begins with
 
     def rate(self, step: int) -> float:
         """Learning rate of a step."""
@@ -90,7 +92,9 @@ def train_step(
     with torch.autocast("cpu", torch.bfloat16):
         logits, flags = model(*batch.inputs(), frames)
     hidden_weight = recipe.hidden_weight if step >= recipe.hidden_weight_from else 1.0
-    entropy, dice, flag_loss = loss(logits.float(), flags.float(), batch, hidden_weight)
+    entropy, dice, flag_loss = loss(
+        logits.float(), flags.float(), batch, hidden_weight, recipe.others_weight
+    )
     total = recipe.entropy_weight * entropy + dice + recipe.flag_weight * flag_loss
     total.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.gradient_norm)
@@ -112,6 +116,14 @@ def make_optimizer(model: TCOW, recipe: Recipe) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=recipe.betas, fused=True)
 
 
+def begin(recipe: Recipe) -> TCOW:
+    """The model before the first step: fresh weights, or those of another."""
+    model = new_model(recipe.seed)
+    if recipe.start is not None:
+        model.load_state_dict(TCOW.from_checkpoint(recipe.start).state_dict())
+    return model.train()
+
+
 def scores(model: TCOW, held_out: Scenes) -> Losses:
     """Overlap with the true masks of held-out clips."""
     model.eval()
@@ -127,14 +139,19 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--long-steps", type=int, default=Recipe.long_steps)
     parser.add_argument("--decay-steps", type=int, default=Recipe.decay_steps)
+    parser.add_argument("--hidden-weight-from", type=int, default=Recipe.hidden_weight_from)
+    parser.add_argument("--start", help="folder of a tracker to go on from")
     parser.add_argument("--every", type=int, default=200, help="steps between checkpoints")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    recipe = Recipe(args.steps, args.long_steps, args.decay_steps)
+    recipe = Recipe(
+        args.steps, args.long_steps, args.decay_steps,
+        hidden_weight_from=args.hidden_weight_from, start=args.start,
+    )  # fmt: skip
     held_out = Scenes.read(args.scenes, "held_out").first(48)
     scenes = Scenes.read(args.scenes, "train")
-    model = new_model(recipe.seed).train()
+    model = begin(recipe)
     optimizer = make_optimizer(model, recipe)
     run = ResumableTraining(args.work, recipe, model, optimizer, len(scenes))
     run.train(
