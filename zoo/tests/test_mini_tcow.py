@@ -19,11 +19,14 @@ if importlib.util.find_spec("mujoco") is None:
 if ctypes.util.find_library("OSMesa") is None:
     pytest.skip("needs the system library libosmesa6", allow_module_level=True)
 
+from vtcd_tcow.convert import save
+
 from zoo.evaluate_mini_tcow import evaluate, follow, iou, mean_over_clips
-from zoo.mini_tcow import Scenes, ask, choose_objects, loss, new_model
+from zoo.mini_tcow import Batch, Scenes, ask, choose_objects, loss, new_model
 from zoo.train_mini_tcow import (
     Recipe,
     augment,
+    begin,
     draw_frames,
     make_optimizer,
     scores,
@@ -159,6 +162,37 @@ def test_hidden_frames_count_more(scenes: Scenes) -> None:
     known = ask(scenes, EVERY[:2], torch.tensor([7, 0]))
     plain, weighted = (loss(answers, flags, known, weight) for weight in (1.0, 3.0))
     assert all(map(torch.equal, plain, weighted))  # nothing is known about the target
+
+
+def test_misses_of_the_other_masks_count_where_there_is_one(scenes: Scenes) -> None:
+    """The Dice of occluder and container: in their frames, and only if they are known."""
+    flags = torch.zeros(2, 16, 3)
+
+    def dice(batch: Batch, channel: int, frames: slice, others_weight: float) -> float:
+        logits = (batch.masks.float() * 2 - 1) * 30
+        logits[:, channel, frames] = -30.0
+        return float(loss(logits, flags, batch, 1.0, others_weight)[1])
+
+    batch = ask(scenes, EVERY[:2], torch.tensor([1, 1]))  # occluded in frames 5 to 8 only
+    assert dice(batch, 1, slice(5, 9), 0.0) == pytest.approx(0, abs=1e-5)
+    assert dice(batch, 1, slice(5, 9), 1.0) > 0.05
+    assert dice(batch, 1, slice(9, 16), 1.0) == pytest.approx(0, abs=1e-5)
+    assert dice(batch, 2, slice(12, 16), 2.0) == pytest.approx(
+        2 * dice(batch, 2, slice(12, 16), 1.0), rel=1e-4
+    )
+    unknown = ask(scenes, EVERY[:2], torch.tensor([7, 7]))
+    assert dice(unknown, 1, slice(0, 16), 1.0) == pytest.approx(0, abs=1e-5)
+
+
+def test_training_begins_with_the_weights_of_another(scenes: Scenes, tmp_path: Path) -> None:
+    earlier = new_model(5)
+    save(earlier, tmp_path, dtype=torch.float16)
+    model = begin(Recipe(start=str(tmp_path)))
+    assert model.training
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight, earlier.state_dict()[name].half().float()), name
+    fresh = begin(Recipe())
+    assert all(map(torch.equal, fresh.state_dict().values(), new_model(0).state_dict().values()))
 
 
 def test_stopped_run_goes_on_unchanged(scenes: Scenes, tmp_path: Path) -> None:
