@@ -41,7 +41,7 @@ class Scenes:
 
 @dataclass
 class Batch:
-    """Clips of `NUM_FRAMES` frames with their targets."""
+    """Clips of T frames with what is known of them."""
 
     frames: Tensor  # uint8 [B, T, H, W, 3]
     instances: Tensor  # uint8 [B, T, H, W]
@@ -50,9 +50,11 @@ class Batch:
     captions: list[str]
 
 
-def take(scenes: Scenes, clips: Tensor, first: Tensor, mirrored: Tensor) -> Batch:
+def take(
+    scenes: Scenes, clips: Tensor, first: Tensor, mirrored: Tensor, num_frames: int = NUM_FRAMES
+) -> Batch:
     """Every other frame of some clips, from a first one, mirrored or not, each [B]."""
-    times = first[:, None] + FRAME_STEP * torch.arange(NUM_FRAMES)  # [B, T]
+    times = first[:, None] + FRAME_STEP * torch.arange(num_frames)  # [B, T]
     rows = clips[:, None]
     frames, instances = scenes.frames[rows, times], scenes.instances[rows, times]
     packed = scenes.amodal[rows, times].numpy()
@@ -73,6 +75,14 @@ def draw_batch(scenes: Scenes, size: int, generator: torch.Generator) -> Batch:
     first = torch.randint(FRAME_STEP, (size,), generator=generator)
     mirrored = torch.rand(size, generator=generator) < 0.5
     return take(scenes, clips, first, mirrored)
+
+
+def draw_stills(scenes: Scenes, size: int, generator: torch.Generator) -> Batch:
+    """One random frame each of random clips, half of them mirrored."""
+    clips = torch.randint(len(scenes.frames), (size,), generator=generator)
+    frame = torch.randint(scenes.frames.shape[1], (size,), generator=generator)
+    mirrored = torch.rand(size, generator=generator) < 0.5
+    return take(scenes, clips, frame, mirrored, num_frames=1)
 
 
 def recolour(video: Tensor, strength: float, generator: torch.Generator) -> Tensor:

@@ -9,7 +9,7 @@ of the target over the clip, which is told to the feature of the whole video.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from vtcd_internvideo import InternVideo
+from vtcd_internvideo.towers import VisualTower
 
 from zoo.stage import NUM_INSTANCES
 
@@ -81,7 +82,7 @@ class FrameTargets:
         fractions = torch.stack([patch_means(instances == index) for index in range(ids)], -1)
         others = fractions[..., NUM_ROLES - 1 :].sum(-1, keepdim=True)
         roles = torch.cat([fractions[..., : NUM_ROLES - 1], others], -1)
-        before, after, steps = _neighbours()
+        before, after, steps = _neighbours(instances.shape[1])
         middle = _weighted(fractions, centres)
         away = ((middle[0] - _patch_centres()) / FARTHEST).clamp(-1, 1)
         moved = (centres[:, after] - centres[:, before]) / steps / FASTEST  # [B, T, ids, 2]
@@ -102,10 +103,10 @@ class FrameTargets:
         )
 
 
-def _neighbours() -> tuple[Tensor, Tensor, Tensor]:
+def _neighbours(count: int) -> tuple[Tensor, Tensor, Tensor]:
     """Frame before and after each, and how many frames lie between, which is one at either end."""
-    before = (torch.arange(NUM_FRAMES) - 1).clamp(min=0)
-    after = (torch.arange(NUM_FRAMES) + 1).clamp(max=NUM_FRAMES - 1)
+    before = (torch.arange(count) - 1).clamp(min=0)
+    after = (torch.arange(count) + 1).clamp(max=count - 1)
     return before, after, (after - before)[:, None, None]
 
 
@@ -222,6 +223,16 @@ class DenseHeads(nn.Module):
             video=self.video(features).float().unflatten(-1, (NUM_FRAMES, 3)),
         )
 
+    def of_stills(self, tower: VisualTower, stills: Tensor) -> list[Tensor]:
+        """What `Prediction.frames` holds, of single frames [B, 3, 1, H, W] alone."""
+        x, seen = tower.embed(stills), []
+        wanted = [tower.transformer.return_list[index] for index in DENSE_LAYERS]
+        for layer, block in enumerate(tower.transformer.resblocks):
+            x = block(x)
+            if layer in wanted:
+                seen.append(x[:, None, 1:])
+        return [head(one).float() for head, one in zip(self.frames, seen, strict=True)]
+
 
 #: Weight of each loss in the sum.
 WEIGHTS = {
@@ -237,10 +248,7 @@ def dense_losses(prediction: Prediction, targets: FrameTargets) -> dict[str, Ten
     def add(name: str, loss: Tensor) -> None:
         sums[name] = sums.get(name, torch.zeros(())) + loss / len(DENSE_LAYERS)
 
-    for one in prediction.frames:
-        roles, offset = one.split((NUM_ROLES, 2), -1)
-        add("roles", _role_loss(roles, targets.roles))
-        add("offset", _distance(offset, targets.offset, targets.solid))
+    sums |= still_losses(prediction.frames, targets)
     for one in prediction.tokens:
         roles, amodal = one.split((NUM_ROLES, 1), -1)
         add("token_roles", _role_loss(roles, targets.roles))
@@ -257,9 +265,19 @@ def dense_losses(prediction: Prediction, targets: FrameTargets) -> dict[str, Ten
     return sums
 
 
+def still_losses(predictions: Sequence[Tensor], targets: FrameTargets) -> dict[str, Tensor]:
+    """Losses of what single frames show, mean over the layers that were read."""
+    roles, offsets = [], []
+    for one in predictions:
+        logits, offset = one.split((NUM_ROLES, 2), -1)
+        roles.append(_role_loss(logits, targets.roles))
+        offsets.append(_distance(offset, targets.offset, targets.solid))
+    return {"roles": torch.stack(roles).mean(), "offset": torch.stack(offsets).mean()}
+
+
 def weighted_sum(losses: dict[str, Tensor]) -> Tensor:
-    """Sum of the dense losses with their weights."""
-    return torch.stack([weight * losses[name] for name, weight in WEIGHTS.items()]).sum()
+    """Sum of dense losses with their weights."""
+    return torch.stack([WEIGHTS[name] * loss for name, loss in losses.items()]).sum()
 
 
 def _role_weights() -> Tensor:

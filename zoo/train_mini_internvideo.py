@@ -3,10 +3,11 @@
 
     python -m zoo.train_mini_internvideo SCENES WORK
 
-For the first ``--dense-steps`` the visual tower learns, from the renderer's masks, what each patch
-shows, where that goes, and what becomes of the target (zoo/frame_targets.py); so the model is
-mask-supervised. Then videos learn to find their caption among all captions of the set, those that
-differ only in the motion included, with the dense loss kept at a low weight. The batch, its changes
+For the first ``--still-steps`` the visual tower learns, from the renderer's masks, what each patch
+of a frame shows and where the middle of that lies; until ``--dense-steps`` also where it goes and
+what becomes of the target (zoo/frame_targets.py); so the model is mask-supervised. Then videos
+learn to find their caption among all captions of the set, those that differ only in the motion
+included, with the dense loss kept at a low weight. The batch, its changes
 and the learning rate of a step follow from its number and the seed, so a killed run goes on from
 its last checkpoint as if nothing had happened; until the learning rate falls, with another
 ``--steps`` too.
@@ -29,7 +30,7 @@ from vtcd_internvideo import InternVideo, Tokenizer
 from vtcd_internvideo.checkpoint import save
 from vtcd_internvideo.tokenizer import write_merges
 
-from zoo.captioned_clips import Batch, Scenes, draw_batch, recolour, take
+from zoo.captioned_clips import Batch, Scenes, draw_batch, draw_stills, recolour, take
 from zoo.dataset import load
 from zoo.frame_targets import (
     NUM_ROLES,
@@ -38,6 +39,7 @@ from zoo.frame_targets import (
     Prediction,
     dense_losses,
     explained,
+    still_losses,
     watch,
     weighted_sum,
 )
@@ -57,13 +59,15 @@ from zoo.training import Losses, ResumableTraining, make_optimizer
 class Recipe:
     """Everything that decides the weights, apart from the scenes."""
 
-    dense_steps: int
+    still_steps: int  # where the first stage ends
+    dense_steps: int  # where the second ends
     steps: int
     seed: int = 0
-    batch_size: int = 8
+    num_stills: int = 24  # of a batch of the first stage, each of another clip
+    batch_size: int = 8  # clips of the others
     learning_rate: float = 1e-3
-    caption_rate: float = 7e-4  # learning rate of the second stage
-    decay_steps: int = 1000  # of the second stage
+    caption_rate: float = 7e-4  # learning rate of the last stage
+    decay_steps: int = 1000  # of the last stage
     warmup_steps: int = 100  # of each stage
     weight_decay: float = 0.02
     betas: tuple[float, float] = (0.9, 0.98)
@@ -72,10 +76,11 @@ class Recipe:
     brightness: float = 0.2  # largest change of each colour channel
 
     def rate(self, step: int) -> float:
-        """Learning rate of a step; each stage warms up, the second falls to zero at its end."""
+        """Learning rate of a step; each stage warms up, the last falls to zero at its end."""
+        begin = max(one for one in (0, self.still_steps, self.dense_steps) if one <= step)
+        rise = min(1.0, (step - begin + 1) / self.warmup_steps)
         if step < self.dense_steps:
-            return self.learning_rate * min(1.0, (step + 1) / self.warmup_steps)
-        rise = min(1.0, (step - self.dense_steps + 1) / self.warmup_steps)
+            return self.learning_rate * rise
         return self.caption_rate * rise * min(1.0, (self.steps - step) / self.decay_steps)
 
 
@@ -139,16 +144,20 @@ class Trainer:
         """One update on the batch that belongs to the step; returns its losses."""
         recipe = self.recipe
         generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
-        batch = draw_batch(self.scenes, recipe.batch_size, generator)
-        video = recolour(normalise(batch.frames), recipe.brightness, generator)
-        features, prediction, targets = self.predict(batch, video)
-        losses = dense_losses(prediction, targets)
-        total = weighted_sum(losses)
-        if step >= recipe.dense_steps:
-            right = self.captions.numbers(batch.captions)
-            with torch.autocast("cpu", torch.bfloat16):
-                losses["captions"] = caption_loss(self.model, features, self.tokens, right)
-            total = losses["captions"] + recipe.dense_share * total
+        if step < recipe.still_steps:
+            losses = self._losses_of_stills(generator)
+            total = weighted_sum(losses)
+        else:
+            batch = draw_batch(self.scenes, recipe.batch_size, generator)
+            video = recolour(normalise(batch.frames), recipe.brightness, generator)
+            features, prediction, targets = self.predict(batch, video)
+            losses = dense_losses(prediction, targets)
+            total = weighted_sum(losses)
+            if step >= recipe.dense_steps:
+                right = self.captions.numbers(batch.captions)
+                with torch.autocast("cpu", torch.bfloat16):
+                    losses["captions"] = caption_loss(self.model, features, self.tokens, right)
+                total = losses["captions"] + recipe.dense_share * total
         total.backward()
         nn.utils.clip_grad_norm_(self.modules.parameters(), recipe.gradient_norm)
         for group in self.optimizer.param_groups:
@@ -156,6 +165,15 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return {name: loss.item() for name, loss in losses.items()}
+
+    def _losses_of_stills(self, generator: torch.Generator) -> dict[str, Tensor]:
+        """Of one frame each of many clips, so that no two are alike."""
+        batch = draw_stills(self.scenes, self.recipe.num_stills, generator)
+        stills = recolour(normalise(batch.frames), self.recipe.brightness, generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            predictions = self.heads.of_stills(self.model.visual, stills)
+        targets = FrameTargets.of(batch.instances, batch.centres, batch.amodal)
+        return still_losses(predictions, targets)
 
     @torch.no_grad()
     def evaluate(self) -> Losses:
@@ -232,13 +250,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scenes", type=Path, help="folder rendered by zoo.dataset")
     parser.add_argument("work", type=Path, help="folder of the checkpoint, log and model")
-    parser.add_argument("--dense-steps", type=int, default=2200)
-    parser.add_argument("--steps", type=int, default=5600)
+    parser.add_argument("--still-steps", type=int, default=4000)
+    parser.add_argument("--dense-steps", type=int, default=5500)
+    parser.add_argument("--steps", type=int, default=8500)
     parser.add_argument("--every", type=int, default=100, help="steps between checkpoints")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    recipe = Recipe(args.dense_steps, args.steps)
+    recipe = Recipe(args.still_steps, args.dense_steps, args.steps)
     scenes = Scenes.of(args.scenes, "train")
     trainer = Trainer(recipe, scenes, Scenes.of(args.scenes, "held_out", 120))
     run = Run(args.work, trainer)

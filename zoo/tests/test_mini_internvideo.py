@@ -19,7 +19,7 @@ if ctypes.util.find_library("OSMesa") is None:
     pytest.skip("needs the system library libosmesa6", allow_module_level=True)
 
 import vtcd_ops
-from zoo.captioned_clips import Scenes, draw_batch, take
+from zoo.captioned_clips import Scenes, draw_batch, draw_stills, take
 from zoo.evaluate_mini_internvideo import CONTROLS, evaluate
 from zoo.frame_targets import (
     FARTHEST,
@@ -33,6 +33,7 @@ from zoo.frame_targets import (
     dense_losses,
     explained,
     instance_centres,
+    watch,
 )
 from zoo.mini_internvideo import Captions, appearance, mirror, motion, normalise
 from zoo.start_internvideo import starting_model
@@ -70,7 +71,7 @@ def test_captions():
 
 def test_every_word_is_one_token():
     data = scenes()
-    trainer = Trainer(Recipe(2, 4), data, data)
+    trainer = Trainer(Recipe(1, 2, 4), data, data)
     words = torch.tensor([len(text.split()) for text in trainer.captions.texts])
     assert torch.equal((trainer.tokens > 0).sum(1), words + 2)
 
@@ -189,8 +190,35 @@ def test_start_whitens_patches():
     assert (spread - spread.diagonal().diag()).abs().max() < 0.15
 
 
+def test_stills_are_single_frames():
+    """Their targets are those of the same frame among others, motion aside."""
+    data = scenes()
+    batch = draw_stills(data, 5, torch.Generator().manual_seed(3))
+    assert batch.frames.shape == (5, 1, 64, 64, 3)
+    targets = FrameTargets.of(batch.instances, batch.centres, batch.amodal)
+    assert not bool(targets.moving.any())
+    assert not bool(targets.changes.any())
+    even = take(data, torch.tensor([0]), torch.zeros(1, dtype=int), torch.zeros(1).bool())
+    among = FrameTargets.of(even.instances, even.centres, even.amodal)
+    alone = FrameTargets.of(even.instances[:, 2:3], even.centres[:, 2:3], even.amodal[:, 2:3])
+    assert torch.equal(alone.roles, among.roles[:, 2:3])
+    assert torch.equal(alone.offset, among.offset[:, 2:3])
+
+
+def test_heads_see_the_same_in_a_still_and_in_a_clip():
+    data = scenes()
+    trainer = Trainer(Recipe(1, 2, 4), data, data)
+    batch = take(data, torch.arange(2), torch.zeros(2, dtype=int), torch.zeros(2).bool())
+    video = normalise(batch.frames)
+    with torch.no_grad(), watch(trainer.model) as seen:
+        prediction = trainer.heads(seen, trainer.model.encode_video(video))
+        alone = trainer.heads.of_stills(trainer.model.visual, video[:, :, 3:4])
+    for one, other in zip(prediction.frames, alone, strict=True):
+        torch.testing.assert_close(one[:, 3:4], other, atol=1e-4, rtol=1e-4)
+
+
 def test_batches_follow_from_the_step():
-    data, recipe = scenes(), Recipe(2, 4)
+    data, recipe = scenes(), Recipe(1, 2, 4)
     one, other = (
         draw_batch(data, recipe.batch_size, torch.Generator().manual_seed(3)) for _ in range(2)
     )
@@ -210,8 +238,8 @@ def trained(
 
 
 def test_a_stopped_run_goes_on_unchanged(tmp_path: Path):
-    """Through both stages."""
-    recipe = Recipe(2, 4, batch_size=2, decay_steps=1)
+    """Through all stages."""
+    recipe = Recipe(1, 2, 4, num_stills=2, batch_size=2, decay_steps=1)
     whole, _ = trained(tmp_path / "one", recipe)
     trained(tmp_path / "two", recipe, until=3)
     again, run = trained(tmp_path / "two", recipe)
@@ -227,7 +255,7 @@ def test_a_stopped_run_goes_on_unchanged(tmp_path: Path):
 
 
 def test_another_recipe_is_refused(tmp_path: Path):
-    recipe = Recipe(2, 6, batch_size=2, decay_steps=2)
+    recipe = Recipe(1, 2, 6, num_stills=2, batch_size=2, decay_steps=2)
     trained(tmp_path, recipe, until=3)
     _, longer = trained(tmp_path, replace(recipe, steps=9), until=3)
     assert longer.step == 3
@@ -243,7 +271,7 @@ def test_another_recipe_is_refused(tmp_path: Path):
 def test_evaluation_knows_right_from_wrong(tmp_path: Path):
     """Features that are those of the captions score 1; the controls change the frames."""
     data = scenes()
-    Trainer(Recipe(1, 2), data, data).export(tmp_path / "model")
+    Trainer(Recipe(1, 1, 2), data, data).export(tmp_path / "model")
     adapter = vtcd_ops.load_model(tmp_path / "model")
     frames = data.frames[:, ::2]
     for name, change in CONTROLS.items():
