@@ -7,10 +7,12 @@ import argparse
 import importlib
 import sys
 import time
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
-from reproduce import page, results
+from reproduce import page, processes, results
 from reproduce.models import ROLES
 from reproduce.registry import EXPERIMENTS, Experiment
 from reproduce.results import Result
@@ -24,7 +26,9 @@ MINIATURE = (
     "directions, not values. "
 )
 INTERVALS = (
-    "Brackets are 95 % intervals over {seeds} seeds of discovery and masks, on one set of weights."
+    "At most {videos} videos and {masks} masks a ranking. Brackets are 95 % intervals over {seeds} "
+    "seeds of discovery and masks, on one set of weights and one set of videos. A claim is "
+    "undecided where the interval of the difference, seed by seed, holds 0."
 )
 
 
@@ -32,15 +36,24 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the experiments asked for; return the exit status."""
     for module in MODULES:
         importlib.import_module(f"reproduce.{module}")
+    arguments = sys.argv[1:] if arguments is None else arguments
     args = _parser().parse_args(arguments)
     scale = QUICK if args.quick else FULL
-    for name in ("seeds", "videos", "masks"):
+    for name in ("seeds", "videos", "masks", "scored"):
         if getattr(args, name) is not None:
             scale = replace(scale, **{name: getattr(args, name)})
+    processes.share_processors(args.processes)
+    if args.helper:
+        processes.end_with_parent()
     try:
         study = Study(args.work, scale, _pairs(args.model), _pairs(args.data))
         args.work.mkdir(parents=True, exist_ok=True)
-        made = [_make(study, EXPERIMENTS[name]) for name in args.only or EXPERIMENTS]
+        names = args.only or EXPERIMENTS
+        if args.helper:
+            _help(replace(study, talks=False), names, args.helper / args.processes)
+            return 0
+        with processes.helpers(arguments, args.processes, args.work):
+            made = [_make(study, EXPERIMENTS[name], args.processes) for name in names]
     except (InputError, OSError) as error:
         print(f"reproduce: {error}", file=sys.stderr)
         return 2
@@ -65,11 +78,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     for name, text in (
         ("seeds", "seeds of discovery and masks"),
-        ("videos", "videos, at most"),
+        ("videos", "videos of a discovery, at most"),
         ("masks", "masks of a ranking, at most"),
+        ("scored", "videos that concepts are ranked on, at most"),
     ):
-        parser.add_argument(f"--{name}", type=int, help=text)
+        parser.add_argument(f"--{name}", type=_positive, help=text)
+    parser.add_argument(
+        "--processes",
+        type=_positive,
+        default=processes.usable_cpus(),
+        help="that share the work, each with a copy of the models; one a processor by default",
+    )
+    parser.add_argument("--helper", type=int, default=0, help=argparse.SUPPRESS)
     return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
+    return int(text)
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:
@@ -83,18 +110,38 @@ def _pairs(texts: list[str]) -> dict[str, str]:
     return pairs
 
 
-def _make(study: Study, experiment: Experiment) -> Result:
+def _known(study: Study, experiment: Experiment, setting: dict[str, Any]) -> Result | None:
+    """A result that is there already, and of the same setting."""
+    known = results.read(study.folder, experiment.name)
+    return known if known is not None and known.setting.get("study") == setting else None
+
+
+def _help(study: Study, names: Iterable[str], place: float) -> None:
+    """Make every result that is not there, beginning with another seed than others, for nothing."""
+    study.first_seed = round(place * study.scale.seeds)
+    for name in names:
+        experiment = EXPERIMENTS[name]
+        setting = study.fingerprint(experiment.roles or study.roles())
+        if _known(study, experiment, setting) is None:
+            experiment.run(study)
+
+
+def _make(study: Study, experiment: Experiment, num_processes: int) -> Result:
     """Make one result, unless it is there already."""
     setting = study.fingerprint(experiment.roles or study.roles())
-    known = results.read(study.folder, experiment.name)
-    if known is not None and known.setting.get("study") == setting:
+    known = _known(study, experiment, setting)
+    if known is not None:
         print(f"{experiment.name}: there already")
         return known
     print(f"{experiment.name}:", flush=True)
     begin = time.monotonic()
     made = experiment.run(study)
-    setting_of_file = {**made.setting, "study": setting}
-    made = replace(made, seconds=round(time.monotonic() - begin, 1), setting=setting_of_file)
+    seconds = round(time.monotonic() - begin, 1)
+    made = replace(
+        made,
+        seconds=seconds,
+        setting={**made.setting, "study": setting, "processes": num_processes},
+    )
     results.write(made, study.folder)
     print(f"{experiment.name}: {made.seconds:.0f} s", flush=True)
     return made
@@ -102,7 +149,7 @@ def _make(study: Study, experiment: Experiment) -> Result:
 
 def _write_page(study: Study, made: list[Result]) -> None:
     introduction = "" if study.models else MINIATURE
-    introduction += INTERVALS.format(seeds=study.scale.seeds)
+    introduction += INTERVALS.format(**asdict(study.scale))
     markdown = page.markdown(made, f"# The paper's results\n\n{introduction}")
     (study.folder / "results.md").write_text(markdown, encoding="utf-8")
     file = study.folder / "results.html"

@@ -8,7 +8,7 @@ import numpy as np
 import vtcd_ops
 from reproduce.models import ROLES
 from reproduce.registry import experiment
-from reproduce.results import Cell, Claim, Result, Row
+from reproduce.results import Cell, Result, Row, compare
 from reproduce.study import Study
 
 MEASURES = {"concepts": "Concepts a head", "silhouette": "Mean silhouette", "videos": "Spread"}
@@ -18,7 +18,7 @@ MEASURES = {"concepts": "Concepts a head", "silhouette": "Mean silhouette", "vid
 def control(study: Study) -> Result:
     """Return how many concepts heads have and how distinct they are, trained and not."""
     rows = []
-    silhouettes: dict[tuple[str, bool], float] = {}
+    silhouettes: dict[tuple[str, bool], list[float]] = {}
     roles = study.roles()
     for role in roles:
         kind = ROLES[role]
@@ -27,20 +27,20 @@ def control(study: Study) -> Result:
             found = [measures(run) for run in runs]
             cells = {name: Cell.of([one[name] for one in found]) for name in MEASURES}
             rows.append(Row(kind.title + (", random weights" if untrained else ""), cells))
-            silhouettes[role, untrained] = cells["silhouette"].value
+            silhouettes[role, untrained] = [one["silhouette"] for one in found]
     return Result(
         name="control",
         title="Models with random weights",
-        paper="(not in the paper)",
+        paper="Not in the paper",
         unit="means over heads; spread: share of the videos that a concept occurs in",
         columns=MEASURES,
         rows=rows,
         claims=[
-            Claim(
+            compare(
                 f"{ROLES[role].title}: training, not the architecture, makes concepts distinct.",
-                silhouettes[role, False] > silhouettes[role, True],
-                f"silhouette {silhouettes[role, False]:.2f} against "
-                f"{silhouettes[role, True]:.2f} with random weights",
+                silhouettes[role, False],
+                silhouettes[role, True],
+                more=" (silhouette, trained against random)",
             )
             for role in roles
         ],

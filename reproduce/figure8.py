@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from reproduce.models import ROLES
 from reproduce.registry import experiment
-from reproduce.results import Cell, Claim, Result, Row
+from reproduce.results import Cell, Claim, Result, Row, compare
 from reproduce.study import Study
 
 PAPER_ROLES = ("tcow", "videomae")
@@ -30,11 +30,12 @@ def figure8(study: Study) -> Result:
     return Result(
         name="figure8",
         title="Importance of the layers",
-        paper="Figure 8",
+        paper="Figure 8 of the paper",
         unit="mean of (n - rank) / n over a layer's concepts; .5 for all layers alike",
         columns={role: ROLES[role].title for role in PAPER_ROLES},
         rows=rows,
         claims=_claims(shares),
+        notes=["The rankings are those of Table 1. Layers count from 0."],
         setting={role: study.setting(role) for role in PAPER_ROLES},
     )
 
@@ -43,17 +44,17 @@ def _claims(shares: dict[str, list[dict[int, float]]]) -> list[Claim]:
     """The paper: the first two layers matter less than the middle ones, in both models."""
     claims = []
     for role, found in shares.items():
-        mean = {layer: sum(share[layer] for share in found) / len(found) for layer in found[0]}
-        count = len(mean)
+        count = len(found[0])
         middle = range(count // 3, count - count // 3)
-        first = (mean[0] + mean[1]) / 2
-        between = sum(mean[layer] for layer in middle) / len(middle)
+        mean = {layer: sum(share[layer] for share in found) / len(found) for layer in found[0]}
         most = max(mean, key=lambda layer: mean[layer])
         claims.append(
-            Claim(
+            compare(
                 f"{ROLES[role].title}: the first two layers matter less than the middle ones.",
-                first < between,
-                f"{first:.2f} against {between:.2f}; most of all layer {most}",
+                [(share[0] + share[1]) / 2 for share in found],
+                [sum(share[layer] for layer in middle) / len(middle) for share in found],
+                lower=True,
+                more=f"; most of all layer {most}",
             )
         )
     return claims

@@ -9,22 +9,9 @@ from pathlib import Path
 
 import jinja2
 
-from reproduce.results import Cell, Result
+from reproduce.results import Result
 
 _TEMPLATE = Path(__file__).parent / "page.html.j2"
-
-
-def cell_text(cell: Cell | None) -> str:
-    """Return a number with its interval, such as `31.0 [28.9, 33.1]`.
-
-    >>> cell_text(Cell(0.31, 0.289, 0.331, 3))
-    '0.310 [0.289, 0.331]'
-    """
-    if cell is None:
-        return "–"
-    if cell.low is None or cell.high is None:
-        return f"{cell.value:.3f}"
-    return f"{cell.value:.3f} [{cell.low:.3f}, {cell.high:.3f}]"
 
 
 def table_lines(result: Result) -> list[list[str]]:
@@ -45,10 +32,10 @@ def table_lines(result: Result) -> list[list[str]]:
         line = [row.label]
         for name in result.columns:
             cell = row.cells.get(name)
-            line.append(cell_text(cell))
+            line.append("–" if cell is None else cell.text(result.digits))
             if name in published:
-                known = cell is not None and cell.published is not None
-                line.append(f"{cell.published:g}" if cell is not None and known else "–")
+                known = None if cell is None else cell.published
+                line.append("–" if known is None else f"{known:.{result.digits}f}")
         lines.append(line)
     return lines
 
@@ -58,7 +45,7 @@ def markdown(results: Sequence[Result], introduction: str) -> str:
     blocks = [introduction]
     for result in results:
         header, *rows = table_lines(result)
-        lines = [f"## {result.title}", "", f"The paper's {result.paper}; {result.unit}.", ""]
+        lines = [f"## {result.title}", "", f"{result.paper}; {result.unit}.", ""]
         lines += [_markdown_row(header), "|" + " --- |" * len(header)]
         lines += [_markdown_row(row) for row in rows]
         if result.figure:
@@ -66,11 +53,10 @@ def markdown(results: Sequence[Result], introduction: str) -> str:
         if result.claims:
             lines.append("")
             lines += [
-                f"- **{'Agrees' if claim.holds else 'Does not agree'}:** {claim.text} "
-                f"({claim.evidence})"
-                for claim in result.claims
+                f"- **{claim.verdict}:** {claim.text} ({claim.evidence})" for claim in result.claims
             ]
-        lines += [""] + [f"{note}" for note in result.notes] if result.notes else []
+        for note in result.notes:
+            lines += ["", note]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks) + "\n"
 
@@ -86,9 +72,7 @@ def html(results: Sequence[Result], introduction: str, folder: Path) -> str:
     figures = {
         result.name: _data_uri(folder / result.figure) for result in results if result.figure
     }
-    return template.render(
-        introduction=introduction, results=results, table_lines=table_lines, figures=figures
-    )
+    return template.render(introduction=introduction, results=results, figures=figures)
 
 
 def _data_uri(path: Path) -> str:

@@ -7,8 +7,9 @@ One JSON file an experiment::
      "columns": {"target": "Target", ...},
      "rows": [{"label": "VTCD", "cells": {"target": {"value": 31.0, "low": 28.9, "high": 33.1,
                "samples": 3, "published": 19.2}}}],
-     "claims": [{"text": ..., "holds": true, "evidence": ...}],
-     "figure": "table4.svg" or null, "notes": [...], "setting": {...}, "seconds": 81.2}
+     "claims": [{"text": ..., "holds": true (agrees), false, or null (undecided), "evidence": ...}],
+     "figure": "table4.svg" or null, "notes": [...], "setting": {...}, "digits": 1,
+     "seconds": 81.2}
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Cell:
     Args:
         value: the mean over the samples.
         low, high: its 95 % interval (Student's t over the samples); None for a single sample.
-        samples: how many values were averaged (seeds of discovery and masks, mostly).
+        samples: how many values were averaged (one a seed of discovery and masks, mostly).
         published: the paper's number for the full-size model, where it gives one.
     """
 
@@ -55,8 +56,18 @@ class Cell:
         mean = float(array.mean())
         if len(array) < 2:
             return cls(mean, published=published)
-        half = stats.t.ppf((1 + CONFIDENCE) / 2, len(array) - 1) * stats.sem(array)
-        return cls(mean, mean - float(half), mean + float(half), len(array), published)
+        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(array) - 1) * stats.sem(array))
+        return cls(mean, mean - half, mean + half, len(array), published)
+
+    def text(self, digits: int) -> str:
+        """Return the number with its interval.
+
+        >>> Cell(0.31, 0.289, 0.331, 3).text(3)
+        '0.310 [0.289, 0.331]'
+        """
+        if self.low is None or self.high is None:
+            return f"{self.value:.{digits}f}"
+        return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
 
 
 @dataclass(frozen=True)
@@ -69,16 +80,55 @@ class Row:
 
 @dataclass(frozen=True)
 class Claim:
-    """Something the paper says, and whether it was seen here."""
+    """Something the paper says, and whether it was seen here: None where chance may explain it."""
 
     text: str
-    holds: bool
+    holds: bool | None
     evidence: str
+
+    @property
+    def verdict(self) -> str:
+        """In words."""
+        if self.holds is None:
+            return "Undecided"
+        return "Agrees" if self.holds else "Does not agree"
+
+
+def compare(
+    text: str,
+    first: Sequence[float],
+    second: Sequence[float],
+    digits: int = 2,
+    *,
+    lower: bool = False,
+    more: str = "",
+) -> Claim:
+    """Return the claim that the first values are higher than the second, pair by pair.
+
+    It is undecided where the 95 % interval of the mean difference holds 0.
+
+    >>> compare("A exceeds B.", [1.0, 2.0, 3.0], [0.5, 1.4, 2.6], digits=1)
+    Claim(text='A exceeds B.', holds=True, evidence='2.0 against 1.5, difference 0.5 [0.3, 0.7]')
+
+    Args:
+        text: the claim.
+        first, second: values that belong together in pairs: of the same seeds.
+        digits: of the evidence.
+        lower: the claim is that the first are lower.
+        more: what the evidence ends with.
+    """
+    difference = Cell.of([one - other for one, other in zip(first, second, strict=True)])
+    holds: bool | None = difference.value < 0 if lower else difference.value > 0
+    if difference.low is not None and difference.high is not None:
+        holds = None if difference.low <= 0 <= difference.high else holds
+    means = [f"{np.mean(values):.{digits}f}" for values in (first, second)]
+    evidence = f"{' against '.join(means)}, difference {difference.text(digits)}{more}"
+    return Claim(text, holds, evidence)
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one experiment found."""
+    """What one experiment found; `digits` are those of its numbers on a page."""
 
     name: str
     title: str
@@ -90,6 +140,7 @@ class Result:
     notes: list[str] = field(default_factory=list)
     figure: str | None = None
     setting: dict[str, Any] = field(default_factory=dict)
+    digits: int = 2
     seconds: float = 0.0
 
     def __post_init__(self) -> None:

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""What the experiments share: models, videos, and runs that are made once and kept."""
+"""What the experiments share: models, videos, and runs, rankings and curves, made once and kept."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.resources import files
@@ -22,24 +23,34 @@ from vtcd_ops.errors import InputError
 from vtcd_ops.importance import Importance
 from vtcd_ops.samples import Sample, as_samples
 
+_MASKS_PER_FORWARD = 16  # as fast as more, and fewer are wasted where they do not fill a forward
+_WORTH_A_LINE = 1.0  # seconds
+
 
 @dataclass(frozen=True)
 class Scale:
     """How much is computed.
 
     Args:
-        videos: at most, drawn from all.
+        videos: at most, of a discovery; drawn evenly from all classes.
         seeds: of discovery and masks; the weights are the same.
         masks: sampled for a ranking, at most as many as the paper's.
+        scored: videos on which concepts are ranked, drawn evenly from all classes; twice as many
+            where each class has a ranking of its own.
+        points: steps of an attribution curve.
+        steps: of integrated gradients.
     """
 
     videos: int
     seeds: int
     masks: int
+    scored: int
+    points: int
+    steps: int
 
 
-FULL = Scale(videos=30, seeds=3, masks=2_000)
-QUICK = Scale(videos=12, seeds=3, masks=100)
+FULL = Scale(videos=36, seeds=3, masks=192, scored=12, points=20, steps=8)
+QUICK = Scale(videos=12, seeds=3, masks=32, scored=4, points=10, steps=4)
 
 
 @dataclass
@@ -51,20 +62,24 @@ class Study:
         scale: how much is computed.
         models: role to what `load_model` takes, for other models than the miniatures.
         data: role to a manifest, for other videos than the bundled ones; "" for all roles.
-        progress: show progress bars.
+        first_seed: the seed to begin with, for processes that share the work to begin apart.
+        talks: print what was done.
     """
 
     folder: Path
     scale: Scale
     models: dict[str, str] = field(default_factory=dict)
     data: dict[str, str] = field(default_factory=dict)
-    progress: bool = True
+    first_seed: int = 0
+    talks: bool = True
     _adapters: dict[tuple[str, bool], vtcd_ops.Adapter] = field(default_factory=dict)
+    _weights: dict[tuple[str, bool], str] = field(default_factory=dict)
 
     @property
-    def seeds(self) -> range:
+    def seeds(self) -> list[int]:
         """The seeds of discovery and of masks."""
-        return range(self.scale.seeds)
+        number = self.scale.seeds
+        return [(self.first_seed + seed) % number for seed in range(number)]
 
     def model_name(self, role: str) -> str:
         """Return what `load_model` takes."""
@@ -82,6 +97,13 @@ class Study:
                 randomize_weights(adapter, 0) if untrained else adapter
             )
         return self._adapters[role, untrained]
+
+    def weights(self, role: str, untrained: bool = False) -> str:
+        """Return the hash of a model's weights."""
+        if (role, untrained) not in self._weights:
+            model = self.adapter(role, untrained).model
+            self._weights[role, untrained] = weights_sha256(model)
+        return self._weights[role, untrained]
 
     def roles(self) -> list[str]:
         """Return the roles that a model is there for: a miniature may not be installed."""
@@ -102,19 +124,19 @@ class Study:
         return [f"No model is there for: {', '.join(absent)}."] if absent else []
 
     def samples(self, role: str, classes: Sequence[str] | None = None) -> list[Sample]:
-        """Return videos for a role, drawn from its manifest; or from some classes of it only."""
+        """Return videos for a role, drawn evenly from its classes; or from some classes only."""
         every = self._listed(role)
         if classes is not None:
             every = [sample for sample in every if sample.label in classes]
         if role == "tcow" or classes is not None:  # models are compared on the same videos
             every = [sample for sample in every if sample.query_mask is not None]
-        if len(every) <= self.scale.videos:
-            return every
-        drawn = np.random.default_rng(0).choice(len(every), self.scale.videos, replace=False)
-        return [every[index] for index in sorted(drawn)]
+        if not every:
+            of = f" of the classes {', '.join(classes)}" if classes else ""
+            raise InputError(f"{role}: no video{of} with what the model needs is listed")
+        return spread(every, self.scale.videos)
 
     def _listed(self, role: str) -> list[Sample]:
-        """Every video of a role's manifest that suits the role."""
+        """Every video of a role's manifest."""
         source = self.data.get(role) or self.data.get("") or str(bundled_manifest())
         return list(as_samples(source))
 
@@ -125,20 +147,25 @@ class Study:
         *,
         untrained: bool = False,
         classes: Sequence[str] | None = None,
-        **settings: Any,
+        proposals: str = "slic",
+        part: str = "keys",
     ) -> vtcd_ops.Run:
         """Discover with the paper's settings, or find the run where that was done before."""
-        settings = {"compactness": ROLES[role].compactness, "seed": seed, **settings}
-        identity = {"role": role, "model": self.model_name(role), "untrained": untrained}
-        identity |= {"classes": classes, "scale": asdict(self.scale), "data": self.data}
+        settings: dict[str, Any] = {"compactness": ROLES[role].compactness, "seed": seed}
+        settings |= {"proposals": proposals, "parts": (part,)}
+        samples = self.samples(role, classes)
+        identity = {
+            "weights": self.weights(role, untrained),
+            "videos": [str(sample.video) for sample in samples],
+        }
         folder = self.folder / "runs" / f"{role}-{_digest(identity | settings)}"
-        return vtcd_ops.discover(
-            self.adapter(role, untrained),
-            self.samples(role, classes),
-            out=folder,
-            progress=self.progress,
-            **settings,
+        begin = time.monotonic()
+        run = vtcd_ops.discover(
+            self.adapter(role, untrained), samples, out=folder, progress=False, **settings
         )
+        weights = ", random weights" if untrained else ""
+        self._say(f"{_what(run, role)}{weights}: {len(samples)} videos", begin)
+        return run
 
     def importance(
         self, run: vtcd_ops.Run, role: str, seed: int, method: str = "cris"
@@ -148,41 +175,78 @@ class Study:
         smooth = {"accuracy": "probability", "iou": "soft_iou"}
         needs_gradient = method in ("gradient", "integrated_gradients")
         metric = smooth.get(kind.metric, kind.metric) if needs_gradient else kind.metric
-        return vtcd_ops.rank(
+        begin = time.monotonic()
+        ranked = vtcd_ops.rank(
             run,
             self.adapter(role),
             self.scored_samples(role, run),
             metric,
             method=method,
-            num_masks=min(self.scale.masks, kind.num_masks),
+            num_masks=self.num_masks(role),
             ratio=kind.ratio,
+            num_steps=self.scale.steps,
             classes="all" if kind.by_class else None,
             seed=seed,
-            progress=self.progress,
+            name=f"{method}-{self._scale_name()}",
+            masks_per_forward=_MASKS_PER_FORWARD,
+            progress=False,
         )
+        self._say(f"{_what(run, role)}: {method} of {len(ranked.value)} concepts", begin)
+        return ranked
 
-    def curves(self, run: vtcd_ops.Run, role: str, rankings: Sequence[str], seed: int) -> Curves:
+    def curves(
+        self,
+        run: vtcd_ops.Run,
+        role: str,
+        rankings: Sequence[Importance],
+        seed: int,
+        *,
+        name: str,
+        num_random: int = 0,
+    ) -> Curves:
         """Follow the orders of some rankings of a run."""
-        return vtcd_ops.curves(
+        begin = time.monotonic()
+        found = vtcd_ops.curves(
             run,
             self.adapter(role),
             self.scored_samples(role, run),
             ROLES[role].metric,
-            rankings=rankings,
+            rankings=[ranking.name for ranking in rankings],
+            num_points=self.scale.points,
+            num_random=num_random,
             seed=seed,
-            progress=self.progress,
+            name=f"{name}-{self._scale_name()}",
+            masks_per_forward=_MASKS_PER_FORWARD,
+            progress=False,
         )
+        self._say(f"{_what(run, role)}: {len(found.scores)} curves", begin)
+        return found
+
+    def num_masks(self, role: str) -> int:
+        """Return how many masks a ranking has: never more than in the paper."""
+        return min(self.scale.masks, ROLES[role].num_masks)
 
     def scored_samples(self, role: str, run: vtcd_ops.Run) -> list[Sample]:
-        """Return the videos of a run with what their score needs."""
+        """Return the videos of a run that its concepts are ranked on, with what a score needs."""
         by_name = {sample.name: sample for sample in self._listed(role)}
         known = [by_name[video.name] for video in run.videos]
-        return [with_amodal_target(sample) for sample in known] if role == "tcow" else known
+        chosen = spread(known, self.scale.scored * (2 if ROLES[role].by_class else 1))
+        return [with_amodal_target(sample) for sample in chosen] if role == "tcow" else chosen
+
+    def _scale_name(self) -> str:
+        """What tells rankings and curves of a run at one scale from those at another."""
+        scale = self.scale
+        return f"{scale.masks}-{scale.scored}-{scale.points}-{scale.steps}"
+
+    def _say(self, what: str, begin: float) -> None:
+        seconds = time.monotonic() - begin
+        if self.talks and seconds >= _WORTH_A_LINE:
+            print(f"  {what}, {seconds:.0f} s", flush=True)
 
     def fingerprint(self, roles: Sequence[str]) -> dict[str, Any]:
         """Return what results on some roles depend on, to tell whether they are up to date."""
         return {
-            "weights": {role: weights_sha256(self.adapter(role).model) for role in roles},
+            "weights": {role: self.weights(role) for role in roles},
             "videos": {role: [sample.name for sample in self.samples(role)] for role in roles},
             **asdict(self.scale),
         }
@@ -198,9 +262,34 @@ class Study:
         }
 
 
+def spread(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """Draw as many samples of each class as of any other, or one less; in the order given.
+
+    >>> some = [Sample(f"{number}.mp4", label=number % 2) for number in range(10)]
+    >>> sorted(sample.label for sample in spread(some, 4))
+    [0, 0, 1, 1]
+    """
+    place: dict[Any, int] = {}
+    turns = []
+    for index in np.random.default_rng(0).permutation(len(samples)):
+        label = samples[index].label
+        place[label] = place.get(label, -1) + 1
+        turns.append((place[label], int(index)))
+    return [samples[index] for index in sorted(index for _, index in sorted(turns)[:count])]
+
+
 def bundled_manifest() -> Path:
     """Return the list of the evaluation clips that come with the miniatures."""
     return Path(str(files("vtcd_hf_videomae") / "clips/evaluation/manifest.csv"))
+
+
+def _what(run: vtcd_ops.Run, role: str) -> str:
+    """A run in a few words."""
+    settings = run.settings
+    words = [ROLES[role].title, f"seed {settings['seed']}"]
+    words += ["random crops"] if settings["proposals"] != "slic" else []
+    words += [part for part in run.parts if part != "keys"]
+    return ", ".join(words)
 
 
 def _digest(identity: dict[str, Any]) -> str:

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
+import vtcd_ops
 from reproduce import page, results
 from reproduce.figure9 import likeness
 from reproduce.masks import iou, on_grid
-from reproduce.results import Cell, Claim, Result, Row
+from reproduce.results import Cell, Claim, Result, Row, compare
+from reproduce.rosetta import in_place
+from reproduce.study import Scale, Study, spread
+from reproduce.table1 import METHODS, RANDOM_ORDER, Curve, curves_of, draw
+from vtcd_ops.adapters import example_adapter
+from vtcd_ops.samples import Sample
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,7 +39,11 @@ def small_result() -> Result:
         unit="per cent",
         columns={"target": "Target"},
         rows=[row, other],
-        claims=[Claim("A holds.", True, "1 < 2"), Claim("B holds.", False, "3 < 2")],
+        claims=[
+            Claim("A holds.", True, "1 < 2"),
+            Claim("B holds.", False, "3 < 2"),
+            Claim("C holds.", None, "2 < 2"),
+        ],
         notes=["A note."],
     )
 
@@ -40,6 +54,35 @@ def test_interval_is_students() -> None:
     low, high = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
     assert (cell.low, cell.high) == pytest.approx((low, high))
     assert Cell.of([1.0]).low is None
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "lower", "holds"),
+    [
+        ([1.0, 2.0, 3.0], [0.5, 1.4, 2.6], False, True),  # pair by pair, far apart though spread
+        ([1.0, 2.0, 3.0], [0.5, 1.4, 2.6], True, False),
+        ([0.5, 1.4, 2.6], [1.0, 2.0, 3.0], True, True),
+        ([1.0, 2.0, 3.0], [0.5, 2.4, 2.6], False, None),
+        ([1.0], [0.5], False, True),  # a single seed has no interval
+    ],
+)
+def test_claims_are_decided_by_pairs(
+    first: list[float], second: list[float], lower: bool, holds: bool | None
+) -> None:
+    claim = compare("A.", first, second, lower=lower)
+    assert claim.holds is holds
+    if len(first) > 2:
+        chance = stats.ttest_rel(first, second).pvalue
+        assert (claim.holds is None) == (chance > 0.05)
+
+
+def test_videos_are_drawn_evenly_from_all_classes() -> None:
+    samples = [Sample(f"{number}.mp4", label=f"class {number % 3}") for number in range(30)]
+    drawn = spread(samples, 8)
+    assert sorted(sum(one.label == f"class {c}" for one in drawn) for c in range(3)) == [2, 3, 3]
+    assert [samples.index(one) for one in drawn] == sorted(samples.index(one) for one in drawn)
+    assert spread(samples, 8) == drawn  # always the same
+    assert spread(samples, 99) == samples
 
 
 def test_result_survives_the_disk(tmp_path: Path) -> None:
@@ -64,10 +107,11 @@ def test_cells_without_a_column_are_refused() -> None:
 def test_page_shows_measured_beside_published() -> None:
     text = page.markdown([small_result()], "# Results")
     assert "|  | Target | Target, paper |" in text
-    assert "| SLIC (VTCD) | 23.000 [14.043, 31.957] | 19.2 |" in text
-    assert "| The tracker itself | 40.000 | – |" in text
+    assert "| SLIC (VTCD) | 23.00 [14.04, 31.96] | 19.20 |" in text
+    assert "| The tracker itself | 40.00 | – |" in text
     assert "**Agrees:** A holds. (1 < 2)" in text
     assert "**Does not agree:** B holds. (3 < 2)" in text
+    assert "**Undecided:** C holds. (2 < 2)" in text
 
 
 def test_html_holds_its_figure(tmp_path: Path) -> None:
@@ -77,7 +121,8 @@ def test_html_holds_its_figure(tmp_path: Path) -> None:
     text = page.html([replace(small_result(), figure="curve.svg")], "<b>hello</b>", tmp_path)
     assert "data:image/svg+xml;base64," in text
     assert "&lt;b&gt;hello" in text  # text is text
-    assert text.count("<th>") == 3
+    assert text.count("<th>") == 2
+    assert "23.00<small>[14.04, 31.96]</small><small>paper 19.20</small>" in text
 
 
 def test_iou_counts_voxels() -> None:
@@ -111,6 +156,8 @@ def test_likeness_against_sets() -> None:
     [
         (["--model", "nobody=x"], "role expected one of tcow"),
         (["--data", "tcow=nowhere.csv", "--only", "table4"], "nowhere.csv"),
+        (["--seeds", "0"], "whole number above 0"),
+        (["--only", "table7"], "table7"),
     ],
 )
 def test_mistakes_are_one_sentence(tmp_path: Path, arguments: list[str], words: str) -> None:
@@ -124,6 +171,148 @@ def test_mistakes_are_one_sentence(tmp_path: Path, arguments: list[str], words: 
     assert done.returncode == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_area_of_a_known_curve(tmp_path: Path) -> None:
+    fractions = np.array([0.0, 0.5, 1.0])
+    curve = Curve(fractions, np.array([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]]))
+    assert curve.area("positive") == pytest.approx(0.25)
+    assert curve.area("negative") == pytest.approx(0.75)
+    labels = [*METHODS, RANDOM_ORDER]
+    draw({(label, role): [curve] for label in labels for role in ("tcow", "videomae")},
+         tmp_path / "figure4.svg")  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["figure4.svg"]
+    text = (tmp_path / "figure4.svg").read_text()
+    assert "<svg" in text
+    assert "share of the concepts removed" in text
+
+
+@pytest.fixture
+def example_study(tmp_path: Path) -> Study:
+    """A study of the tiny example model in VideoMAE's role, on four noise videos."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(4):
+        folder = tmp_path / f"video_{number}"
+        folder.mkdir()
+        for frame in rng.integers(0, 255, (4, 32, 32, 3)).astype(np.uint8):
+            imageio_write(folder / f"{len(list(folder.iterdir())):02d}.png", frame)
+        rows.append({"video": folder.name, "label": number % 2})
+    manifest = tmp_path / "videos.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    scale = Scale(videos=4, seeds=2, masks=16, scored=2, points=4, steps=2)
+    study = Study(tmp_path / "work", scale, {"videomae": "example"}, {"": str(manifest)})
+    study._adapters["videomae", False] = example_adapter()
+    return study
+
+
+def imageio_write(path: Path, frame: np.ndarray) -> None:
+    from PIL import Image
+
+    Image.fromarray(frame).save(path)
+
+
+def test_rankings_and_curves_are_made_once(
+    example_study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = curves_of(example_study, "videomae", 0, "slic")
+    assert set(first) == {label for label, (kind, _) in METHODS.items() if kind == "slic"} | {
+        RANDOM_ORDER
+    }
+    for curve in first.values():
+        assert curve.fractions[[0, -1]].tolist() == [0.0, 1.0]
+        assert curve.scores.shape == (2, 5)
+        # nothing removed and everything removed are the same in whatever order
+        assert np.ptp(curve.scores[:, 0]) == np.ptp(curve.scores[:, -1]) == 0
+    random = first[RANDOM_ORDER].scores
+    assert np.array_equal(random[0], random[1])
+
+    adapter = example_study.adapter("videomae")
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("the model was asked again")
+
+    monkeypatch.setattr(adapter.model, "forward", never)
+    again = curves_of(example_study, "videomae", 0, "slic")
+    assert all(np.array_equal(again[label].scores, first[label].scores) for label in first)
+
+
+def test_scored_videos_are_of_the_run_and_of_all_classes(example_study: Study) -> None:
+    run = example_study.run("videomae", 0)
+    assert [video.label for video in run.videos] == [0, 1, 0, 1]
+    example_study.scale = Scale(videos=4, seeds=2, masks=16, scored=1, points=4, steps=2)
+    chosen = example_study.scored_samples("videomae", run)
+    assert sorted(sample.label for sample in chosen) == [0, 1]  # twice one: by class
+
+
+def test_parts_of_a_head_have_runs_of_their_own(example_study: Study) -> None:
+    keys, again, values = (
+        example_study.run("videomae", 0),
+        example_study.run("videomae", 0, part="keys"),
+        example_study.run("videomae", 0, part="values"),
+    )
+    assert keys.path == again.path != values.path
+    assert isinstance(values, vtcd_ops.Run)
+    assert list(values.parts) == ["values"]
+
+
+def test_concepts_that_are_places_stay_in_place() -> None:
+    class Noise:
+        """A run of one head: concept 0 is a place, concept 1 is anywhere, concept 2 nowhere."""
+
+        parts = ("keys",)
+        videos = range(6)
+
+        def support(self, video: int, *_: object) -> np.ndarray:
+            labels = np.where(np.random.default_rng(video).random((4, 8, 8)) < 0.5, 1, -1)
+            labels[:, :2] = 0
+            return labels
+
+    run: Any = Noise()
+    assert in_place(run, np.array([0, 0, 0])) == 1.0
+    assert in_place(run, np.array([0, 0, 1])) == pytest.approx(1 / 3, abs=0.05)
+    assert in_place(run, np.array([0, 0, 2])) == 0.0
+
+
+def test_helpers_begin_apart_and_hold_all_seeds(example_study: Study) -> None:
+    example_study.scale = Scale(videos=4, seeds=5, masks=16, scored=2, points=4, steps=2)
+    assert example_study.seeds == [0, 1, 2, 3, 4]
+    example_study.first_seed = 3
+    assert example_study.seeds == [3, 4, 0, 1, 2]
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_no_helper_and_goes_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "reproduce", str(tmp_path), "--only", "figure9"]
+    command += ["--videos", "3", "--seeds", "2", "--processes", "2"]
+    killed = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    wait_until(lambda: any(tmp_path.glob("runs/*/videos/*")) and children(killed.pid))
+    [helper] = children(killed.pid)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    wait_until(lambda: not Path(f"/proc/{helper}").exists())
+    assert results.read(tmp_path, "figure9") is None
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    found = results.read(tmp_path, "figure9")
+    assert found is not None
+    assert all(0 <= cell.value <= 1 for row in found.rows for cell in row.cells.values())
+    assert (tmp_path / "helper-1.log").read_text() == ""
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 180) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def children(pid: int) -> list[int]:
+    try:
+        listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:
+        return []
+    return [int(word) for word in listed.split()]
 
 
 @pytest.mark.slow
