@@ -34,9 +34,10 @@ class Scale:
     Args:
         videos: at most, of a discovery; drawn evenly from all classes.
         seeds: of discovery and masks; the weights are the same.
-        masks: sampled for a ranking, at most as many as the paper's.
-        scored: videos on which concepts are ranked, drawn evenly from all classes; twice as many
-            where each class has a ranking of its own.
+        masks: sampled for a ranking, twice as many where each class has a ranking of its own; never
+            more than in the paper.
+        scored: videos on which concepts are ranked, drawn evenly from all classes; but two of each
+            class where each has a ranking of its own.
         points: steps of an attribution curve.
         steps: of integrated gradients.
     """
@@ -49,8 +50,8 @@ class Scale:
     steps: int
 
 
-FULL = Scale(videos=36, seeds=3, masks=192, scored=12, points=20, steps=8)
-QUICK = Scale(videos=12, seeds=3, masks=32, scored=4, points=10, steps=4)
+FULL = Scale(videos=36, seeds=3, masks=128, scored=12, points=16, steps=8)
+QUICK = Scale(videos=12, seeds=3, masks=24, scored=4, points=8, steps=4)
 
 
 @dataclass
@@ -155,6 +156,8 @@ class Study:
         settings |= {"proposals": proposals, "parts": (part,)}
         samples = self.samples(role, classes)
         identity = {
+            "model": self.model_name(role),
+            "untrained": untrained,
             "weights": self.weights(role, untrained),
             "videos": [str(sample.video) for sample in samples],
         }
@@ -224,13 +227,15 @@ class Study:
 
     def num_masks(self, role: str) -> int:
         """Return how many masks a ranking has: never more than in the paper."""
-        return min(self.scale.masks, ROLES[role].num_masks)
+        kind = ROLES[role]
+        return min(self.scale.masks * (2 if kind.by_class else 1), kind.num_masks)
 
     def scored_samples(self, role: str, run: vtcd_ops.Run) -> list[Sample]:
         """Return the videos of a run that its concepts are ranked on, with what a score needs."""
         by_name = {sample.name: sample for sample in self._listed(role)}
         known = [by_name[video.name] for video in run.videos]
-        chosen = spread(known, self.scale.scored * (2 if ROLES[role].by_class else 1))
+        classes = {sample.label for sample in known} if ROLES[role].by_class else ()
+        chosen = spread(known, max(self.scale.scored, 2 * len(classes)))
         return [with_amodal_target(sample) for sample in chosen] if role == "tcow" else chosen
 
     def _scale_name(self) -> str:

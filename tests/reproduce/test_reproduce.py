@@ -242,7 +242,9 @@ def test_scored_videos_are_of_the_run_and_of_all_classes(example_study: Study) -
     assert [video.label for video in run.videos] == [0, 1, 0, 1]
     example_study.scale = Scale(videos=4, seeds=2, masks=16, scored=1, points=4, steps=2)
     chosen = example_study.scored_samples("videomae", run)
-    assert sorted(sample.label for sample in chosen) == [0, 1]  # twice one: by class
+    assert sorted(sample.label for sample in chosen) == [0, 0, 1, 1]  # two of each class
+    assert len(example_study.scored_samples("videomae_ssl", run)) == 1
+    assert example_study.num_masks("videomae") == 2 * example_study.num_masks("tcow") == 32
 
 
 def test_parts_of_a_head_have_runs_of_their_own(example_study: Study) -> None:
