@@ -122,7 +122,8 @@ def _notes(study: Study, found: Found) -> list[str]:
         f"that correlates with this one by {trust}.",
         "Gradients are those of the probability (VideoMAE) and of the soft IoU (TCOW), since "
         "accuracy and IoU are flat; all curves are of accuracy and IoU. The random order is "
-        f"the mean of {NUM_RANDOM} a seed and has no direction.",
+        f"the mean of {NUM_RANDOM} a seed and has no direction. Crops leave tokens that no concept "
+        "holds, so that their curves end elsewhere than those of SLIC.",
     ]
 
 

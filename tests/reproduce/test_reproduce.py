@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +19,6 @@ from reproduce import page, results
 from reproduce.figure9 import likeness
 from reproduce.masks import iou, on_grid
 from reproduce.results import Cell, Claim, Result, Row, compare
-from reproduce.rosetta import in_place
 from reproduce.study import Scale, Study, spread
 from reproduce.table1 import METHODS, RANDOM_ORDER, Curve, curves_of, draw
 from vtcd_ops.adapters import example_adapter
@@ -256,24 +254,6 @@ def test_parts_of_a_head_have_runs_of_their_own(example_study: Study) -> None:
     assert keys.path == again.path != values.path
     assert isinstance(values, vtcd_ops.Run)
     assert list(values.parts) == ["values"]
-
-
-def test_concepts_that_are_places_stay_in_place() -> None:
-    class Noise:
-        """A run of one head: concept 0 is a place, concept 1 is anywhere, concept 2 nowhere."""
-
-        parts = ("keys",)
-        videos = range(6)
-
-        def support(self, video: int, *_: object) -> np.ndarray:
-            labels = np.where(np.random.default_rng(video).random((4, 8, 8)) < 0.5, 1, -1)
-            labels[:, :2] = 0
-            return labels
-
-    run: Any = Noise()
-    assert in_place(run, np.array([0, 0, 0])) == 1.0
-    assert in_place(run, np.array([0, 0, 1])) == pytest.approx(1 / 3, abs=0.05)
-    assert in_place(run, np.array([0, 0, 2])) == 0.0
 
 
 def test_helpers_begin_apart_and_hold_all_seeds(example_study: Study) -> None:
