@@ -8,11 +8,13 @@ of DAVIS 2016, and rendered scenes of ``zoo``. Data and weights are not part of 
 
 DAVIS holds SEQUENCE/frames/*.jpg and SEQUENCE/masks/*.png; SCENES holds shards of ``zoo.dataset``.
 What was computed is kept in DIR: a stopped run goes on. ``object_fit.py`` defines the measure.
+With ``--sets`` only some rows are measured anew; the table of rules is left as it is then.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import time
 from collections.abc import Sequence
@@ -22,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _harness import Column, threads, write
+from _harness import RESULTS, Column, threads, write
 from compactness_rules import RULES
 from object_fit import (
     VOXELS_PER_TOKEN,
@@ -39,6 +41,8 @@ from vtcd_ops import Adapter, load_model
 
 FIXED = {"0.01": 0.01, "0.1": 0.1, "0.15": 0.15}  # the paper's: TCOW; VideoMAE; InternVideo
 VIDEOS_FOR_RULE = 3  # as many as discover takes
+SETS = ("DAVIS", "scenes")
+IMAGE_SIZE = {"DAVIS": 448, "scenes": 224}
 NOTE = (
     "IoU of a concept's support with an object; the concept (first columns) or only its head (last "
     "columns) is chosen on the other sequences among all 12 layers x 6 heads. Keys of DINOv2-S, an "
@@ -161,26 +165,41 @@ def rule_columns(names: Sequence[str]) -> list[Column]:
     return shown
 
 
-def main() -> None:
+def write_sets(rows: list[dict[str, Any]]) -> None:
+    """Write the first table; a set that was not measured keeps its row, and its date."""
+    path = RESULTS / "compactness.json"
+    kept = json.loads(path.read_text()) if path.exists() else {"rows": [], "details": {}}
+    found = {row["set"]: row for row in [*kept["rows"], *rows]}
+    today = datetime.date.today().isoformat()
+    dates = {row["set"]: kept["machine"]["date"] for row in kept["rows"]}
+    dates |= kept["details"].get("measured", {}) | {row["set"]: today for row in rows}
+    shown = [found[name] for name in SETS if name in found]
+    write("compactness", shown, columns(), note=NOTE, details={"measured": dates})
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Return what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dinov2", type=Path, required=True, help="folder of the weights")
     parser.add_argument("--davis", type=Path, required=True)
     parser.add_argument("--scenes", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="folder for what was computed")
-    parser.add_argument("--num-scenes", type=int, default=36)
+    parser.add_argument("--num-scenes", type=int, default=72)
+    parser.add_argument("--sets", nargs="*", default=list(SETS), choices=SETS)
     parser.add_argument("--rules", nargs="*", default=list(RULES), choices=list(RULES))
     parser.add_argument("--fixed", nargs="*", type=float, default=[], help="further fixed values")
-    args = parser.parse_args()
-    sets = {
-        "DAVIS": (448, list(davis(args.davis))),
-        "scenes": (224, list(scenes(args.scenes, args.num_scenes))),
-    }
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
     fixed = FIXED | {f"{value:g}": value for value in args.fixed}
     rows, scores = [], {}
     with threads(1):
-        for name, (image_size, clips) in sets.items():
-            adapter = load_model(f"hf_dinov2:{args.dinov2}", image_size=image_size)
-            problem = Problem.of(adapter, clips, args.work / name)
+        for name in args.sets:
+            clips = davis(args.davis) if name == "DAVIS" else scenes(args.scenes, args.num_scenes)
+            adapter = load_model(f"hf_dinov2:{args.dinov2}", image_size=IMAGE_SIZE[name])
+            problem = Problem.of(adapter, list(clips), args.work / name)
             layers = len(problem.features)
             tried = {key: ([value] * layers, 0.0) for key, value in fixed.items()}
             tried |= {rule: problem.rule(rule) for rule in args.rules}
@@ -190,8 +209,9 @@ def main() -> None:
             }
             rows.append(summarise(name, problem.objects, scores[name]))
             print(rows[-1], flush=True)
-    write("compactness", rows, columns(), note=NOTE)
-    write("compactness_rules", rule_rows(scores), rule_columns(list(sets)), note=NOTE)
+    write_sets(rows)
+    if set(args.sets) == set(SETS):
+        write("compactness_rules", rule_rows(scores), rule_columns(SETS), note=NOTE)
 
 
 if __name__ == "__main__":
