@@ -14,6 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from vtcd_ops import choose_compactness
+from vtcd_ops.compactness import _VALUES, _trials
 
 Videos = Sequence[Tensor]
 Size = tuple[int, int, int]
@@ -86,8 +87,19 @@ def _typical_variance(points: np.ndarray) -> float:
     return float((covariance**2).sum() / np.trace(covariance))
 
 
+def maximum(videos: Videos, size: Size) -> float:
+    """Maximum of what `choose_compactness` looks at, wherever it lies."""
+    trials = [trial for video in videos for trial in _trials(video, size)]
+
+    def explained(value: float) -> float:
+        return float(np.mean([trial.explained(value, 12) for trial in trials]))
+
+    return max(_VALUES, key=explained)
+
+
 RULES: dict[str, Callable[[Videos, Size], float]] = {
     "auto": choose_compactness,
+    "maximum": maximum,
     "spread": spread,
     "whole": whole,
     "neighbours": neighbours,
