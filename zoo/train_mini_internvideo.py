@@ -34,6 +34,7 @@ from zoo.captioned_clips import Batch, Scenes, draw_batch, draw_stills, recolour
 from zoo.dataset import load
 from zoo.frame_targets import (
     NUM_ROLES,
+    WEIGHTS,
     DenseHeads,
     FrameTargets,
     Prediction,
@@ -144,20 +145,14 @@ class Trainer:
         """One update on the batch that belongs to the step; returns its losses."""
         recipe = self.recipe
         generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
-        if step < recipe.still_steps:
-            losses = self._losses_of_stills(generator)
-            total = weighted_sum(losses)
-        else:
-            batch = draw_batch(self.scenes, recipe.batch_size, generator)
-            video = recolour(normalise(batch.frames), recipe.brightness, generator)
-            features, prediction, targets = self.predict(batch, video)
-            losses = dense_losses(prediction, targets)
-            total = weighted_sum(losses)
-            if step >= recipe.dense_steps:
-                right = self.captions.numbers(batch.captions)
-                with torch.autocast("cpu", torch.bfloat16):
-                    losses["captions"] = caption_loss(self.model, features, self.tokens, right)
-                total = losses["captions"] + recipe.dense_share * total
+        losses = (
+            self._losses_of_stills(generator)
+            if step < recipe.still_steps
+            else self._losses_of_clips(generator, with_captions=step >= recipe.dense_steps)
+        )
+        total = weighted_sum({name: losses[name] for name in WEIGHTS if name in losses})
+        if "captions" in losses:
+            total = losses["captions"] + recipe.dense_share * total
         total.backward()
         nn.utils.clip_grad_norm_(self.modules.parameters(), recipe.gradient_norm)
         for group in self.optimizer.param_groups:
@@ -174,6 +169,20 @@ class Trainer:
             predictions = self.heads.of_stills(self.model.visual, stills)
         targets = FrameTargets.of(batch.instances, batch.centres, batch.amodal)
         return still_losses(predictions, targets)
+
+    def _losses_of_clips(
+        self, generator: torch.Generator, with_captions: bool
+    ) -> dict[str, Tensor]:
+        """Of whole clips, in the last stage with their captions."""
+        batch = draw_batch(self.scenes, self.recipe.batch_size, generator)
+        video = recolour(normalise(batch.frames), self.recipe.brightness, generator)
+        features, prediction, targets = self.predict(batch, video)
+        losses = dense_losses(prediction, targets)
+        if with_captions:
+            right = self.captions.numbers(batch.captions)
+            with torch.autocast("cpu", torch.bfloat16):
+                losses["captions"] = caption_loss(self.model, features, self.tokens, right)
+        return losses
 
     @torch.no_grad()
     def evaluate(self) -> Losses:
