@@ -7,7 +7,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,7 @@ class Scale:
     Args:
         videos: at most, of a discovery; drawn evenly from all classes.
         seeds: of discovery and masks; the weights are the same.
-        masks: sampled for a ranking, twice as many where each class has a ranking of its own; never
-            more than in the paper.
+        masks: sampled for a ranking, at most as many as the paper's.
         scored: videos on which concepts are ranked, drawn evenly from all classes; but two of each
             class where each has a ranking of its own.
         points: steps of an attribution curve.
@@ -51,7 +50,7 @@ class Scale:
 
 
 FULL = Scale(videos=36, seeds=3, masks=128, scored=12, points=16, steps=8)
-QUICK = Scale(videos=12, seeds=3, masks=24, scored=4, points=8, steps=4)
+QUICK = Scale(videos=8, seeds=3, masks=16, scored=3, points=6, steps=2)
 
 
 @dataclass
@@ -75,6 +74,10 @@ class Study:
     talks: bool = True
     _adapters: dict[tuple[str, bool], vtcd_ops.Adapter] = field(default_factory=dict)
     _weights: dict[tuple[str, bool], str] = field(default_factory=dict)
+
+    def at(self, **changes: int) -> Study:
+        """Return the same study with something more or less computed."""
+        return replace(self, scale=replace(self.scale, **changes))
 
     @property
     def seeds(self) -> list[int]:
@@ -227,8 +230,7 @@ class Study:
 
     def num_masks(self, role: str) -> int:
         """Return how many masks a ranking has: never more than in the paper."""
-        kind = ROLES[role]
-        return min(self.scale.masks * (2 if kind.by_class else 1), kind.num_masks)
+        return min(self.scale.masks, ROLES[role].num_masks)
 
     def scored_samples(self, role: str, run: vtcd_ops.Run) -> list[Sample]:
         """Return the videos of a run that its concepts are ranked on, with what a score needs."""

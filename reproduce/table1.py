@@ -113,13 +113,12 @@ def _notes(study: Study, found: Found) -> list[str]:
         f"{np.mean([curve.reliability for curve in found[OURS, role]]):.2f} ({ROLES[role].title})"
         for role in PAPER_ROLES
     )
-    masks = " and ".join(f"{study.num_masks(role):,}" for role in PAPER_ROLES)
     return [
-        f"CRIS with {masks} masks (paper: 8,000 and 4,000), integrated gradients in {scale.steps} "
-        f"steps, curves of {scale.points} steps. Concepts of {scale.videos} videos; ranked and "
-        f"scored on {scale.scored} of them for TCOW and, for VideoMAE, two of each class, which "
-        "has its own ranking. Another draw of as many masks would give an order of VTCD's concepts "
-        f"that correlates with this one by {trust}.",
+        f"CRIS with {scale.masks} masks (paper: 8,000 and 4,000), integrated gradients in "
+        f"{scale.steps} steps, curves of {scale.points} steps. Concepts of {scale.videos} videos; "
+        f"ranked and scored on {scale.scored} of them for TCOW and, for VideoMAE, two of each "
+        "class, which has its own ranking. Another draw of as many masks would give an order of "
+        f"VTCD's concepts that correlates with this one by {trust}.",
         "Gradients are those of the probability (VideoMAE) and of the soft IoU (TCOW), since "
         "accuracy and IoU are flat; all curves are of accuracy and IoU. The random order is "
         f"the mean of {NUM_RANDOM} a seed and has no direction. Crops leave tokens that no concept "

@@ -242,7 +242,8 @@ def test_scored_videos_are_of_the_run_and_of_all_classes(example_study: Study) -
     chosen = example_study.scored_samples("videomae", run)
     assert sorted(sample.label for sample in chosen) == [0, 0, 1, 1]  # two of each class
     assert len(example_study.scored_samples("videomae_ssl", run)) == 1
-    assert example_study.num_masks("videomae") == 2 * example_study.num_masks("tcow") == 32
+    assert example_study.num_masks("videomae") == 16
+    assert example_study.at(masks=9_000).num_masks("videomae") == 4_000  # as in the paper
 
 
 def test_parts_of_a_head_have_runs_of_their_own(example_study: Study) -> None:
