@@ -83,9 +83,8 @@ def rosetta(study: Study) -> Result:
             "concepts are compared: the most important, or, beside them, as many drawn at random; "
             "of copies with random weights these alone, since importance for a random answer says "
             f"nothing. Importance from {study.scale.masks} masks, half of what Table 1 has.",
-            "The score averages over the videos that any concept of the tuple occurs in, so that "
-            "concepts which are each a single video, in all models, score high. Over all videos: a "
-            "video without them counts as 0.",
+            "The score averages over the videos that any concept of the tuple occurs in. Over all "
+            "videos: a video without them counts as 0.",
             *study.missing(),
         ],
         digits=1,
