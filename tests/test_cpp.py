@@ -9,12 +9,16 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "build_tools"))
+from vtcd_locate import find_eigen  # noqa: E402
+
 SANITIZERS = {"plain": "", "asan-ubsan": "address,undefined", "tsan": "thread"}
 SANITIZER_ENVIRONMENT = {
     "ASAN_OPTIONS": "detect_stack_use_after_return=1:strict_init_order=1",
@@ -59,6 +63,8 @@ def build(configuration: str) -> Build:
     generator = ["-G", "Ninja"] if shutil.which("ninja") else []
     configure = ["cmake", "-S", str(ROOT), "-B", str(folder), *generator, "-DVTCD_TESTS=ON"]
     configure += [f"-DVTCD_SANITIZE={SANITIZERS[configuration]}"]
+    eigen = find_eigen()  # a package from PyPI lies where CMake does not look
+    configure += [f"-DEIGEN3_INCLUDE_DIR={eigen}"] if eigen else []
     for command in (configure, ["cmake", "--build", str(folder), "--target", "core_tests"]):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
