@@ -97,8 +97,10 @@ class Study:
         """Return the model of a role, or a copy with random weights."""
         if (role, untrained) not in self._adapters:
             adapter = load_model(self.model_name(role))
+            # With one seed for all, copies of models alike in shape would have the same weights.
+            seed = list(ROLES).index(role)
             self._adapters[role, untrained] = (
-                randomize_weights(adapter, 0) if untrained else adapter
+                randomize_weights(adapter, seed) if untrained else adapter
             )
         return self._adapters[role, untrained]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 import vtcd_ops
@@ -19,7 +20,7 @@ from reproduce import page, results
 from reproduce.figure9 import likeness
 from reproduce.masks import iou, on_grid
 from reproduce.results import Cell, Claim, Result, Row, compare
-from reproduce.study import Scale, Study, spread
+from reproduce.study import QUICK, Scale, Study, spread
 from reproduce.table1 import METHODS, RANDOM_ORDER, Curve, curves_of, draw
 from vtcd_ops.adapters import example_adapter
 from vtcd_ops.samples import Sample
@@ -313,3 +314,17 @@ def test_a_small_run_ends_in_a_page_and_goes_on(tmp_path: Path) -> None:
     assert rows["The tracker itself"]["target"].value > 5
     assert all(0 <= cell.value <= 100 for cells in rows.values() for cell in cells.values())
     assert "Concepts of different heads" in (tmp_path / "results.html").read_text()
+
+
+def test_random_copies_of_models_alike_in_shape_are_not_alike(tmp_path: Path) -> None:
+    """Concepts that they share would else be those of one model."""
+    study = Study(tmp_path, QUICK)
+    one, other = (
+        dict(study.adapter(role, untrained=True).model.named_parameters())
+        for role in ("videomae", "videomae_ssl")
+    )
+    both = [name for name in one if name in other and one[name].ndim > 1]
+    assert both
+    for name in both:
+        pair = torch.stack([one[name].detach().flatten(), other[name].detach().flatten()])
+        assert abs(float(torch.corrcoef(pair)[0, 1])) < 0.2, name
