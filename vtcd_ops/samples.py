@@ -121,11 +121,15 @@ def as_samples(samples: Any) -> Iterator[Sample]:
             label) of any of these.
 
     Raises:
-        InputError: an item is none of these, or there is no item at all.
+        InputError: an item is none of these, or there is no item at all; a file that does not
+            exist, before any of the others is looked at where the items are a list.
     """
     items: Iterable[Any] = [samples] if _is_one(samples) else samples
     if not isinstance(items, Iterable):
         raise InputError(f"samples expected videos, got {type(samples).__name__}")
+    if isinstance(items, list | tuple):  # before hours of work; an iterator is looked at once only
+        for item in items:
+            _check_exists(item)
     names: dict[str, int] = {}
     index = 0
     for item in items:
@@ -134,6 +138,20 @@ def as_samples(samples: Any) -> Iterator[Sample]:
             index += 1
     if index == 0:
         raise InputError("samples expected at least one video, got none")
+
+
+def _check_exists(item: Any) -> None:
+    """Raise for a path, or a video of a sample or of a manifest's row, that is not there."""
+    if isinstance(item, Sample):
+        paths = [item.video]
+    elif isinstance(item, str | Path):
+        rows = Path(item).is_file() and Path(item).suffix in MANIFEST_SUFFIXES
+        paths = [sample.video for sample in read_manifest(item)] if rows else [item]
+    else:
+        return
+    for path in paths:
+        if isinstance(path, str | Path) and not Path(path).exists():
+            raise InputError(f"{path} does not exist")
 
 
 def _is_one(samples: Any) -> bool:

@@ -82,6 +82,21 @@ def test_bad_manifest(tmp_path: Path, name: str, content: str, message: str) -> 
         read_manifest(tmp_path / name)
 
 
+@pytest.mark.parametrize("wrap", ["paths", "samples", "manifest"])
+def test_a_missing_file_is_found_before_the_first_video(tmp_path: Path, wrap: str) -> None:
+    """Not after hours of work on the videos before it."""
+    (tmp_path / "there.mp4").touch()
+    paths = [str(tmp_path / "there.mp4"), str(tmp_path / "missing.mp4")]
+    (tmp_path / "videos.csv").write_text("video\nthere.mp4\nmissing.mp4\n")
+    samples = {
+        "paths": paths,
+        "samples": [Sample(path) for path in paths],
+        "manifest": tmp_path / "videos.csv",
+    }[wrap]
+    with pytest.raises(InputError, match=r"missing\.mp4 does not exist"):
+        next(as_samples(samples))
+
+
 def test_a_dataloader_is_a_source_of_samples() -> None:
     clips = torch.from_numpy(np.stack([moving_square(seed=seed) for seed in range(5)]))
     labels = torch.arange(5)
