@@ -38,6 +38,7 @@ from object_fit import (
 )
 
 from vtcd_ops import Adapter, load_model
+from vtcd_ops.tubelets import volume_size
 
 FIXED = {"0.01": 0.01, "0.1": 0.1, "0.15": 0.15}  # the paper's: TCOW; VideoMAE; InternVideo
 VIDEOS_FOR_RULE = 3  # as many as discover takes
@@ -61,10 +62,16 @@ class Problem:
     folder: Path
 
     @classmethod
-    def of(cls, adapter: Adapter, clips: list[Clip], folder: Path) -> Problem:
+    def of(
+        cls,
+        adapter: Adapter,
+        clips: list[Clip],
+        folder: Path,
+        voxels_per_token: int = VOXELS_PER_TOKEN,
+    ) -> Problem:
         """Capture the features, and bring the objects to their label grid."""
-        (t, h, w), features = layer_features(adapter, clips, folder)
-        size = (t, h * VOXELS_PER_TOKEN, w * VOXELS_PER_TOKEN)
+        grid, features = layer_features(adapter, clips, folder)
+        size = volume_size(grid, adapter.tubelet_size, voxels_per_token)
         return cls(features, Objects.of(clips, size), size, folder)
 
     def table(self, layer: int, compactness: float) -> np.ndarray:

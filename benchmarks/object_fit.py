@@ -51,14 +51,14 @@ def davis(folder: Path) -> Iterator[Clip]:
         yield Clip(np.stack(frames), ["foreground"], np.stack(masks)[None])
 
 
-def scenes(folder: Path, count: int) -> Iterator[Clip]:
-    """Every second frame of the first held-out scenes of ``zoo.dataset``; their objects by kind."""
+def scenes(folder: Path, count: int, *, shard: int = 0, step: int = 2) -> Iterator[Clip]:
+    """Every ``step``-th frame of the first held-out scenes of a shard; their objects by kind."""
     sys.path.insert(0, str(Path(__file__).parents[1]))
     from zoo.dataset import shard_paths
     from zoo.stage import INSTANCE_IDS
 
-    with np.load(shard_paths(folder, "held_out")[0]) as shard:
-        frames, instances = shard["frames"][:count, ::2], shard["instances"][:count, ::2]
+    with np.load(shard_paths(folder, "held_out")[shard]) as fields:
+        frames, instances = fields["frames"][:count, ::step], fields["instances"][:count, ::step]
     for clip, ids in zip(frames, instances, strict=True):
         present = [name for name, number in INSTANCE_IDS.items() if (ids == number).any()]
         masks = np.stack([ids == INSTANCE_IDS[name] for name in present])
@@ -74,7 +74,7 @@ def layer_features(
     adapter: Adapter, clips: list[Clip], folder: Path
 ) -> tuple[tuple[int, int, int], list[Path]]:
     """Capture the keys of all layers; return the token grid and a file [V, A, C, t, h, w] each."""
-    grid = (len(clips[0].frames), *adapter.token_grid[1:])
+    grid = (len(clips[0].frames) // adapter.tubelet_size, *adapter.token_grid[1:])
     paths = [folder / f"keys-{layer}.npy" for layer in range(adapter.num_layers)]
     if not all(path.exists() for path in paths):
         folder.mkdir(parents=True, exist_ok=True)
