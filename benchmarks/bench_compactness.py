@@ -118,11 +118,16 @@ def summarise(name: str, objects: Objects, scores: dict[str, dict[str, Any]]) ->
         of_value = {key: scores[key]["model"][index] for key in (*FIXED, "auto")}  # [O]
         best = max(FIXED, key=lambda key: of_value[key].mean())
         gain = of_value["auto"] - of_value[best]
-        by_sequence = [gain[objects.video == one].mean() for one in sequences]
         row |= {f"{measure}_{key}": float(score.mean()) for key, score in of_value.items()}
         row[f"{measure}_gain"] = float(gain.mean())
-        row[f"{measure}_stderr"] = float(np.std(by_sequence, ddof=1) / len(sequences) ** 0.5)
+        row[f"{measure}_stderr"] = standard_error(gain, objects.video)
     return row
+
+
+def standard_error(gain: np.ndarray, video: np.ndarray) -> float:
+    """Standard error of a gain [O] over videos, each with the mean over its objects."""
+    by_video = [gain[video == one].mean() for one in sorted(set(video))]
+    return float(np.std(by_video, ddof=1) / len(by_video) ** 0.5)
 
 
 def columns() -> list[Column]:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from _harness import Column, threads, write
-from bench_compactness import FIXED, Problem, evaluate
+from bench_compactness import FIXED, Problem, evaluate, standard_error
 from object_fit import scenes
 
 from vtcd_ops import load_model
@@ -81,9 +81,7 @@ def compare(scores: dict[str, np.ndarray], video: np.ndarray) -> dict[str, Any]:
     row |= {"objects": len(video), "clips": len(set(video)), "best": best}
     for title, key in (("default", DEFAULT), ("best", best)):
         gain = scores[RULE] - scores[key]
-        by_clip = [gain[video == one].mean() for one in sorted(set(video))]
-        error = float(np.std(by_clip, ddof=1) / len(by_clip) ** 0.5)
-        row[f"over_{title}"] = f"{gain.mean():+.4f} ± {error:.4f}"
+        row[f"over_{title}"] = f"{gain.mean():+.4f} ± {standard_error(gain, video):.4f}"
     return row
 
 

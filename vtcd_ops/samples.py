@@ -121,37 +121,28 @@ def as_samples(samples: Any) -> Iterator[Sample]:
             label) of any of these.
 
     Raises:
-        InputError: an item is none of these, or there is no item at all; a file that does not
-            exist, before any of the others is looked at where the items are a list.
+        InputError: an item is none of these, there is no item at all, or a file does not exist. Of
+            a list, before the first sample; of an iterator, when the item's turn comes.
     """
     items: Iterable[Any] = [samples] if _is_one(samples) else samples
     if not isinstance(items, Iterable):
         raise InputError(f"samples expected videos, got {type(samples).__name__}")
-    if isinstance(items, list | tuple):  # before hours of work; an iterator is looked at once only
-        for item in items:
-            _check_exists(item)
+    found: Iterable[Sample] = (sample for item in items for sample in _samples_of_item(item))
+    if isinstance(items, list | tuple):  # not an iterator: what is wrong shows before hours of work
+        found = list(found)
+        for sample in found:
+            _check_exists(sample.video)
     names: dict[str, int] = {}
-    index = 0
-    for item in items:
-        for sample in _samples_of_item(item):
-            yield _named(sample, index, names)
-            index += 1
-    if index == 0:
+    index = -1
+    for index, sample in enumerate(found):
+        yield _named(sample, index, names)
+    if index < 0:
         raise InputError("samples expected at least one video, got none")
 
 
-def _check_exists(item: Any) -> None:
-    """Raise for a path, or a video of a sample or of a manifest's row, that is not there."""
-    if isinstance(item, Sample):
-        paths = [item.video]
-    elif isinstance(item, str | Path):
-        rows = Path(item).is_file() and Path(item).suffix in MANIFEST_SUFFIXES
-        paths = [sample.video for sample in read_manifest(item)] if rows else [item]
-    else:
-        return
-    for path in paths:
-        if isinstance(path, str | Path) and not Path(path).exists():
-            raise InputError(f"{path} does not exist")
+def _check_exists(video: Video) -> None:
+    if not isinstance(video, np.ndarray) and not Path(video).exists():
+        raise InputError(f"{video} does not exist")
 
 
 def _is_one(samples: Any) -> bool:
