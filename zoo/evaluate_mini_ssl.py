@@ -34,6 +34,7 @@ from zoo.mini_ssl import (
     patches,
     random_mask,
     reconstruct,
+    shown_tokens,
     standardise,
     tube_mask,
 )
@@ -68,7 +69,8 @@ def reconstruction_errors(
     for clips in frames.split(BATCH_SIZE):
         mask = draw_mask(len(clips), generator)
         hidden = mask.nonzero()[:, 1].reshape(len(clips), -1)  # [B, P]
-        predictions = reconstruct(model, normalise(clips), mask, hidden)  # [B, P, 384]
+        shown = shown_tokens(mask)
+        predictions = reconstruct(model, normalise(clips), shown, hidden)  # [B, P, 384]
         pixels = standardise(patches(clips)).flatten(2)  # [B, 512, 384]
         source = nearest_visible(mask)
         for clip, row in enumerate(pixels):

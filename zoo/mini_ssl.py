@@ -27,6 +27,7 @@ PREPROCESSOR = {
     "resample": 2,
 }
 VISIBLE_POSITIONS = 16  # of the 64 places of a tube mask: 75 % masked
+NUM_VISIBLE = VISIBLE_POSITIONS * GRID[0]  # tokens, with either kind of mask
 # A patch of one colour has no pattern to predict: this keeps normalisation from turning its
 # rounding noise into a target. In units of the pixel range [0, 1].
 SMALLEST_DEVIATION = 0.02
@@ -66,9 +67,9 @@ def new_model(seed: int) -> VideoMAEForPreTraining:
 def normalise(frames: Tensor) -> Tensor:
     """Frames uint8 [B, T, H, W, 3] as the model takes them, float [B, T, 3, H, W]."""
     inputs = frames.permute(0, 1, 4, 2, 3).contiguous().float()  # contiguous while it is small
-    std = torch.tensor(IMAGE_STD)[:, None, None]
-    mean = torch.tensor(IMAGE_MEAN)[:, None, None]
-    return inputs.mul_(1 / (255 * std)).sub_(mean / std)
+    for channel, (mean, std) in enumerate(zip(IMAGE_MEAN, IMAGE_STD, strict=True)):
+        inputs[:, :, channel].mul_(1 / (255 * std)).sub_(mean / std)
+    return inputs
 
 
 def patches(frames: Tensor) -> Tensor:
@@ -90,38 +91,50 @@ def standardise(pixels: Tensor) -> Tensor:
 def tube_mask(batch: int, generator: torch.Generator) -> Tensor:
     """Hide 75 % of the places through all frames, bool [B, 512], true = masked."""
     places = GRID[1] * GRID[2]
-    order = torch.rand(batch, places, generator=generator).argsort(1)
+    draws = torch.rand(batch, places, generator=generator, device=generator.device)
+    order = draws.argsort(1)
     hidden = order >= VISIBLE_POSITIONS
     return hidden.repeat(1, GRID[0])
 
 
 def random_mask(batch: int, generator: torch.Generator) -> Tensor:
     """Hide as many tokens as ``tube_mask`` does, each on its own, bool [B, 512]."""
-    order = torch.rand(batch, NUM_TOKENS, generator=generator).argsort(1)
-    return order >= VISIBLE_POSITIONS * GRID[0]
+    draws = torch.rand(batch, NUM_TOKENS, generator=generator, device=generator.device)
+    return draws.argsort(1) >= NUM_VISIBLE
+
+
+def shown_tokens(mask: Tensor) -> Tensor:
+    """Indices of the visible tokens of each row in order, [B, V]; rows show equally many.
+
+    Sorting, unlike ``nonzero``, does not make a GPU wait for the answer.
+    """
+    return mask.byte().sort(dim=1, stable=True).indices[:, :NUM_VISIBLE]
 
 
 def reconstruct(
-    model: VideoMAEForPreTraining, inputs: Tensor, mask: Tensor, predicted: Tensor
+    model: VideoMAEForPreTraining, inputs: Tensor, shown: Tensor, predicted: Tensor
 ) -> Tensor:
     """Predict some of the masked tokens, as ``VideoMAEForPreTraining`` predicts all of them.
 
-    Decoding a sample of the masked tokens costs less and leaves the encoder's task as it is.
+    Decoding a sample of the masked tokens costs less and leaves the encoder's task as it is. The
+    library's own forward picks the visible tokens with a mask, whose count a GPU has to wait for.
 
     Args:
         model: the pre-training model.
         inputs: normalised clips, [B, T, 3, H, W].
-        mask: true = masked, equally many in every row, bool [B, 512].
+        shown: indices of the visible tokens, [B, V].
         predicted: indices of masked tokens, [B, P].
 
     Returns:
         Standardised pixels, [B, P, 128 * 3].
     """
-    batch = len(inputs)
-    encoded = model.videomae(inputs, bool_masked_pos=mask).last_hidden_state  # [B, V, C]
+    embeddings = model.videomae.embeddings
+    tokens = embeddings.patch_embeddings(inputs)  # [B, 512, C]
+    tokens = tokens + embeddings.position_embeddings.to(tokens)
+    tokens = tokens.gather(1, shown[..., None].expand(-1, -1, tokens.shape[2]))  # [B, V, C]
+    encoded = model.videomae.layernorm(model.videomae.encoder(tokens).last_hidden_state)
     visible = model.encoder_to_decoder(encoded)  # [B, V, D]
-    position = model.position_embeddings[0].to(visible.dtype)  # [512, D]
-    shown = mask.logical_not().nonzero()[:, 1].reshape(batch, -1)  # [B, V]
+    position = model.position_embeddings[0].to(visible)  # [512, D]
     queries = model.mask_token + position[predicted]  # [B, P, D]
     tokens = torch.cat([visible + position[shown], queries], 1)
     return model.decoder(tokens, predicted.shape[1]).logits

@@ -51,11 +51,18 @@ def own_code(width: int) -> Tensor:
 
 
 def set_scaffold(model: VideoMAEForPreTraining, share: float) -> None:
-    """Add ``share`` of the separate code to the model's own position codes; 0 takes it away."""
-    width, decoder_width = model.config.hidden_size, model.config.decoder_hidden_size
-    embeddings = model.videomae.embeddings
-    embeddings.position_embeddings = own_code(width) + share * separate_code(width)
-    model.position_embeddings = own_code(decoder_width) + share * separate_code(decoder_width)
+    """Add ``share`` of the separate code to the model's own position codes; 0 takes it away.
+
+    The codes are no parameters, so they do not follow a model to its device; here they do. They are
+    written in place: a recorded step (``zoo.recorded``) goes on reading them where they were.
+    """
+    config = model.config
+    for owner, width in (
+        (model.videomae.embeddings, config.hidden_size),
+        (model, config.decoder_hidden_size),
+    ):
+        owner.position_embeddings = owner.position_embeddings.to(model.device)
+        owner.position_embeddings.copy_(own_code(width) + share * separate_code(width))
 
 
 def whitened_patches(inputs: Tensor, kernel: Sequence[int], width: int) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 Losses = dict[str, float]
 
@@ -21,13 +21,24 @@ Losses = dict[str, float]
 def make_optimizer(
     modules: nn.Module, rate: float, decay: float, betas: tuple[float, float]
 ) -> torch.optim.AdamW:
-    """AdamW that decays matrices only."""
+    """AdamW that decays matrices only; on a GPU its rate is a tensor, so a step can be recorded."""
     parameters = list(modules.parameters())
+    on_gpu = parameters[0].is_cuda
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=rate, betas=betas, fused=True)
+    initial = torch.tensor(rate, device=parameters[0].device) if on_gpu else rate
+    return torch.optim.AdamW(groups, lr=initial, betas=betas, fused=True, capturable=on_gpu)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give all parameters a learning rate, in place where it is a tensor."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 class ResumableTraining:
@@ -103,7 +114,7 @@ class ResumableTraining:
 
     def train(
         self,
-        update: Callable[[int], Losses],
+        update: Callable[[int], Losses | dict[str, Tensor]],
         evaluate: Callable[[], Losses],
         every: int,
         until: int | None = None,
@@ -111,7 +122,8 @@ class ResumableTraining:
         """Train to the end of the recipe, or to step ``until``; checkpoint ``every`` steps.
 
         Args:
-            update: does the step of that number and returns its losses.
+            update: does the step of that number and returns its losses; tensors are read only for
+                the log, so that a GPU need not wait at every step.
             evaluate: scores on held-out clips, for the log.
             every: steps between checkpoints.
             until: stop there, as if killed.
@@ -124,7 +136,7 @@ class ResumableTraining:
             stop = True
 
         signal.signal(signal.SIGTERM, ask_to_stop)
-        losses: list[Losses] = []
+        losses: list[Losses | dict[str, Tensor]] = []
         while self.step < last and not stop:
             begin = time.process_time()
             losses.append(update(self.step))
@@ -132,7 +144,7 @@ class ResumableTraining:
             self.cpu_seconds += time.process_time() - begin
             if self.step % every == 0 or self.step == last:
                 means = {
-                    name: float(np.mean([loss[name] for loss in losses if name in loss]))
+                    name: float(np.mean([float(loss[name]) for loss in losses if name in loss]))
                     for name in losses[-1]
                 }
                 self.log(means | evaluate())

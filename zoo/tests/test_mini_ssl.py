@@ -28,6 +28,7 @@ from zoo.mini_ssl import (
     random_mask,
     reconstruct,
     reconstruction_error,
+    shown_tokens,
     tube_mask,
 )
 from zoo.start import set_scaffold, starting_model
@@ -51,6 +52,8 @@ def test_masks_hide_three_quarters():
         assert (mask.sum(1) == NUM_TOKENS * 3 // 4).all()
     tubes = tube_mask(5, generator).reshape(5, 8, 64)
     assert (tubes == tubes[:, :1]).all()
+    shown = shown_tokens(mask)
+    assert torch.equal(shown, mask.logical_not().nonzero()[:, 1].reshape(5, -1))
 
 
 def test_task_is_that_of_the_library(frames):
@@ -64,7 +67,7 @@ def test_task_is_that_of_the_library(frames):
     inputs = normalise(frames[:2])
     with torch.no_grad():
         expected = model(inputs, bool_masked_pos=mask)
-        predictions = reconstruct(model, inputs, mask, masked_tokens(mask))
+        predictions = reconstruct(model, inputs, shown_tokens(mask), masked_tokens(mask))
     torch.testing.assert_close(predictions, expected.logits, rtol=1e-5, atol=1e-5)
     error = reconstruction_error(predictions, frames[:2], masked_tokens(mask)).mean()
     assert error.item() == pytest.approx(expected.loss.item(), rel=0.015)
