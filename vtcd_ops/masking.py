@@ -46,6 +46,16 @@ def choose_dtype(dtype: str, device: torch.device) -> str:
     return "bfloat16" if able.get("amx_bf16") or able.get("avx512_bf16") else "float32"
 
 
+def _refuse_without_kernel(device: torch.device) -> None:
+    """Raise on a device for which concepts cannot be removed inside the model."""
+    has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
+    if not has_kernel("vtcd::concept_mask", device.type.upper()):
+        raise InputError(
+            f"the model is on {device}, for which the operator concept_mask, which removes "
+            'concepts inside it, has no kernel: load the model with device="cpu"'
+        )
+
+
 @dataclass(frozen=True)
 class _PreparedWindow:
     """One window of a video on the model's device, and what the metric needs of it."""
@@ -80,6 +90,7 @@ class MaskedModel:
         self.units = units
         self.metric = metric
         self.device = model_device(adapter.model)
+        _refuse_without_kernel(self.device)
         self._dtype = dtype
         self._keep = torch.ones(1, len(units))
         self._units: dict[int, Tensor] = {}

@@ -15,7 +15,7 @@ from pipeline.videos import moving_square, run_files, write_video
 from torch import Tensor
 
 import vtcd_ops
-from vtcd_ops import InputError, Run, Sample, cli, ranking
+from vtcd_ops import InputError, Run, Sample, cli, masking, ranking
 from vtcd_ops.adapters import example_adapter
 
 FAST: dict[str, Any] = {"progress": False, "dtype": "float32", "masks_per_forward": 16}
@@ -155,3 +155,11 @@ def test_the_command_line(
     assert end.value.code == 2
     error = capsys.readouterr().err
     assert error == "vtcd: rank: ratio expected a number above 0 and below 1, got 2.0\n"
+
+
+def test_device_without_a_kernel(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sentence, not the dispatcher's page; no operator here will ever run on an xpu."""
+    monkeypatch.setattr(masking, "model_device", lambda model: torch.device("xpu"))
+    with pytest.raises(InputError, match=r"on xpu, .*concept_mask, .* has no kernel: .*cpu"):
+        vtcd_ops.rank(run, additive_adapter(), num_masks=16, name="xpu", **FAST)
+    assert not (run.path / "importance" / "xpu").exists()
