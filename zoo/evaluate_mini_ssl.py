@@ -4,8 +4,8 @@
     python -m zoo.evaluate_mini_ssl SCENES MODEL OUT.json
 
 Two questions: does it reconstruct hidden patches better than trivial predictors do, and do
-k-means clusters of its keys follow the true objects better than clusters of patch colour or of
-an untrained copy do?
+k-means clusters of its keys follow the true objects better than clusters of patch colour, of colour
+and place, or of an untrained copy's keys do?
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from zoo.stage import INSTANCE_IDS, NUM_INSTANCES
 NUM_CLUSTERS = 8
 SMALLEST_OBJECT = 8  # tokens over the clip
 BATCH_SIZE = 20
+PLACE_WEIGHTS = (0.5, 1.0, 1.5, 2.0)  # of row and column beside colour, in standard deviations
 
 
 def nearest_visible(mask: Tensor) -> Tensor:
@@ -171,12 +172,18 @@ def evaluate_reconstruction(model: VideoMAEForPreTraining, frames: Tensor) -> di
 def evaluate_objects(
     model: VideoMAEForPreTraining, frames: Tensor, instances: np.ndarray
 ) -> dict[str, object]:
-    """Best-cluster IoUs of patch colour, of the model's layers and of an untrained copy's."""
+    """Best-cluster IoUs of patch colour, of the model's layers and of an untrained copy's.
+
+    ``colour_and_place`` has the weight of place that suits the objects best, chosen with the answer
+    known: objects are compact, so keys that merely hold both score as much.
+    """
     colour = patches(frames).float().mean(2).numpy()
+    placed = [object_scores(with_place(colour, weight), instances) for weight in PLACE_WEIGHTS]
     trained = layer_keys(model, frames)
     untrained = layer_keys(new_model(1).eval(), frames)
     return {
         "patch_colour": object_scores(colour, instances),
+        "colour_and_place": max(placed, key=lambda scores: scores["objects"]),
         "trained": [object_scores(keys, instances) for keys in trained],
         "trained_centred": [object_scores(without_place(keys), instances) for keys in trained],
         "untrained": [object_scores(keys, instances) for keys in untrained],
@@ -187,6 +194,15 @@ def evaluate_objects(
 def without_place(keys: np.ndarray) -> np.ndarray:
     """Keys less the mean of each token's place over all clips, [clips, 512, C]."""
     return keys - keys.mean(0, keepdims=True)
+
+
+def with_place(colour: np.ndarray, weight: float) -> np.ndarray:
+    """Colour in units of its deviations with weighted row and column, [clips, 512, 5]."""
+    axes = np.meshgrid(*(np.arange(size) for size in GRID), indexing="ij")
+    place = np.stack(axes[1:], -1).reshape(NUM_TOKENS, 2)
+    place = weight * (place - place.mean(0)) / place.std(0)
+    shown = np.broadcast_to(place, (len(colour), *place.shape))
+    return np.concatenate([colour / colour.std((0, 1)), shown], 2).astype(np.float32)
 
 
 def markdown(result: dict) -> str:
@@ -208,7 +224,8 @@ def markdown(result: dict) -> str:
         def cell(row: dict, subject: str = subject) -> str:
             return f"{row[subject]:.3f} ± {row[f'{subject}_standard_error']:.3f}"
 
-        lines += ["", f"{subject}: patch colour {cell(objects['patch_colour'])}", ""]
+        baselines = (cell(objects[name]) for name in ("patch_colour", "colour_and_place"))
+        lines += ["", "{}: patch colour {}, colour and place {}".format(subject, *baselines), ""]
         lines.append("| layer | " + " | ".join(title for title, _ in columns) + " |")
         lines.append("|---" * (1 + len(columns)) + "|")
         for layer in range(len(objects["trained"])):

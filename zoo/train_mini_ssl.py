@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Pre-train ``hf_videomae:mini-ssl`` on rendered scenes, without labels and without masks.
 
-    python -m zoo.train_mini_ssl SCENES WORK
+    python -m zoo.train_mini_ssl SCENES WORK --device cuda
 
 The batch, the masks and the learning rate of a step follow from its number and the seed, so a
 killed run goes on from its last checkpoint as if nothing had happened. The learning rate is
@@ -46,7 +46,7 @@ class Recipe:
     steps: int
     decay_steps: int
     seed: int = 0
-    batch_size: int = 16
+    batch_size: int = 64
     learning_rate: float = 1.5e-3
     warmup_steps: int = 100
     weight_decay: float = 0.05
@@ -196,12 +196,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scenes", type=Path, help="folder rendered by zoo.dataset")
     parser.add_argument("work", type=Path, help="folder of the checkpoint, log and model")
-    parser.add_argument("--steps", type=int, default=10400)
-    parser.add_argument("--decay-steps", type=int, default=1600)
+    parser.add_argument("--steps", type=int, default=70000)
+    parser.add_argument("--decay-steps", type=int, default=14000)
     parser.add_argument("--tube-share", type=float, default=0.5)
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
-    parser.add_argument("--every", type=int, default=200, help="steps between checkpoints")
-    parser.add_argument("--batch-size", type=int, default=16, help="clips")
+    parser.add_argument("--every", type=int, default=1000, help="steps between checkpoints")
+    parser.add_argument("--batch-size", type=int, default=64, help="clips")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()

@@ -20,7 +20,7 @@ if importlib.util.find_spec("mujoco") is None:
 if ctypes.util.find_library("OSMesa") is None:
     pytest.skip("needs the system library libosmesa6", allow_module_level=True)
 
-from zoo.evaluate_mini_ssl import best_cluster_ious, nearest_visible, object_tokens
+from zoo.evaluate_mini_ssl import best_cluster_ious, nearest_visible, object_tokens, with_place
 from zoo.mini_ssl import (
     NUM_TOKENS,
     new_model,
@@ -144,3 +144,14 @@ def test_best_cluster_finds_a_planted_object():
     assert objects[0].sum() == 8 * 4
     noise = np.random.default_rng(0).normal(0, 0.01, (NUM_TOKENS, 3))
     assert best_cluster_ious(noise + objects[0][:, None], objects, seed=0) == {1: 1.0}
+
+
+def test_place_beside_colour():
+    """Row and column count as much as one colour channel at weight 1, and time does not."""
+    colour = np.random.default_rng(0).uniform(0, 255, (2, NUM_TOKENS, 3))
+    both = with_place(colour, 1.0)
+    np.testing.assert_allclose(both.std((0, 1)), 1, rtol=1e-5)
+    grid = both[0, :, 3:].reshape(8, 8, 8, 2)
+    assert (grid == grid[:1]).all()
+    assert (np.diff(grid[0, :, 0, 0]) > 0).all()
+    assert (np.diff(grid[0, 0, :, 1]) > 0).all()
