@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes.util
 import importlib.util
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ from zoo.mini_ssl import (
     tube_mask,
 )
 from zoo.start import set_scaffold, starting_model
-from zoo.train_mini_ssl import Recipe, Run, sample_masked
+from zoo.train_mini_ssl import Recipe, Run, augment, sample_masked
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +156,22 @@ def test_place_beside_colour():
     assert (grid == grid[:1]).all()
     assert (np.diff(grid[0, :, 0, 0]) > 0).all()
     assert (np.diff(grid[0, 0, :, 1]) > 0).all()
+
+
+def test_augmented_clips_are_mirrored_and_recoloured(frames):
+    """Each is one of the twelve variants of its clip, and all clips do not get the same one."""
+    changed = augment(frames, torch.Generator().manual_seed(0))
+    variants = [
+        (flip, order) for flip in (False, True) for order in itertools.permutations(range(3))
+    ]
+    found = []
+    for clip, result in zip(frames, changed, strict=True):
+        fitting = [
+            (flip, order)
+            for flip, order in variants
+            if torch.equal((clip.flip(2) if flip else clip)[..., list(order)], result)
+        ]
+        assert len(fitting) == 1
+        found += fitting
+    assert {flip for flip, _ in found} == {False, True}
+    assert len({order for _, order in found}) > 1
