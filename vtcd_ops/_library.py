@@ -66,6 +66,11 @@ def select_instruction_set() -> str:
     return capability if capability in INSTRUCTION_SETS else "default"
 
 
+def has_kernel(operator: str, key: str) -> bool:
+    """Whether an operator, such as ``vtcd::cnmf``, has a kernel for a dispatch key."""
+    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(operator, key))
+
+
 def load() -> Library:
     """Load one library into the process.
 

@@ -13,6 +13,7 @@ import typer
 
 import vtcd_ops
 from vtcd_ops import _library
+from vtcd_ops._library import has_kernel
 from vtcd_ops.adapters.registry import describe
 
 ADAPTER_GROUP = "vtcd_ops.adapters"
@@ -115,7 +116,6 @@ def _operators() -> list[OperatorLine]:
 
 
 def _operator(name: str) -> OperatorLine:
-    has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
     devices = [device for device in DEVICES if has_kernel(name, device)]
     if has_kernel(name, "CompositeExplicitAutograd"):  # takes no tensor; makes one on the CPU
         devices.append("CPU")

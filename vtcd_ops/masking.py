@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vtcd_ops._library import has_kernel
 from vtcd_ops.adapter import Adapter, edit, evaluating, model_device
 from vtcd_ops.errors import InputError
 from vtcd_ops.features import VideoClip, Window
@@ -48,7 +49,6 @@ def choose_dtype(dtype: str, device: torch.device) -> str:
 
 def _refuse_without_kernel(device: torch.device) -> None:
     """Raise on a device for which concepts cannot be removed inside the model."""
-    has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
     if not has_kernel("vtcd::concept_mask", device.type.upper()):
         raise InputError(
             f"the model is on {device}, for which the operator concept_mask, which removes "

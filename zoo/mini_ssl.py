@@ -67,6 +67,7 @@ def new_model(seed: int) -> VideoMAEForPreTraining:
 def normalise(frames: Tensor) -> Tensor:
     """Frames uint8 [B, T, H, W, 3] as the model takes them, float [B, T, 3, H, W]."""
     inputs = frames.permute(0, 1, 4, 2, 3).contiguous().float()  # contiguous while it is small
+    # Numbers, not tensors, which a GPU would have to be sent at every step.
     for channel, (mean, std) in enumerate(zip(IMAGE_MEAN, IMAGE_STD, strict=True)):
         inputs[:, :, channel].mul_(1 / (255 * std)).sub_(mean / std)
     return inputs
@@ -104,7 +105,7 @@ def random_mask(batch: int, generator: torch.Generator) -> Tensor:
 
 
 def shown_tokens(mask: Tensor) -> Tensor:
-    """Indices of the visible tokens of each row in order, [B, V]; rows show equally many.
+    """Indices of the visible tokens of each row in order, [B, V]; every row shows V of them.
 
     Sorting, unlike ``nonzero``, does not make a GPU wait for the answer.
     """

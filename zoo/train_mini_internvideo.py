@@ -53,7 +53,7 @@ from zoo.mini_internvideo import (
     normalise,
 )
 from zoo.start_internvideo import starting_model
-from zoo.training import Losses, ResumableTraining, make_optimizer
+from zoo.training import Losses, ResumableTraining, make_optimizer, set_rate
 
 
 @dataclass(frozen=True)
@@ -155,8 +155,7 @@ class Trainer:
             total = losses["captions"] + recipe.dense_share * total
         total.backward()
         nn.utils.clip_grad_norm_(self.modules.parameters(), recipe.gradient_norm)
-        for group in self.optimizer.param_groups:
-            group["lr"] = recipe.rate(step)
+        set_rate(self.optimizer, recipe.rate(step))
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return {name: loss.item() for name, loss in losses.items()}

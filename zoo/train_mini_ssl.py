@@ -4,9 +4,10 @@
     python -m zoo.train_mini_ssl SCENES WORK --device cuda
 
 The batch, the masks and the learning rate of a step follow from its number and the seed, so a
-killed run goes on from its last checkpoint as if nothing had happened. The learning rate is
-constant after the warm-up and falls linearly to zero over the last ``--decay-steps``; as long as
-that fall has not begun, a run may be continued with another ``--steps``.
+killed run goes on from its last checkpoint, on a CPU with the very bits of one that was not. The
+learning rate is constant after the warm-up and falls linearly to zero over the last
+``--decay-steps``; as long as that fall has not begun, a run may be continued with another
+``--steps``.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from vtcd_tcow.convert import save
 
 from zoo.evaluate_mini_tcow import follow
 from zoo.mini_tcow import Batch, Scenes, ask, choose_objects, loss, new_model
-from zoo.training import Losses, ResumableTraining
+from zoo.training import Losses, ResumableTraining, set_rate
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,7 @@ def train_step(
     total = recipe.entropy_weight * entropy + dice + recipe.flag_weight * flag_loss
     total.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.gradient_norm)
-    for group in optimizer.param_groups:
-        group["lr"] = recipe.rate(step)
+    set_rate(optimizer, recipe.rate(step))
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return {"entropy": entropy.item(), "dice": dice.item(), "flags": flag_loss.item()}

@@ -52,7 +52,8 @@ class ResumableTraining:
         recipe: a dataclass of plain values with ``steps``; a checkpoint of another is refused.
         modules: all that is trained.
         optimizer: of their parameters.
-        num_clips: of the training set; a checkpoint of another number is refused.
+        num_clips: of the training set; a checkpoint of another number is refused, and one from
+            another kind of device, whose random numbers and optimiser state differ.
     """
 
     def __init__(
@@ -67,15 +68,18 @@ class ResumableTraining:
         self.folder, self.recipe = folder, recipe
         self.modules, self.optimizer, self.num_clips = modules, optimizer, num_clips
         self.checkpoint = folder / "checkpoint.pt"
+        self.device = next(modules.parameters()).device
         self.step, self.cpu_seconds = 0, 0.0
         if self.checkpoint.exists():
             self._resume()
 
     def _resume(self) -> None:
-        state = torch.load(self.checkpoint, weights_only=True)
+        state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
         self.check_recipe(state["recipe"], state["step"])
         if state["num_clips"] != self.num_clips:
             raise ValueError(f"{self.checkpoint} was trained on {state['num_clips']} clips")
+        if state["device"] != self.device.type:
+            raise ValueError(f"{self.checkpoint} was trained on a device {state['device']}")
         self.modules.load_state_dict(state["modules"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.cpu_seconds = state["step"], state["cpu_seconds"]
@@ -99,6 +103,7 @@ class ResumableTraining:
             "step": self.step,
             "cpu_seconds": self.cpu_seconds,
             "num_clips": self.num_clips,
+            "device": self.device.type,
             "recipe": asdict(self.recipe),
         }
         torch.save(state, partial)

@@ -130,6 +130,15 @@ def test_other_recipe_is_refused(frames, tmp_path: Path):
         Run(tmp_path, Recipe(steps=4, decay_steps=2, learning_rate=1.0), frames)
 
 
+def test_checkpoint_of_another_device_is_refused(frames, tmp_path: Path):
+    """Else a run would go on with other random numbers, and a recorded step with a fixed rate."""
+    run = Run(tmp_path, RECIPE, frames)
+    run.device = torch.device("cuda")
+    run.save()
+    with pytest.raises(ValueError, match="was trained on a device cuda"):
+        Run(tmp_path, RECIPE, frames)
+
+
 def test_nearest_visible_token():
     mask = torch.ones(1, NUM_TOKENS, dtype=torch.bool)
     mask[0, [0, 511]] = False  # first and last corner
