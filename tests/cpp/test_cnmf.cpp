@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-#include "core/cnmf.h"
+#include "core/cnmf/cnmf.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <vector>
 
-#include "core/random.h"
+#include "core/formulas/philox.h"
 #include "threads.h"
 
 namespace vtcd {

@@ -5,7 +5,7 @@
 
 #include <set>
 
-#include "core/random.h"
+#include "core/formulas/philox.h"
 #include "threads.h"
 
 namespace vtcd {

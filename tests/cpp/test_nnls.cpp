@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The two non-negative least squares solvers against their optimality conditions, which are
 // sufficient: the problems are convex.
-#include "core/nnls.h"
+#include "core/cnmf/nnls.h"
 
 #include <gtest/gtest.h>
 
@@ -9,7 +9,7 @@
 #include <numeric>
 #include <vector>
 
-#include "core/random.h"
+#include "core/formulas/philox.h"
 
 namespace vtcd {
 namespace {

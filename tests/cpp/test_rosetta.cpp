@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "core/bitcount.h"
-#include "core/random.h"
+#include "core/formulas/philox.h"
 #include "core/rosetta_candidates.h"
 #include "threads.h"
 

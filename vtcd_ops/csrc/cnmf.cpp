@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "core/cnmf.h"
+#include "core/cnmf/cnmf.h"
 
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/random.h"
+#include "core/formulas/philox.h"
 
 namespace vtcd {
 namespace {

@@ -6,7 +6,7 @@
 #include <limits>
 #include <utility>
 
-#include "core/random.h"
+#include "core/formulas/philox.h"
 
 namespace vtcd {
 namespace {

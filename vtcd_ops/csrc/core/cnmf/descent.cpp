@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/cnmf.h"
+#include "core/cnmf/cnmf.h"
 
 namespace vtcd {
 namespace {

@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/nnls.h"
+#include "core/cnmf/nnls.h"
 
 namespace vtcd {
 namespace {

@@ -7,7 +7,7 @@
 #include <Eigen/Core>
 #include <cstdint>
 
-#include "core/nnls.h"
+#include "core/cnmf/nnls.h"
 #include "core/parallel.h"
 
 namespace vtcd {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "core/random.h"
+#include "core/formulas/philox.h"
 
 #include <gtest/gtest.h>
 

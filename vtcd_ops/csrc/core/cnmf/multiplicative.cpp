@@ -3,7 +3,7 @@
 #include <cmath>
 #include <limits>
 
-#include "core/cnmf.h"
+#include "core/cnmf/cnmf.h"
 
 namespace vtcd {
 namespace {
