@@ -130,10 +130,10 @@ def stage_program() -> Path:
     """Compile the torch-free core with a clock in its stages, with the library's flags."""
     flags = {"avx512": ["-march=x86-64-v4"], "avx2": ["-march=x86-64-v3"], "default": []}
     core = ROOT / "vtcd_ops/csrc/core"
-    names = ("slic3d*.cpp", "connectivity.cpp", "interpolation.cpp")
+    names = ("slic3d/*.cpp", "interpolation.cpp")
     sources = [ROOT / "benchmarks/slic3d_stages.cpp", *(p for n in names for p in core.glob(n))]
     program = ROOT / "build/slic3d_stages"
-    newest = max(path.stat().st_mtime for path in (*sources, *core.glob("*.h")))
+    newest = max(path.stat().st_mtime for path in (*sources, *core.rglob("*.h")))
     if not program.exists() or program.stat().st_mtime < newest:
         program.parent.mkdir(exist_ok=True)
         subprocess.run(

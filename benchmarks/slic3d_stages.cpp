@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "core/slic3d.h"
+#include "core/slic3d/slic3d.h"
 
 int main(int count, char** arguments) {
   if (count != 11) return 2;

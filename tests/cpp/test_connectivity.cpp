@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "core/connectivity.h"
+#include "core/slic3d/connectivity.h"
 
 #include <gtest/gtest.h>
 

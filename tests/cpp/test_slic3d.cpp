@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "core/slic3d.h"
+#include "core/slic3d/slic3d.h"
 
 #include <gtest/gtest.h>
 
@@ -8,11 +8,11 @@
 #include <set>
 #include <vector>
 
-#include "core/slic3d_corners.h"
-#include "core/slic3d_exact.h"
-#include "core/slic3d_range.h"
-#include "core/slic3d_seeds.h"
-#include "core/slic3d_tokens.h"
+#include "core/slic3d/corners.h"
+#include "core/slic3d/exact.h"
+#include "core/slic3d/range.h"
+#include "core/slic3d/seeds.h"
+#include "core/slic3d/tokens.h"
 #include "threads.h"
 
 namespace vtcd {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "core/slic3d.h"
+#include "core/slic3d/slic3d.h"
 
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "core/slic3d_corners.h"
+#include "core/slic3d/corners.h"
 
 #include <algorithm>
 #include <bit>

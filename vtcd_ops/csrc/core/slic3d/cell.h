@@ -8,8 +8,8 @@
 
 #include "core/interpolation.h"
 #include "core/pack.h"
-#include "core/slic3d_clusters.h"
-#include "core/slic3d_exact.h"
+#include "core/slic3d/clusters.h"
+#include "core/slic3d/exact.h"
 
 namespace vtcd {
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-#include "core/slic3d_cell.h"
+#include "core/slic3d/cell.h"
 
 #include <algorithm>
 #include <cstring>
 #include <iterator>
 
-#include "core/slic3d_corners.h"
+#include "core/slic3d/corners.h"
 
 namespace vtcd {
 namespace {

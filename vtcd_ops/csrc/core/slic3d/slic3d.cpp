@@ -8,7 +8,7 @@
 // interpolate the K scores |c_k|^2 - 2 f . c_k of the tokens. The clusters' new centres are sums
 // over voxels of interpolated features: the sum over tokens of f times the voxels' summed
 // interpolation weights.
-#include "core/slic3d.h"
+#include "core/slic3d/slic3d.h"
 
 #include <algorithm>
 #include <chrono>
@@ -16,15 +16,15 @@
 #include <limits>
 #include <vector>
 
-#include "core/connectivity.h"
-#include "core/slic3d_assign.h"
-#include "core/slic3d_clusters.h"
-#include "core/slic3d_corners.h"
-#include "core/slic3d_exact.h"
-#include "core/slic3d_position.h"
-#include "core/slic3d_range.h"
-#include "core/slic3d_seeds.h"
-#include "core/slic3d_tokens.h"
+#include "core/slic3d/assign.h"
+#include "core/slic3d/clusters.h"
+#include "core/slic3d/connectivity.h"
+#include "core/slic3d/corners.h"
+#include "core/slic3d/exact.h"
+#include "core/slic3d/position.h"
+#include "core/slic3d/range.h"
+#include "core/slic3d/seeds.h"
+#include "core/slic3d/tokens.h"
 
 namespace vtcd {
 namespace {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-#include "core/slic3d_position.h"
+#include "core/slic3d/position.h"
 
 #include <limits>
 #include <vector>
 
-#include "core/slic3d_clusters.h"
+#include "core/slic3d/clusters.h"
 
 namespace vtcd {
 namespace {

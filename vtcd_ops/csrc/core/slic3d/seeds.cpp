@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "core/slic3d_seeds.h"
+#include "core/slic3d/seeds.h"
 
 #include <algorithm>
 #include <cmath>

@@ -7,10 +7,10 @@
 
 #include "core/large_array.h"
 #include "core/parallel.h"
-#include "core/slic3d_cell.h"
-#include "core/slic3d_clusters.h"
-#include "core/slic3d_corners.h"
-#include "core/slic3d_seeds.h"
+#include "core/slic3d/cell.h"
+#include "core/slic3d/clusters.h"
+#include "core/slic3d/corners.h"
+#include "core/slic3d/seeds.h"
 
 namespace vtcd {
 

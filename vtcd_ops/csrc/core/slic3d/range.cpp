@@ -2,7 +2,7 @@
 // On a cell (interpolation.h) the interpolated feature is affine in each coordinate, so its maximum
 // over the cell's voxels is at one of the 8 corner voxels, and no larger than the largest of the 8
 // tokens around the cell. Cells are visited only where that bound is above the maximum so far.
-#include "core/slic3d_range.h"
+#include "core/slic3d/range.h"
 
 #include <algorithm>
 #include <cmath>

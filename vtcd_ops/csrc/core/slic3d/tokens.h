@@ -10,7 +10,7 @@
 #include "core/large_array.h"
 #include "core/pack.h"
 #include "core/parallel.h"
-#include "core/slic3d_range.h"
+#include "core/slic3d/range.h"
 
 namespace vtcd {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "core/slic3d_exact.h"
+#include "core/slic3d/exact.h"
 
 #include <limits>
 

@@ -6,8 +6,8 @@
 
 #include "core/interpolation.h"
 #include "core/parallel.h"
-#include "core/slic3d.h"
-#include "core/slic3d_seeds.h"
+#include "core/slic3d/seeds.h"
+#include "core/slic3d/slic3d.h"
 
 namespace vtcd {
 

@@ -8,8 +8,8 @@
 
 #include "core/interpolation.h"
 #include "core/pack.h"
-#include "core/slic3d_clusters.h"
-#include "core/slic3d_tokens.h"
+#include "core/slic3d/clusters.h"
+#include "core/slic3d/tokens.h"
 
 namespace vtcd {
 

@@ -3,7 +3,7 @@
 // shows in the result: in fragments that are too small (which neighbour they meet last) and in
 // fragments that are too large (where they are cut). All others are found as runs along W joined by
 // a union-find, at a small part of the cost.
-#include "core/connectivity.h"
+#include "core/slic3d/connectivity.h"
 
 #include <algorithm>
 #include <vector>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "core/slic3d_assign.h"
+#include "core/slic3d/assign.h"
 
 #include <algorithm>
 #include <atomic>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "core/slic3d_tokens.h"
+#include "core/slic3d/tokens.h"
 
 #include <algorithm>
 #include <cmath>
