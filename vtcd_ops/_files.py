@@ -164,7 +164,7 @@ class Claims:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("ab")
+        self._file = path.open("a+b")  # locks that are shared need a file that can be read
 
     @contextlib.contextmanager
     def claim(self, task: int, *, wait: bool = False) -> Iterator[bool]:
@@ -179,6 +179,18 @@ class Claims:
             yield True
         finally:
             fcntl.lockf(self._file, fcntl.LOCK_UN, 1, task)
+
+    def share(self, task: int) -> None:
+        """Hold a task together with other processes until this is closed, or until `alone`."""
+        fcntl.lockf(self._file, fcntl.LOCK_SH, 1, task)
+
+    def alone(self, task: int) -> bool:
+        """Whether no other process holds a task, or shares it; if so it is held from now on."""
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, task)
+        except (BlockingIOError, PermissionError):
+            return False
+        return True
 
     def close(self) -> None:
         """Close the file; all claims of this process end."""

@@ -164,6 +164,7 @@ MetricName = Annotated[
 MasksPerForward = Annotated[str, typer.Option(help="A number, or auto: what fits.")]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or auto.")]
 Compiled = Annotated[bool, typer.Option(help="Run the model through torch.compile.")]
+Overwrite = Annotated[bool, typer.Option(help="Replace one of that name with other settings.")]
 AssignVideos = Annotated[bool, typer.Option(help="Also videos that are not in the run.")]
 
 
@@ -194,6 +195,7 @@ def rank_command(
     assign: AssignVideos = False,
     seed: Annotated[int, typer.Option(help="Of everything drawn at random.")] = 0,
     name: Annotated[str | None, typer.Option(help="Of the ranking in the run.")] = None,
+    overwrite: Overwrite = False,
     masks_per_forward: MasksPerForward = "auto",
     dtype: Dtype = "auto",
     compiled: Compiled = False,
@@ -230,6 +232,7 @@ def curves_command(
     assign: AssignVideos = False,
     seed: Annotated[int, typer.Option(help="Of the random orders.")] = 0,
     name: Annotated[str | None, typer.Option(help="Of the curves in the run.")] = None,
+    overwrite: Overwrite = False,
     masks_per_forward: MasksPerForward = "auto",
     dtype: Dtype = "auto",
     compiled: Compiled = False,

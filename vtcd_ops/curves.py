@@ -21,6 +21,7 @@ from vtcd_ops.importance import Importance, of_class
 from vtcd_ops.importance_store import run_fingerprint, stored_names
 from vtcd_ops.masking import MaskedModel
 from vtcd_ops.metrics import Metric, get_metric
+from vtcd_ops.pipeline import library_versions
 from vtcd_ops.ranked_videos import RankedVideo, find_videos
 from vtcd_ops.ranking import check_model, forward_settings
 from vtcd_ops.samples import Sample
@@ -30,9 +31,11 @@ from vtcd_ops.scores_store import (
     Tensors,
     finished_names,
     folder_name,
+    holds_scores,
     num_columns,
     read_scores,
     read_settings,
+    refuse_others,
 )
 from vtcd_ops.scoring import Masks, Scoring
 from vtcd_ops.store import Run, load
@@ -43,7 +46,11 @@ __all__ = ["RANDOM", "Curves", "curves", "read_curves"]
 FOLDER = "curves"
 RANDOM = "random"
 DIRECTIONS = ("positive", "negative")
+_LATER = "later"  # folder of rankings that came after the curves were begun
 _NUM_RESAMPLES = 2000
+
+#: What scores depend on, and the scores.
+Scores = tuple[dict[str, Any], Tensors]
 
 
 @dataclass(frozen=True, repr=False)
@@ -160,6 +167,7 @@ def curves(
     assign: bool = False,
     seed: int = 0,
     name: str | None = None,
+    overwrite: bool = False,
     masks_per_forward: int | str = "auto",
     dtype: str = "auto",
     compiled: bool = False,
@@ -171,7 +179,8 @@ def curves(
     For every ranking: the most important first (positive), the least important first (negative);
     and random orders to compare with. Where a ranking was averaged over classes, each video's units
     are removed in the order of its own class, as in Fig. 4 of the paper. The scores are stored in
-    the run, in `curves/NAME`, and are resumed and shared like those of :func:`vtcd_ops.rank`.
+    the run, in `curves/NAME`, and are resumed and shared like those of :func:`vtcd_ops.rank`; of
+    rankings that came later, or that have more masks by now, only what is new is measured.
 
     >>> import tempfile
     >>> import numpy as np
@@ -197,6 +206,8 @@ def curves(
         num_random: random orders to average.
         seed: of the random orders.
         name: of the curves in the run; the metric's by default.
+        overwrite: replace curves of that name that have other settings; those that have the same
+            go on.
 
     Returns:
         The curves, which :func:`read_curves` returns from then on.
@@ -214,33 +225,123 @@ def curves(
     classes = first["classes"]
     videos, _ = find_videos(run, adapter, samples, classes=classes, assign=assign)
     path = run.path / FOLDER / folder_name(name or chosen_metric.name.replace("_", "-"))
-    orders = _orders(chosen, videos, num_random, seed)
     counts = np.round(np.linspace(0, 1, num_points + 1) * len(units)).astype(np.int64)
-    counts = np.unique(counts)
     document = {
         "run": run_fingerprint(run),
         "model": adapter.name,
+        "versions": library_versions(),
         "metric": chosen_metric.name,
         "units": units.kind,
         "part": units.part,
-        "rankings": [[one.name, _fingerprint(one)] for one in chosen],  # in the order measured
-        "counts": counts.tolist(),
+        "counts": np.unique(counts).tolist(),
         "num_random": num_random,
         "seed": seed,
         "videos": [video.identity() for video in videos],
-        **forward_settings(adapter, path, masks_per_forward, dtype, compiled, max_memory),
     }
+    document |= forward_settings(
+        adapter, path, document, masks_per_forward, dtype, compiled, max_memory
+    )
     masked = MaskedModel(adapter, units, chosen_metric, dtype=document["dtype"], compiled=compiled)
-    writer = ScoresWriter(path, document, "curves")
-    method = Masks(
-        lambda video, start, stop: _masks(orders[video], counts, start, stop),
-        len(orders[0]) * len(counts),
-        document["masks_per_forward"],
-    )
     shown = progress and os.environ.get("RANK", "0") == "0"
-    return Scoring(masked, videos, method, writer, progress=shown).run(
-        lambda tensors: _finish(writer, tensors)
-    )
+    measure = _Measuring(document, masked, videos, progress=shown)
+    available = [run.importance(one) for one in stored_names(run)]
+    found = _measured(path, chosen, [one for one in available if one], measure, overwrite)
+    return _curves(path.name, found, [_what(one) for one in chosen])
+
+
+class _Measuring:
+    """Measures the curves of some rankings, all that they depend on beside them being settled.
+
+    Args:
+        document: what that is.
+        masked: the model.
+        videos: what is scored.
+        progress: show a bar.
+    """
+
+    def __init__(
+        self,
+        document: dict[str, Any],
+        masked: MaskedModel,
+        videos: Sequence[RankedVideo],
+        *,
+        progress: bool,
+    ) -> None:
+        self.document = document
+        self._masked = masked
+        self._videos = videos
+        self._progress = progress
+
+    def __call__(
+        self, path: Path, rankings: Sequence[Importance], num_random: int, overwrite: bool = False
+    ) -> Scores:
+        """Measure what is not measured in a folder yet."""
+        counts = np.asarray(self.document["counts"])
+        orders = _orders(rankings, self._videos, num_random, self.document["seed"])
+        document = self.document | {
+            "rankings": [list(_what(one)) for one in rankings],
+            "num_random": num_random,
+        }
+        writer = ScoresWriter(path, document, "curves", overwrite=overwrite)
+        method = Masks(
+            lambda video, start, stop: _masks(orders[video], counts, start, stop),
+            len(orders[0]) * len(counts),
+            self.document["masks_per_forward"],
+        )
+        scoring = Scoring(self._masked, self._videos, method, writer, progress=self._progress)
+        return scoring.run(lambda tensors: _finish(writer, tensors))
+
+
+def _measured(
+    path: Path,
+    chosen: Sequence[Importance],
+    available: Sequence[Importance],
+    measure: _Measuring,
+    overwrite: bool,
+) -> list[Scores]:
+    """Return the scores of all chosen rankings; what is there already is not measured again.
+
+    The rankings that the curves were begun with are in their folder, beside the random orders;
+    rankings that came later, or have another order by now, in folders below.
+    """
+    num_random = measure.document["num_random"]
+    begun = read_settings(path) or {}
+    now = json.loads(json.dumps({**begun, **measure.document}))
+    if not holds_scores(path) or (overwrite and begun != now):
+        return [measure(path, chosen, num_random, overwrite)]
+    if begun != now:
+        refuse_others(path, begun, now, "curves")
+    known = {_what(one): one for one in [*available, *chosen]}
+    first = [known.get(tuple(one)) for one in begun["rankings"]]
+    if (path / RESULT_FILE).is_file():
+        found = [(begun, read_scores(path))]
+    elif all(first):
+        found = [measure(path, [one for one in first if one], num_random)]
+    elif overwrite:
+        return [measure(path, chosen, num_random, overwrite)]
+    else:
+        raise InputError(
+            f"{path} holds unfinished curves of rankings that have another order by now: choose "
+            "another name, or overwrite it"
+        )
+    found += _later(path)
+    there = {tuple(one) for settings, _ in found for one in settings["rankings"]}
+    missing = [one for one in chosen if _what(one) not in there]
+    if missing:
+        text = json.dumps([_what(one) for one in missing])
+        folder = path / _LATER / _files.sha256_bytes(text.encode())[:16]
+        found.append(measure(folder, missing, num_random=0))
+    return found
+
+
+def _later(path: Path) -> list[Scores]:
+    """The scores of rankings that came after the curves were begun, the latest last."""
+    found = []
+    for name in finished_names(path / _LATER):
+        settings = read_settings(path / _LATER / name)
+        if settings is not None:
+            found.append((settings, read_scores(path / _LATER / name)))
+    return found
 
 
 def _check(num_points: int, num_random: int, seed: int) -> None:
@@ -279,10 +380,11 @@ def _kind(importance: Importance) -> tuple[str, str, str]:
     return settings["units"], settings["part"], str(settings["classes"])
 
 
-def _fingerprint(importance: Importance) -> str:
-    """What the curves of a ranking depend on: its order."""
-    order = np.ascontiguousarray(importance.order)
-    return _files.sha256_bytes(order.tobytes())
+def _what(importance: Importance) -> tuple[str, str]:
+    """What the curves of a ranking depend on: its name, and a hash of its orders."""
+    classes = importance.settings["classes"]
+    every = [importance, *(of_class(importance, label) for label in classes or ())]
+    return importance.name, _files.sha256_bytes(b"".join(one.order.tobytes() for one in every))
 
 
 def _orders(
@@ -314,23 +416,31 @@ def _masks(orders: list[np.ndarray], counts: np.ndarray, start: int, stop: int) 
     return keep
 
 
-def _finish(writer: ScoresWriter, tensors: Tensors) -> Curves:
+def _finish(writer: ScoresWriter, tensors: Tensors) -> Scores:
     if writer.write_scores(tensors):
         writer.finish(num_columns(tensors))
-    return _curves(writer.path.name, writer.document, tensors)
+    return writer.document, tensors
 
 
-def _curves(name: str, settings: dict[str, Any], tensors: Tensors) -> Curves:
-    """The curves that stored scores [V, orders * points] are."""
+def _curves(name: str, found: Sequence[Scores], shown: Sequence[tuple[str, str]]) -> Curves:
+    """The curves of some rankings (name, fingerprint) out of stored scores [V, orders * points]."""
+    settings, tensors = found[0]
     counts = np.asarray(settings["counts"])
-    scores = tensors["scores"].reshape(len(tensors["scores"]), -1, len(counts))
-    found = {}
-    for number, (ranking, _) in enumerate(settings["rankings"]):
-        for way, direction in enumerate(DIRECTIONS):
-            found[ranking, direction] = scores[:, 2 * number + way]
+    orders: dict[tuple[str, ...], np.ndarray] = {}  # [V, 2, points]
+    for of_set, measured in found:
+        scores = measured["scores"].reshape(len(measured["scores"]), -1, len(counts))
+        for number, one in enumerate(of_set["rankings"]):
+            orders[tuple(one)] = scores[:, 2 * number : 2 * number + 2]
+    curves = {
+        (one[0], direction): orders[one][:, way]
+        for one in shown
+        for way, direction in enumerate(DIRECTIONS)
+    }
     if settings["num_random"]:
-        found[RANDOM, DIRECTIONS[0]] = scores[:, 2 * len(settings["rankings"]) :].mean(axis=1)
-    return Curves(name, settings, counts / counts[-1], found)
+        scores = tensors["scores"].reshape(len(tensors["scores"]), -1, len(counts))
+        curves[RANDOM, DIRECTIONS[0]] = scores[:, 2 * len(settings["rankings"]) :].mean(axis=1)
+    settings = settings | {"rankings": [list(one) for one in shown]}
+    return Curves(name, settings, counts / counts[-1], curves)
 
 
 def read_curves(run: Run, name: str | None = None) -> Curves | None:
@@ -356,7 +466,16 @@ def read_curves(run: Run, name: str | None = None) -> Curves | None:
         raise InputError(f"{run.path} has no finished curves {name!r} (finished: {known})")
     if settings["run"] != run_fingerprint(run):
         raise InputError(f"{path} belongs to another state of the run {run.path}: make it again")
-    return _curves(path.name, settings, read_scores(path))
+    found = [(settings, read_scores(path)), *_later(path)]
+    measured = [tuple(one) for of_set, _ in found for one in of_set["rankings"]]
+    shown = {}
+    for ranking in dict.fromkeys(name for name, _ in measured):
+        of_ranking = [one for one in measured if one[0] == ranking]
+        shown[ranking] = of_ranking[-1]
+        if len(of_ranking) > 1 and ranking in stored_names(run):  # the order that it has now
+            now = run.importance(ranking)
+            shown[ranking] = _what(now) if now and _what(now) in of_ranking else of_ranking[-1]
+    return _curves(path.name, found, list(shown.values()))
 
 
 def _resampled(scores: np.ndarray) -> np.ndarray:

@@ -61,24 +61,26 @@ class RankedVideo:
             return self.run.tubelets(self.index, units.layers[0], self.run.parts[0]).grid
         return (self.clip.num_steps, *self.clip.adapter.token_grid[1:])
 
-    def tokens(self, units: Units, stored: dict[str, np.ndarray] | None) -> TokenUnits:
+    def tokens(self, units: Units, stored: dict[str, np.ndarray]) -> TokenUnits:
         """Return the unit of every token.
 
         Args:
             units: the units.
-            stored: what :meth:`assigned` gave before, if it did.
+            stored: what :meth:`assigned` gave, for a new video.
         """
         grid = self.grid(units)
         if self.index is not None:
             concepts = run_tokens(self.run, self.index, units.part, grid)
         else:
-            concepts = self._read(self.assigned(units) if stored is None else stored)
+            concepts = self._read(stored)
         return units.of_tokens(self.clip.adapter, grid, concepts)
 
+    def is_new(self, units: Units) -> bool:
+        """Whether the run's concepts are to be looked for; whole heads lie everywhere."""
+        return self.index is None and units.kind == "concepts"
+
     def assigned(self, units: Units) -> dict[str, np.ndarray]:
-        """Find the run's concepts in a video that is not in it; int16 [A, t*h*w] for each layer."""
-        if self.index is not None or units.kind == "heads":
-            return {}
+        """Find the run's concepts in a new video: int16 [A, t*h*w] for each layer."""
         found = self.run.assign(self.sample, self.clip.adapter)
         return {
             f"tokens-{layer:02d}": found.tokens(layer, units.part).astype(np.int16)

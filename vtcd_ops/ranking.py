@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -57,6 +58,7 @@ def rank(
     assign: bool = False,
     seed: int = 0,
     name: str | None = None,
+    overwrite: bool = False,
     masks_per_forward: int | str = "auto",
     dtype: str = "auto",
     compiled: bool = False,
@@ -108,6 +110,8 @@ def rank(
         assign: look for the run's concepts in videos that are not in the run.
         seed: of everything drawn at random.
         name: of the ranking in the run; made of the method, the metric and the units by default.
+        overwrite: replace a ranking of that name that has other settings; one that has the same
+            goes on.
         masks_per_forward: how many masks the model sees at a time; "auto": as many as fit into
             ``max_memory``.
         dtype: "float32", "bfloat16" (autocast), or "auto": bfloat16 where the hardware is fast at
@@ -122,7 +126,7 @@ def rank(
     Raises:
         InputError: the run and the model do not belong together, a video is not in the run, the
             metric does not suit, a setting is out of range, or the name holds a ranking of other
-            settings; what was finished is kept.
+            settings and is not to be overwritten; what was finished is kept.
     """
     run = load(run) if isinstance(run, str | Path) else run
     adapter = check_model("rank", run, model)
@@ -153,12 +157,14 @@ def rank(
         "classes": kept_classes,
         "videos": [video.identity() for video in videos],
         **_of_method(method, ratio, design, num_steps),
-        **forward_settings(adapter, path, masks_per_forward, dtype, compiled, max_memory),
     }
+    document |= forward_settings(
+        adapter, path, document, masks_per_forward, dtype, compiled, max_memory
+    )
     masked = MaskedModel(
         adapter, chosen_units, chosen_metric, dtype=document["dtype"], compiled=compiled
     )
-    writer = ScoresWriter(path, document, "a ranking")
+    writer = ScoresWriter(path, document, "a ranking", overwrite=overwrite)
 
     def reliability(tensors: Tensors) -> float:
         return estimate_reliability(document, tensors, estimator)
@@ -236,13 +242,17 @@ def _of_method(method: str, ratio: float, design: str, num_steps: int) -> dict[s
 def forward_settings(
     adapter: Adapter,
     path: Path,
+    document: dict[str, Any],
     masks_per_forward: int | str,
     dtype: str,
     compiled: bool,
     max_memory: int | str,
 ) -> dict[str, Any]:
-    """Return how the model runs; what is "auto" is as it was when the scores there were begun."""
+    """Return how the model runs; what is "auto" is as it was when these scores were begun."""
     begun = read_settings(path) or {}
+    now = json.loads(json.dumps(document))
+    if any(begun.get(key) != value for key, value in now.items()):
+        begun = {}  # those of another ranking, to be refused or overwritten
     dtype = begun.get("dtype", dtype) if dtype == "auto" else dtype
     if masks_per_forward == "auto":
         fitting = _fitting_masks(adapter, parse_bytes(max_memory))

@@ -315,7 +315,7 @@ def expect_same(
             group, before, after = f"{group} {key}", before.get(key), after.get(key)
         raise InputError(
             f"{path} holds {what} with {group} {before!r}, not {after!r}: choose another "
-            f"{'directory' if what == 'a run' else 'name'}"
+            f"{'directory' if what == 'a run' else 'name, or overwrite it'}"
         )
 
 

@@ -1,6 +1,7 @@
 """Scores of videos under masks on disk, while they are being measured and afterwards.
 
-    FOLDER/settings.json              what the scores depend on; scores of others are refused
+    FOLDER/settings.json              what the scores depend on; scores of others are refused,
+                                      or replaced where the caller says so
     FOLDER/videos/00003.safetensors   where units lie in video 3, its unmasked score
     FOLDER/parts/...safetensors       some columns of some video, until all are there
     FOLDER/scores.safetensors         everything that was measured
@@ -35,6 +36,8 @@ RESULT_FILE = "result.json"
 _VIDEOS, _PARTS = "videos", "parts"
 _PART_TASK = 1 << 32
 _FINISH_TASK = 1 << 60
+_BEGIN_TASK = _FINISH_TASK + 1
+_USE_TASK = _FINISH_TASK + 2  # shared by all processes that work in the folder
 
 Tensors = dict[str, np.ndarray]
 
@@ -46,28 +49,55 @@ class ScoresWriter:
         path: the folder; made if it does not exist.
         document: what identifies the scores; what was begun goes on if it was begun with the same.
         what: "a ranking" or the like, for messages.
+        overwrite: throw away scores of other settings; those of the same ones go on.
 
     Raises:
         InputError: the folder cannot be written, or holds scores of other settings.
     """
 
-    def __init__(self, path: Path, document: dict[str, Any], what: str) -> None:
+    def __init__(
+        self, path: Path, document: dict[str, Any], what: str, *, overwrite: bool = False
+    ) -> None:
         self.path = path
         self.document = {"format": FORMAT, **document}
-        settings = path / SETTINGS_FILE
         try:
-            for folder in (_VIDEOS, _PARTS):
-                (path / folder).mkdir(parents=True, exist_ok=True)
-            content = _files.encode_json(self.document)
-            if _files.write_atomic(settings, content, replace=False):
-                self.log("started")
-                return
+            path.mkdir(parents=True, exist_ok=True)
+            with self.claims.claim(_BEGIN_TASK, wait=True):  # one process at a time
+                self._begin(what, overwrite)
+                self.claims.share(_USE_TASK)
         except OSError as error:
+            self.close()
             raise InputError(f"{path} cannot be written: {error.strerror}") from error
-        begun = read_settings(path) or {}
-        if begun.get("videos") != self.document["videos"]:
-            raise InputError(f"{path} holds {what} of other videos or labels: choose another name")
-        expect_same(path, begun, json.loads(json.dumps(self.document)), what)
+        except InputError:
+            self.close()
+            raise
+
+    def _begin(self, what: str, overwrite: bool) -> None:
+        """Claim the folder, or go on with what was begun there with the same settings."""
+        settings, content = self.path / SETTINGS_FILE, _files.encode_json(self.document)
+        if not _files.write_atomic(settings, content, replace=False):
+            begun, now = read_settings(self.path) or {}, json.loads(json.dumps(self.document))
+            if begun == now:
+                return
+            if not overwrite and holds_scores(self.path):
+                refuse_others(self.path, begun, now, what)
+            if not self.claims.alone(_USE_TASK):
+                raise InputError(
+                    f"{self.path} is in use: another process makes {what} of other settings there"
+                )
+            self._clear()
+            _files.write_atomic(settings, content)
+        self.log("started")
+
+    def _clear(self) -> None:
+        """Remove everything except the lock; the settings last, so that a kill loses no order."""
+        (self.path / RESULT_FILE).unlink(missing_ok=True)
+        kept = (LOCK_FILE, SETTINGS_FILE)
+        for entry in [one for one in self.path.iterdir() if one.name not in kept]:
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
 
     @cached_property
     def claims(self) -> _files.Claims:
@@ -139,15 +169,23 @@ class ScoresWriter:
         return True
 
     def finish(self, columns: int, *names: str) -> None:
-        """Store the hashes of the scores and the files named; the parts are no longer needed."""
+        """Store the hashes of the scores and the files named.
+
+        Parts that lie within the scores are no longer needed; those beyond them are another
+        process's, which measures more.
+        """
         files = {
             name: [(self.path / name).stat().st_size, _files.sha256_file(self.path / name)]
             for name in (SCORES_FILE, *names)
         }
         result = _files.encode_json({"files": files, "num_columns": columns})
         _files.write_atomic(self.path / RESULT_FILE, result)
-        shutil.rmtree(self.path / _PARTS, ignore_errors=True)
-        _files.remove_temporaries(self.path)
+        for part in (self.path / _PARTS).glob("*.safetensors"):
+            if int(part.stem.rpartition("-")[2]) <= columns:
+                part.unlink(missing_ok=True)
+        if self.claims.alone(_USE_TASK):  # else they may be what another process is writing
+            _files.remove_temporaries(self.path)
+            self.claims.share(_USE_TASK)
         self.log("finished")
 
     def write(self, name: str, tensors: Tensors, info: dict[str, Any] | None = None) -> None:
@@ -164,6 +202,21 @@ class ScoresWriter:
         entry = {"time": time.time(), "event": event, "pid": os.getpid()}
         with (self.path / LOG_FILE).open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
+
+
+def holds_scores(path: Path) -> bool:
+    """Whether anything was measured; no name is taken by what never came about."""
+    finished = (path / SCORES_FILE).is_file() or (path / RESULT_FILE).is_file()
+    return finished or any((path / _PARTS).glob("*.safetensors"))
+
+
+def refuse_others(path: Path, begun: dict[str, Any], now: dict[str, Any], what: str) -> None:
+    """Raise where scores were begun with other settings, at the first of them."""
+    if begun.get("videos") != now["videos"]:
+        raise InputError(
+            f"{path} holds {what} of other videos or labels: choose another name, or overwrite it"
+        )
+    expect_same(path, begun, now, what)
 
 
 def read_settings(path: Path) -> dict[str, Any] | None:

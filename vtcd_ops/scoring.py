@@ -160,11 +160,13 @@ class Scoring:
         self.check = check if progress or stop_at is not None else None
         self.stop_at = stop_at
         self._stored: Tensors = {}
+        self._counted: set[tuple[int, int]] | None = None  # parts that the bar shows
         self._prepared: OrderedDict[int, MaskedVideo] = OrderedDict()
 
     def run(self, finish: Callable[[Tensors], Result]) -> Result:
         """Do what is left to do, and return what `finish` makes of everything that was measured."""
         try:
+            self._assign_videos()  # features of the model as it is, so before it is masked
             with self.masked:
                 self._do_videos()
                 columns = self._do_parts()
@@ -173,25 +175,57 @@ class Scoring:
         finally:
             self.writer.close()
 
+    def _assign_videos(self) -> None:
+        """Look for the run's concepts in the videos that are not in it."""
+
+        def do(index: int) -> None:
+            if self.writer.video(index) is None:
+                with self._naming(index):
+                    found = self.videos[index].assigned(self.masked.units)
+                self.writer.write_video(index, found)
+
+        new = [index for index, video in enumerate(self.videos) if video.is_new(self.masked.units)]
+        self._share("new videos", new, lambda index: self.writer.video(index) is not None, do)
+
     def _do_videos(self) -> None:
         """Find where the units lie, and the score with nothing removed."""
 
+        def done(index: int) -> bool:
+            return "baseline" in (self.writer.video(index) or {})
+
         def do(index: int) -> None:
-            if self.writer.video(index) is not None:
+            if done(index):
                 return
+            found = self.writer.video(index) or {}
             with self._naming(index):
-                found = self.videos[index].assigned(self.masked.units)
-                video = self._open(index, found)
+                video = self._open(index)
             baseline = np.array([video.baseline])
             self.writer.write_video(index, found | {"present": video.present, "baseline": baseline})
 
-        bar = tqdm(desc="videos", unit="video", total=len(self.videos), disable=not self.progress)
-        left = set(range(len(self.videos)))
+        self._share("videos", range(len(self.videos)), done, do)
+
+    def _share(
+        self,
+        what: str,
+        videos: Sequence[int],
+        done: Callable[[int], bool],
+        do: Callable[[int], None],
+    ) -> None:
+        """Do something to videos, together with other processes."""
+        if not videos:
+            return
+        left = [index for index in videos if not done(index)]
+        bar = tqdm(
+            desc=what,
+            unit="video",
+            total=len(videos),
+            initial=len(videos) - len(left),  # what an earlier call did is no speed of this one
+            disable=not self.progress,
+        )
         while left:
-            for index in sorted(left):
-                done = self.writer.video(index) is not None
-                if done or self._claimed(self.writer.video_task(index), partial(do, index)):
-                    left.discard(index)
+            for index in list(left):
+                if done(index) or self._claimed(self.writer.video_task(index), partial(do, index)):
+                    left.remove(index)
                     bar.update()
             self._wait(bool(left))
         bar.close()
@@ -236,22 +270,31 @@ class Scoring:
         ]
         left = [part for part in parts if not self._has(*part)]
         width = {start: min(self.method.step, columns - start) for _, start in parts}
-        counted = set(parts) - set(left)
-        bar.n = sum(width[start] for _, start in counted)
-        bar.refresh()
+        if self._counted is None:  # what earlier calls did is no speed of this one
+            self._counted = set(parts) - set(left)
+            bar.initial = bar.n = sum(width[start] for _, start in self._counted)
+            bar.refresh()
+        for part in set(parts) - set(left) - self._counted:  # of other processes
+            self._count(part, width[part[1]], bar)
         while left:
             for part in list(left):
                 if self._has(*part) or self._claimed(
                     self.writer.part_task(*part), partial(self._do_part, *part)
                 ):
                     left.remove(part)
-                    bar.update(width[part[1]])
+                    self._count(part, width[part[1]], bar)
             self._wait(bool(left))
+
+    def _count(self, part: tuple[int, int], width: int, bar: tqdm) -> None:
+        """Show a part as done."""
+        assert self._counted is not None
+        self._counted.add(part)
+        bar.update(width)
 
     def _do_part(self, video: int, start: int) -> None:
         if not self._has(video, start):
             with self._naming(video):
-                part = self.method.part(video, self._open(video, None), start)
+                part = self.method.part(video, self._open(video), start)
             self.writer.write_part(video, start, part)
 
     def _has(self, video: int, start: int) -> bool:
@@ -284,12 +327,11 @@ class Scoring:
         if others:
             time.sleep(_POLL_SECONDS)  # another process works on the rest, or is dying
 
-    def _open(self, index: int, assigned: dict[str, np.ndarray] | None) -> MaskedVideo:
+    def _open(self, index: int) -> MaskedVideo:
         """Return a prepared video; the latest are kept in memory."""
         if index not in self._prepared:
             ranked = self.videos[index]
-            stored = self.writer.video(index) if assigned is None else assigned
-            tokens = ranked.tokens(self.masked.units, stored)
+            tokens = ranked.tokens(self.masked.units, self.writer.video(index) or {})
             self._prepared[index] = self.masked.video(ranked.sample, ranked.clip, tokens)
             while len(self._prepared) > 1 and self._num_bytes() > _VIDEO_BYTES:
                 self._prepared.popitem(last=False)

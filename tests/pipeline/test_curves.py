@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 from pipeline.additive import additive_adapter, samples, true_effects
+from pipeline.videos import run_files
 
 import vtcd_ops
 from vtcd_ops import InputError, Run
 from vtcd_ops.adapters import ProjectionAdapter
 from vtcd_ops.curves import Curves, read_curves
+from vtcd_ops.scores_store import ScoresWriter, read_settings
 
 FAST: dict[str, Any] = {"progress": False, "dtype": "float32", "masks_per_forward": 16}
 
@@ -142,3 +144,69 @@ def test_curves_that_cannot_be(ranked: tuple[ProjectionAdapter, Run], tmp_path: 
     assert read_curves(bare) is None
     with pytest.raises(InputError, match="has no ranking: rank its units first"):
         vtcd_ops.curves(bare, adapter, samples(2), **FAST)
+
+
+def test_rankings_that_come_later(tmp_path: Path) -> None:
+    """Only what is new is measured: another ranking, and another order of a ranking."""
+    adapter = additive_adapter()
+    run = vtcd_ops.discover(adapter, samples(), out=tmp_path, parts=["values"], progress=False)
+    ask = {**FAST, "num_points": 5, "num_random": 2}
+    vtcd_ops.rank(run, adapter, samples(), num_masks=16, **FAST)
+    first = vtcd_ops.curves(run, adapter, samples(), **ask)
+    before = run_files(run.path / "curves")
+    vtcd_ops.rank(run, adapter, samples(), method="occlusion", **FAST)
+    second = vtcd_ops.curves(run, adapter, samples(), **ask)
+    vtcd_ops.rank(run, adapter, samples(), num_masks=320, **FAST)
+    third = vtcd_ops.curves(run, adapter, samples(), **ask)
+    after = run_files(run.path / "curves")
+    assert {name: after[name] for name in before} == before  # nothing is measured again
+    occlusion = ("occlusion-logit", "positive")
+    assert set(second.scores) == set(first.scores) | {occlusion, ("occlusion-logit", "negative")}
+    assert set(third.scores) == set(second.scores)
+    for key in first.scores:
+        assert np.array_equal(second.scores[key], first.scores[key])
+    assert np.array_equal(third.scores[occlusion], second.scores[occlusion])
+    changed = ("cris-logit", "positive")
+    assert not np.array_equal(third.scores[changed], second.scores[changed])
+    fresh = vtcd_ops.curves(run, adapter, samples(), name="fresh", **ask)
+    for key in fresh.scores:
+        np.testing.assert_allclose(third.scores[key], fresh.scores[key], atol=1e-6)
+    read = read_curves(run, "logit")
+    assert read is not None
+    assert set(read.scores) == set(third.scores)
+    for key in read.scores:
+        assert np.array_equal(read.scores[key], third.scores[key])
+
+
+def test_curves_that_were_killed_before_a_ranking_came(
+    ranked: tuple[ProjectionAdapter, Run],
+) -> None:
+    """They are finished with the rankings that they were begun with, then the others follow."""
+    adapter, run = ranked
+    names = ["cris-logit", "occlusion-logit"]
+    whole = vtcd_ops.curves(run, adapter, samples(), rankings=names, name="whole", **FAST)
+    vtcd_ops.curves(run, adapter, samples(), rankings=names[1:], name="killed", **FAST)
+    folder = run.path / "curves/killed"
+    for file in ("result.json", "scores.safetensors"):
+        (folder / file).unlink()
+    (folder / "parts").mkdir(exist_ok=True)
+    writer = ScoresWriter(folder, read_settings(folder) or {}, "curves")
+    writer.write_part(0, 0, np.zeros(16))  # of another width: it is not believed to be another's
+    writer.close()
+    found = vtcd_ops.curves(run, adapter, samples(), rankings=names, name="killed", **FAST)
+    for key in whole.scores:
+        np.testing.assert_allclose(found.scores[key], whole.scores[key], atol=1e-6)
+
+
+def test_overwriting(ranked: tuple[ProjectionAdapter, Run]) -> None:
+    """Curves of other settings are replaced where that is asked for; the same ones go on."""
+    adapter, run = ranked
+    ask = {**FAST, "name": "over", "num_random": 1}
+    old = vtcd_ops.curves(run, adapter, samples(), num_points=4, **ask)
+    with pytest.raises(InputError, match="holds curves with counts .*: choose .*or overwrite it"):
+        vtcd_ops.curves(run, adapter, samples(), num_points=2, **ask)
+    new = vtcd_ops.curves(run, adapter, samples(), num_points=2, overwrite=True, **ask)
+    assert (len(old.fractions), len(new.fractions)) == (5, 3)
+    before = run_files(run.path / "curves/over")
+    vtcd_ops.curves(run, adapter, samples(), num_points=2, overwrite=True, **ask)
+    assert run_files(run.path / "curves/over") == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from pipeline.videos import moving_square, run_files
 from torch import Tensor
 
 import vtcd_ops
-from vtcd_ops import InputError, Run, Sample
+from vtcd_ops import InputError, Run, Sample, scoring
 from vtcd_ops.adapters import ProjectionAdapter, example_adapter
 from vtcd_ops.importance import Importance, draw_masks
 
@@ -144,7 +145,7 @@ def test_gradient_is_a_central_difference(example: tuple[ProjectionAdapter, Run]
         units = choose_units(run, "concepts", None, adapter)
         [ranked], _ = find_videos(run, adapter, samples(1))
         with MaskedModel(adapter, units, get_metric("logit", adapter)) as masked:
-            video = masked.video(ranked.sample, ranked.clip, ranked.tokens(units, None))
+            video = masked.video(ranked.sample, ranked.clip, ranked.tokens(units, {}))
             ones = torch.ones(1, len(units), dtype=torch.float64)
             step = 1e-5 * torch.eye(len(units), dtype=torch.float64)
             with torch.no_grad():
@@ -296,6 +297,59 @@ def test_videos_that_are_not_in_the_run(example: tuple[ProjectionAdapter, Run]) 
         run, adapter, [*samples(1), new], method="occlusion", assign=True, name="new", **FAST
     )
     assert np.array_equal(found.value, again.value, equal_nan=True)
+
+
+@pytest.mark.parametrize("order", ["new first", "new last"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_concepts_are_looked_for_in_the_model_as_it_is(
+    tmp_path: Path, order: str, batch: int
+) -> None:
+    """Not in the one whose concepts are removed: in any order, windows in any number at a time."""
+    adapter = additive_adapter()
+    known = samples(2, num_frames=10)
+    run = vtcd_ops.discover(
+        adapter, known, out=tmp_path, parts=["values"], layers=[0], num_frames="all",
+        batch_size=batch, progress=False,
+    )  # fmt: skip
+    new = [Sample(moving_square(10, seed=9), label=1)]
+    videos = [*new, *known] if order == "new first" else [*known, *new]
+    found = vtcd_ops.rank(run, adapter, videos, method="occlusion", assign=True, **FAST)
+    curves = vtcd_ops.curves(run, adapter, videos, assign=True, num_points=2, **FAST)
+    first = 0 if order == "new first" else len(known)
+    for row, video in enumerate(new, start=first):
+        assigned = run.assign(video, adapter)
+        for unit, (layer, head, concept) in enumerate(found.units):
+            inside = (assigned.tokens(int(layer), "values")[int(head)] == concept).any()
+            assert found.tensors["present"][row, unit] == inside
+    scores = curves.scores["occlusion-logit", "positive"]
+    np.testing.assert_allclose(scores[:, 0], found.tensors["baseline"], atol=1e-7)
+    # all units removed alone, summed, are all removed at once where the answer is a sum
+    alone = (found.tensors["baseline"][:, None] - found.tensors["scores"]).sum(axis=1)
+    np.testing.assert_allclose(scores[:, 0] - scores[:, -1], alone, atol=1e-5)
+
+
+def test_a_bar_counts_only_what_is_done_now(
+    example: tuple[ProjectionAdapter, Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The masks of an earlier call are shown as done, and are no speed of this one."""
+    bars: list[Any] = []
+
+    class Bar(scoring.tqdm):  # type: ignore[misc, name-defined]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options | {"disable": False, "file": io.StringIO()})
+            bars.append(self)
+
+    monkeypatch.setattr(scoring, "tqdm", Bar)
+    adapter, run = example
+    ask = {**FAST, "name": "bar", "progress": True}
+    vtcd_ops.rank(run, adapter, samples(), num_masks=256, **ask)
+    first, bars[:] = [(bar.desc, bar.initial, bar.n) for bar in bars], []
+    assert first == [("videos", 0, 4), ("bar", 0, 1024)]
+    vtcd_ops.rank(run, adapter, samples(), num_masks=640, **ask)
+    assert [(bar.desc, bar.initial, bar.n) for bar in bars] == [
+        ("videos", 4, 4),
+        ("bar", 1024, 2560),
+    ]
 
 
 def test_concepts_of_another_source(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,44 @@ def test_one_sentence(run: Run, asked: dict[str, Any], sentence: str) -> None:
         vtcd_ops.rank(run, **{"model": additive_adapter(), "num_masks": 64, **FAST, **asked})
     assert "\n" not in str(error.value)
     assert run_files(run.path / "importance/cris-logit") == before
+
+
+@pytest.mark.parametrize("wrong", [None, "rol", 7])
+@pytest.mark.parametrize("method", ["cris", "occlusion", "gradient"])
+def test_a_name_is_not_taken_by_what_was_refused(
+    tmp_path: Path, method: str, wrong: str | int | None
+) -> None:
+    """A label is missing or misspelt, then it is right: under the same name."""
+    adapter, right = additive_adapter(), samples(2)
+    run = vtcd_ops.discover(
+        adapter, right, out=tmp_path, parts=["values"], layers=[0], progress=False
+    )
+    ask: dict[str, Any] = {"method": method, "num_masks": 32, "name": "own", **FAST}
+    bad = [right[0], Sample(right[1].video, label=wrong)]
+    run.videos[1] = replace(run.videos[1], label=None)  # else the run's own label is taken
+    with pytest.raises(InputError, match="metric logit: (a )?label expected"):
+        vtcd_ops.rank(run, adapter, bad, **ask)
+    assert run.importances() == []
+    found = vtcd_ops.rank(run, adapter, right, **ask)
+    assert [video["label"] for video in found.settings["videos"]] == [0, 1]
+    assert run.importances() == ["own"]
+
+
+def test_overwriting(run: Run) -> None:
+    """What is refused without it; what has the same settings goes on."""
+    ask: dict[str, Any] = {"model": additive_adapter(), "name": "over", **FAST}
+    vtcd_ops.rank(run, num_masks=64, **ask)
+    with pytest.raises(InputError, match="seed 0, not 3: choose another name, or overwrite it"):
+        vtcd_ops.rank(run, num_masks=64, seed=3, **ask)
+    found = vtcd_ops.rank(run, num_masks=64, seed=3, overwrite=True, **ask)
+    assert found.settings["seed"] == 3
+    before = run_files(run.path / "importance/over")
+    again = vtcd_ops.rank(run, num_masks=64, seed=3, overwrite=True, **ask)
+    assert run_files(run.path / "importance/over") == before
+    assert np.array_equal(again.value, found.value)
+    more = vtcd_ops.rank(run, num_masks=96, seed=3, overwrite=True, **ask)
+    assert np.array_equal(more.tensors["scores"][:, :64], found.tensors["scores"])
+    shutil.rmtree(run.path / "importance/over")
 
 
 def test_fewer_than_two_units(run: Run, tmp_path: Path) -> None:

@@ -9,12 +9,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from pipeline.additive import additive_adapter, samples
 from pipeline.videos import run_files
 
 import vtcd_ops
+from vtcd_ops.scores_store import ScoresWriter
 
 WORKER = Path(__file__).with_name("rank_worker.py")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}  # as torchrun sets it
@@ -88,3 +91,59 @@ def test_processes_share_a_ranking(run: vtcd_ops.Run) -> None:
     assert files(run, "shared") == files(run, "alone")
     log = (run.path / "importance/shared/log.jsonl").read_text(encoding="utf-8")
     assert log.count('"finished"') >= 1
+
+
+def test_a_ranking_with_fewer_masks_ends_first(
+    run: vtcd_ops.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a longer ranking of the same name has measured by then is not thrown away."""
+    options = {"dtype": "float32", "masks_per_forward": 8, "progress": False}
+    ask = {"num_masks": 512, **options}
+    alone = vtcd_ops.rank(run, additive_adapter(), samples(), "probability", name="long", **ask)
+    write, written = ScoresWriter.write_part, []
+
+    def write_part(writer: ScoresWriter, video: int, start: int, part: np.ndarray) -> None:
+        write(writer, video, start, part)
+        written.append((video, start))
+        if len(written) == 10:  # 128 masks of all four videos, and more
+            shorter = [sys.executable, WORKER, run.path, "both", "128"]
+            subprocess.run([*map(str, shorter)], env=ENVIRONMENT, check=True)
+            finished = run.importance("both")
+            assert finished is not None
+            assert finished.num_masks == 128
+
+    monkeypatch.setattr(ScoresWriter, "write_part", write_part)
+    found = vtcd_ops.rank(run, additive_adapter(), samples(), "probability", name="both", **ask)
+    assert len(written) == len(set(written)) == 16  # nothing twice
+    assert np.array_equal(found.tensors["scores"], alone.tensors["scores"])
+    assert not list((run.path / "importance/both/parts").iterdir())
+
+
+def test_a_ranking_that_is_being_made_is_not_overwritten(
+    run: vtcd_ops.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = (
+        "from pipeline.additive import additive_adapter, samples; import vtcd_ops, sys\n"
+        f"try: vtcd_ops.rank({str(run.path)!r}, additive_adapter(), samples(), 'logit', seed=1, "
+        "name='used', overwrite=True, progress=False)\n"
+        "except vtcd_ops.InputError as error: print(error)\n"
+    )
+    write, said = ScoresWriter.write_part, []
+
+    def write_part(writer: ScoresWriter, *part: Any) -> None:
+        write(writer, *part)
+        if not said:
+            other = [sys.executable, "-c", refused]
+            places = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+            environment = {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join(places)}
+            done = subprocess.run(other, env=environment, capture_output=True, text=True)
+            said.append(done.stdout + done.stderr)
+
+    monkeypatch.setattr(ScoresWriter, "write_part", write_part)
+    options: dict[str, Any] = {"num_masks": 64, "name": "used", "progress": False}
+    vtcd_ops.rank(run, additive_adapter(), samples(), "logit", **options)
+    assert "used is in use: another process makes a ranking of other settings there" in said[0]
+    found = vtcd_ops.rank(
+        run, additive_adapter(), samples(), "logit", seed=1, overwrite=True, **options
+    )
+    assert found.settings["seed"] == 1
