@@ -203,7 +203,7 @@ def test_overwriting(ranked: tuple[ProjectionAdapter, Run]) -> None:
     adapter, run = ranked
     ask = {**FAST, "name": "over", "num_random": 1}
     old = vtcd_ops.curves(run, adapter, samples(), num_points=4, **ask)
-    with pytest.raises(InputError, match="holds curves with counts .*: choose .*or overwrite it"):
+    with pytest.raises(InputError, match=r"holds curves with counts .*: choose .*or overwrite it"):
         vtcd_ops.curves(run, adapter, samples(), num_points=2, **ask)
     new = vtcd_ops.curves(run, adapter, samples(), num_points=2, overwrite=True, **ask)
     assert (len(old.fractions), len(new.fractions)) == (5, 3)

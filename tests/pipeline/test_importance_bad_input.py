@@ -98,7 +98,7 @@ def test_a_name_is_not_taken_by_what_was_refused(
     ask: dict[str, Any] = {"method": method, "num_masks": 32, "name": "own", **FAST}
     bad = [right[0], Sample(right[1].video, label=wrong)]
     run.videos[1] = replace(run.videos[1], label=None)  # else the run's own label is taken
-    with pytest.raises(InputError, match="metric logit: (a )?label expected"):
+    with pytest.raises(InputError, match=r"metric logit: (a )?label expected"):
         vtcd_ops.rank(run, adapter, bad, **ask)
     assert run.importances() == []
     found = vtcd_ops.rank(run, adapter, right, **ask)
