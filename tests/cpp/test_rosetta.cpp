@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "core/rosetta.h"
+#include "core/rosetta/rosetta.h"
 
 #include <gtest/gtest.h>
 
@@ -10,9 +10,9 @@
 #include <map>
 #include <vector>
 
-#include "core/bitcount.h"
 #include "core/formulas/philox.h"
-#include "core/rosetta_candidates.h"
+#include "core/rosetta/bitcount.h"
+#include "core/rosetta/candidates.h"
 #include "threads.h"
 
 namespace vtcd {

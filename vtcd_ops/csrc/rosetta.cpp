@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "core/rosetta.h"
+#include "core/rosetta/rosetta.h"
 
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>

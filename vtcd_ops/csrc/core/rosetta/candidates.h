@@ -5,7 +5,7 @@
 #include <functional>
 #include <vector>
 
-#include "core/rosetta.h"
+#include "core/rosetta/rosetta.h"
 
 namespace vtcd {
 

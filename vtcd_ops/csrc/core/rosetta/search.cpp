@@ -8,8 +8,8 @@
 #include <numeric>
 #include <utility>
 
-#include "core/rosetta.h"
-#include "core/rosetta_candidates.h"
+#include "core/rosetta/candidates.h"
+#include "core/rosetta/rosetta.h"
 
 namespace vtcd {
 namespace {

@@ -2,7 +2,7 @@
 // Population counts of whole rows. CPUs with the AVX-512 instruction for it (VPOPCNTDQ, not part of
 // x86-64-v4, so asked for at run time) use it; everywhere else bits are added up in parallel within
 // the lanes of a register of whatever width the instruction set has.
-#include "core/bitcount.h"
+#include "core/rosetta/bitcount.h"
 
 #if defined(__AVX512F__)
 #include <immintrin.h>

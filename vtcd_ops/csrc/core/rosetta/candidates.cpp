@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "core/rosetta_candidates.h"
+#include "core/rosetta/candidates.h"
 
 #include <algorithm>
 #include <array>

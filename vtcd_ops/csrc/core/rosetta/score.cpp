@@ -4,8 +4,8 @@
 #include <cmath>
 #include <limits>
 
-#include "core/bitcount.h"
-#include "core/rosetta.h"
+#include "core/rosetta/bitcount.h"
+#include "core/rosetta/rosetta.h"
 
 namespace vtcd {
 namespace {
