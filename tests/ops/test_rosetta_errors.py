@@ -46,6 +46,7 @@ def tuples(*rows: list[int]) -> torch.Tensor:
 
 
 SEARCH, RATIOS = BOTH[:1], BOTH[1:]
+ONLY_0 = torch.zeros(1, dtype=torch.int64)
 CASES = [
     Case("supports expected int64, got float32", {"supports": SUPPORTS.float()}),
     Case("supports expected [C * W], got [4, 3]", {"supports": SUPPORTS.reshape(4, 3)}),
@@ -76,6 +77,22 @@ CASES = [
     Case(
         "models expected at most 64, got 65",
         {"models": torch.arange(66), "supports": torch.zeros(195, dtype=torch.int64)},
+    ),
+    # products and numbers beyond 64 and 32 bits, which once crashed or never returned
+    Case(
+        f"supports expected [more than 2^63], 4 concepts of {2**62} words, got [0]",
+        {"supports": SUPPORTS[:0], "videos": torch.tensor([0, 2**62])},
+        fake_knows=False,
+    ),
+    Case(
+        f"models expected at most {2**31 - 1} concepts, got {2**33}",
+        {"supports": SUPPORTS[:0], "videos": ONLY_0, "models": torch.tensor([0, 2**32, 2**33])},
+        fake_knows=False,
+    ),
+    Case(
+        f"models expected at most {2**31 - 1} concepts, got {2**62}",
+        {"supports": SUPPORTS[:0], "videos": ONLY_0, "models": torch.tensor([0, 5, 2**62])},
+        fake_knows=False,
     ),
     Case("delta expected 0 to 1, got 1.5", {"delta": 1.5}, SEARCH),
     Case("delta expected 0 to 1, got -0.1", {"delta": -0.1}, SEARCH),
@@ -141,6 +158,28 @@ def test_good_calls_are_good() -> None:
     """What the cases differ from is itself accepted."""
     for op, arguments in GOOD.items():
         getattr(vtcd_ops, op)(**arguments)
+
+
+def test_any_number_of_concepts_without_a_voxel() -> None:
+    """No tuple overlaps, which is known without trying 2^60 of them."""
+    models = torch.tensor([0, 2**30, 2**31 - 1])
+    for videos in (ONLY_0, torch.zeros(4, dtype=torch.int64)):
+        for top in (0, 10, 2**62):
+            found = vtcd_ops.rosetta_search(
+                SUPPORTS[:0], videos, models, 0.0, top=top, max_order=2**62, max_tuples=2**62
+            )
+            assert found.tuples.shape == (0, 2)
+        ratios = vtcd_ops.rosetta_ratios(SUPPORTS[:0], videos, models, tuples([7, 2**30 - 2]))
+        assert ratios.shape == (1, len(videos) - 1)
+        assert ratios.isnan().all()
+
+
+def test_limits_as_large_as_an_integer_can_be() -> None:
+    ones = torch.ones(4, dtype=torch.int64)
+    arguments = ones, torch.tensor([0, 1]), torch.tensor([0, 2, 4])
+    most = {"top": 2**62, "max_order": 2**62, "max_tuples": 2**63 - 1}
+    for numbers in ({}, most):
+        assert len(vtcd_ops.rosetta_search(*arguments, **numbers).scores) == 4
 
 
 def test_masks_that_do_not_fit_together() -> None:

@@ -6,9 +6,12 @@
 #include <torch/csrc/stable/tensor.h>
 
 #include <cstdint>
+#include <exception>
+#include <new>
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 namespace vtcd {
 
@@ -26,6 +29,14 @@ inline std::string shape_text(const torch::stable::Tensor& tensor) {
     if (axis > 0) text += ", ";
     text += std::to_string(tensor.size(axis));
   }
+  return text + "]";
+}
+
+// Numbers as Python prints a list of them: [1, 0.5, 2].
+template <typename Number>
+std::string numbers_text(const std::vector<Number>& values) {
+  std::string text = "[";
+  for (size_t i = 0; i < values.size(); ++i) text += concatenate(i > 0 ? ", " : "", values[i]);
   return text + "]";
 }
 
@@ -60,6 +71,39 @@ inline std::string dtype_text(const torch::stable::Tensor& tensor) {
     default:
       return "another dtype";
   }
+}
+
+// What make() allocates, of the given shape. Where there is not the memory for it, the argument
+// that asks for so much is named.
+template <typename Make>
+torch::stable::Tensor allocate(const char* op, const char* argument,
+                               const std::vector<int64_t>& shape, const Make& make) {
+  try {
+    return make();
+  } catch (const std::exception&) {  // torch's own words name neither operator nor argument
+    throw std::runtime_error(concatenate(op, ": ", argument,
+                                         " expected an output that fits into memory, got ",
+                                         numbers_text(shape)));
+  }
+}
+
+// Runs body(); where there is not the memory for what it works with, the argument that asks for so
+// much is named.
+template <typename Body>
+auto within_memory(const char* op, const char* argument, const torch::stable::Tensor& tensor,
+                   const Body& body) {
+  const auto refuse = [&] {
+    throw std::runtime_error(concatenate(
+        op, ": ", argument, " expected a size that memory suffices for, got ", shape_text(tensor)));
+  };
+  try {
+    return body();
+  } catch (const std::bad_alloc&) {
+    refuse();
+  } catch (const std::length_error&) {  // of a vector
+    refuse();
+  }
+  throw std::logic_error("not reached");
 }
 
 }  // namespace vtcd

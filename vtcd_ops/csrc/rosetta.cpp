@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <string>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -22,6 +24,7 @@ using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
 constexpr int64_t kMaxModels = 64;
+constexpr int64_t kMaxConcepts = std::numeric_limits<int32_t>::max();  // tuples are int32
 
 // Offsets int64 [n + 1]: from 0, never falling.
 std::vector<int64_t> check_offsets(const char* op, const char* argument, const char* shape,
@@ -57,10 +60,13 @@ CheckedSupports check_supports(const char* op, const Tensor& supports, const Ten
                  check_offsets(op, "models", "[D + 1]", models)};
   VTCD_CHECK(set.num_models() <= kMaxModels, op, ": models expected at most ", kMaxModels, ", got ",
              set.num_models());
-  const int64_t num_words = set.num_concepts() * set.videos.back();
-  VTCD_CHECK(supports.numel() == num_words, op, ": supports expected [", num_words, "], ",
-             set.num_concepts(), " concepts of ", set.videos.back(), " words, got ",
-             shape_text(supports));
+  VTCD_CHECK(set.num_concepts() <= kMaxConcepts, op, ": models expected at most ", kMaxConcepts,
+             " concepts, got ", set.num_concepts());
+  int64_t num_words = 0;
+  const bool countable = !__builtin_mul_overflow(set.num_concepts(), set.videos.back(), &num_words);
+  VTCD_CHECK(countable && supports.numel() == num_words, op, ": supports expected [",
+             countable ? std::to_string(num_words) : "more than 2^63", "], ", set.num_concepts(),
+             " concepts of ", set.videos.back(), " words, got ", shape_text(supports));
   return {dense, std::move(set)};
 }
 
@@ -93,8 +99,12 @@ std::tuple<Tensor, Tensor> write_tuples(const Tensor& like, const SupportSet& se
   int64_t num_tuples = 0;
   for (const TupleList& list : result.orders) num_tuples += list.size();
   const int64_t num_models = set.num_models();
-  Tensor tuples = torch::stable::new_empty(like, {num_tuples, num_models}, ScalarType::Int);
-  Tensor scores = torch::stable::new_empty(like, {num_tuples}, ScalarType::Double);
+  Tensor tuples = allocate("rosetta_search", "max_tuples", {num_tuples, num_models}, [&] {
+    return torch::stable::new_empty(like, {num_tuples, num_models}, ScalarType::Int);
+  });
+  Tensor scores = allocate("rosetta_search", "max_tuples", {num_tuples}, [&] {
+    return torch::stable::new_empty(like, {num_tuples}, ScalarType::Double);
+  });
   int32_t* members = tuples.mutable_data_ptr<int32_t>();
   double* score = scores.mutable_data_ptr<double>();
   std::fill(members, members + num_tuples * num_models, -1);
@@ -124,9 +134,11 @@ std::tuple<Tensor, Tensor> rosetta_search(const Tensor& supports, const Tensor& 
   VTCD_CHECK(max_tuples >= 1, op, ": max_tuples expected at least 1, got ", max_tuples);
   VTCD_CHECK(delta >= 0 && delta <= 1, op, ": delta expected 0 to 1, got ", delta);
   const RosettaOptions options{delta, std::min(max_order, set.num_models()), top, max_tuples};
-  const RosettaResult result = find_rosetta(set, options, torch_parallel_for);
-  check_complete(result, options);
-  return write_tuples(supports, set, result);
+  return within_memory(op, "supports", supports, [&] {
+    const RosettaResult result = find_rosetta(set, options, torch_parallel_for);
+    check_complete(result, options);
+    return write_tuples(supports, set, result);
+  });
 }
 
 // Concepts [Q, D], counted from 0 in each model, as concepts of the whole set; -1 stays -1.
@@ -160,12 +172,16 @@ Tensor rosetta_ratios(const Tensor& supports, const Tensor& videos, const Tensor
                       const Tensor& tuples) {
   const CheckedSupports checked = check_supports("rosetta_ratios", supports, videos, models);
   const SupportSet& set = checked.set;
-  const std::vector<int32_t> members = check_tuples("rosetta_ratios", set, tuples);
-  Tensor ratios =
-      torch::stable::new_empty(supports, {tuples.size(0), set.num_videos()}, ScalarType::Double);
-  tuple_ratios(set, members.data(), tuples.size(0), set.num_models(),
-               ratios.mutable_data_ptr<double>(), torch_parallel_for);
-  return ratios;
+  const std::vector<int64_t> shape{tuples.size(0), set.num_videos()};
+  return within_memory("rosetta_ratios", "tuples", tuples, [&] {
+    const std::vector<int32_t> members = check_tuples("rosetta_ratios", set, tuples);
+    Tensor ratios = allocate("rosetta_ratios", "tuples", shape, [&] {
+      return torch::stable::new_empty(supports, shape, ScalarType::Double);
+    });
+    tuple_ratios(set, members.data(), tuples.size(0), set.num_models(),
+                 ratios.mutable_data_ptr<double>(), torch_parallel_for);
+    return ratios;
+  });
 }
 
 }  // namespace

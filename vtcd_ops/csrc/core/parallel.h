@@ -8,7 +8,7 @@
 
 namespace vtcd {
 
-// Works on the indices [begin, end). Must not throw: an exception cannot leave torch's thread pool.
+// Works on the indices [begin, end). Throws nothing but that memory is short.
 using RangeBody = std::function<void(int64_t begin, int64_t end)>;
 
 // Covers [begin, end) by disjoint ranges, each of at least `grain` indices but for the last, and

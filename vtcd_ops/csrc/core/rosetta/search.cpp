@@ -17,6 +17,9 @@ namespace {
 // Candidates that are scored in one pass over the videos: 4 M take some 150 MB.
 constexpr int64_t kSlice = int64_t{1} << 22;
 
+// As many fit into no memory; twice the number is no overflow.
+constexpr int64_t kMostTuples = int64_t{1} << 48;
+
 // How much lower a search for the best tuples goes when the last one found too few.
 constexpr double kDescent = 0.8;
 
@@ -203,12 +206,21 @@ RosettaResult find_top(const SupportSet& supports, const std::vector<int64_t>& s
   return result;
 }
 
+// No voxel at all: no tuple scores above 0, however many there are.
+RosettaResult nothing_of(int64_t max_order) {
+  RosettaResult result;
+  for (int64_t order = 2; order <= max_order; ++order) result.orders.push_back({order, {}, {}});
+  return result;
+}
+
 }  // namespace
 
 RosettaResult find_rosetta(const SupportSet& supports, const RosettaOptions& options,
                            const ParallelFor& parallel_for) {
   RosettaOptions positive = options;  // a score of 0 is no overlap at all
   positive.least = std::max(options.least, std::numeric_limits<double>::denorm_min());
+  positive.max_tuples = std::min(options.max_tuples, kMostTuples);
+  if (supports.videos.back() == 0) return nothing_of(options.max_order);
   const std::vector<int64_t> sizes = support_sizes(supports, parallel_for);
   return options.top > 0 ? find_top(supports, sizes, positive, parallel_for)
                          : find_all(supports, sizes, positive, parallel_for);
