@@ -9,6 +9,10 @@ PYTHON ?= python3
 VENV ?= $(or $(VIRTUAL_ENV),.venv)
 TORCH ?= 2.13.0
 ARGS ?=
+# Tests run in this many processes of one thread each; PROCESSES=0: in one process, as a debugger needs it.
+# Tests of one file share what is dear to make, so a file stays in one process; conftest.py puts the slow files first.
+PROCESSES ?= $(shell n=$$(nproc); echo $$((n > 8 ? 8 : n)))
+SPREAD = $(if $(filter-out 0,$(PROCESSES)),-n $(PROCESSES) --dist loadfile --no-loadscope-reorder)
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.vtcd-ready
 CPP_FILES = $(shell git ls-files '*.cpp' '*.h')
@@ -25,16 +29,17 @@ build: $(READY)  ## compile the operators in place, incrementally
 	@mkdir -p build
 	flock build/.lock env PATH="$(abspath $(VENV))/bin:$$PATH" $(RUN) setup.py -q build_ext --inplace
 
-gtest:  # GoogleTest for the torch-free core: Debian's package, where it is missing
-	@build_tools/googletest.sh
+debian:  # GoogleTest, a browser and a renderer for the tests: Debian's packages, where they are missing
+	@build_tools/debian_packages.sh
 
-test: build gtest  ## run every test: Python, C++ plain and under the sanitizers, examples in the documentation
-	PATH="$(abspath $(VENV))/bin:$$PATH" $(RUN) -m pytest $(ARGS)
+test: build debian  ## run every test: Python, C++ plain and under the sanitizers, examples in the documentation
+	PATH="$(abspath $(VENV))/bin:$$PATH" OMP_NUM_THREADS=1 $(RUN) -m pytest $(SPREAD) $(ARGS)
 
 lint: $(READY)  ## check style, types and format of Python and C++
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+	$(RUN) build_tools/check_source.py
 	$(VENV)/bin/clang-format --dry-run -Werror $(CPP_FILES)
 
 format: $(READY)  ## format Python and C++
@@ -64,4 +69,4 @@ test-abi: $(READY)  ## build a wheel with the torch of .venv, test that wheel un
 clean:  ## remove what was built, but not the environment
 	rm -rf build dist *.egg-info vtcd_ops/_C_*.so
 
-.PHONY: help env build gtest test lint format bench tables demo reproduce test-abi clean
+.PHONY: help env build debian test lint format bench tables demo reproduce test-abi clean

@@ -1,9 +1,16 @@
-"""Settings of every test: fixed seeds, and skips that can be made to fail."""
+"""Settings of every test: fixed seeds, no network, and skips that are told and can fail a run."""
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import socket
+import sys
+from collections import Counter
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -11,6 +18,20 @@ import torch
 
 hypothesis.settings.register_profile("vtcd", deadline=None, derandomize=True, max_examples=40)
 hypothesis.settings.load_profile("vtcd")
+
+# Nothing imported so far reads these; processes that a test starts inherit them.
+os.environ |= {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "NO_PROXY": "localhost,127.0.0.1",
+}
+os.environ |= dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
+
+ALLOWED_SKIPS = [
+    line
+    for line in (Path(__file__).parent / "tests/allowed_skips.txt").read_text().splitlines()
+    if line and not line.startswith("#")
+]
 
 
 @pytest.fixture(autouse=True)
@@ -26,15 +47,82 @@ def num_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator[None]:
-    """Turn skips into failures where VTCD_FAIL_ON_SKIP=1, as in continuous integration."""
-    report = yield
-    if (
-        os.environ.get("VTCD_FAIL_ON_SKIP") == "1"
-        and report.skipped
-        and not hasattr(report, "wasxfail")
-    ):
+def _is_this_machine(host: object) -> bool:
+    if host is None or isinstance(host, bytes):  # any address; the name of a local socket
+        return True
+    name = str(host)
+    if name in ("", "localhost", socket.gethostname(), socket.getfqdn()):
+        return True
+    try:
+        return ipaddress.ip_address(name.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def _refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
+    """Fail the test that asks another machine; as an audit hook it sees every Python socket."""
+    if event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
+        address = arguments[1]
+        host = address[0] if isinstance(address, tuple) else None  # else a socket of this machine
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        host = arguments[0]
+    else:
+        return
+    if not _is_this_machine(host):
+        pytest.fail(f"a test may not ask the network, got {event} of {host!r}")
+
+
+sys.addaudithook(_refuse_network)
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """Return the reason of a skipped report, as pytest stores it: (file, line, reason)."""
+    text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return text.removeprefix("Skipped: ")
+
+
+def _is_allowed(reason: str) -> bool:
+    return any(fnmatchcase(reason, pattern) for pattern in ALLOWED_SKIPS)
+
+
+def _fail_on_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Turn a skip into a failure where VTCD_FAIL_ON_SKIP=1, but for the reasons on the list."""
+    is_skip = report.skipped and not hasattr(report, "wasxfail")
+    if is_skip and os.environ.get("VTCD_FAIL_ON_SKIP") == "1" and not _is_allowed(_reason(report)):
         report.outcome = "failed"
-        report.longrepr = f"skipped, and VTCD_FAIL_ON_SKIP=1: {report.longrepr}"
+        report.longrepr = (
+            f"skipped for a reason that tests/allowed_skips.txt does not list: {_reason(report)}"
+        )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that hold slow tests, so that no process is left alone with them."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    """See `_fail_on_skip`."""
+    report = yield
+    _fail_on_skip(report)
     return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Iterator[None]:
+    """See `_fail_on_skip`: a module that skips itself as a whole is a report of the collection."""
+    report = yield
+    _fail_on_skip(report)
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say at the end, in plain sight, what this run did not test and why."""
+    reasons = Counter(_reason(report) for report in terminalreporter.stats.get("skipped", []))
+    if not reasons:
+        return
+    terminalreporter.section("NOT TESTED HERE", yellow=True, bold=True)
+    for reason, count in sorted(reasons.items()):
+        verdict = "" if _is_allowed(reason) else "  (.ci/run fails on this)"
+        terminalreporter.line(f"{count} skipped: {reason}{verdict}", yellow=True)

@@ -6,10 +6,13 @@ in its own process, so that a crash fails one test.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,9 +60,23 @@ class Build:
         return names
 
 
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Let one process at a time build in a folder: every process of a run collects these tests."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def build(configuration: str) -> Build:
     """Compile a configuration; an unchanged one takes no time."""
     folder = ROOT / f"build/cpp-{configuration}"
+    with alone(folder):
+        return _build(configuration, folder)
+
+
+def _build(configuration: str, folder: Path) -> Build:
     generator = ["-G", "Ninja"] if shutil.which("ninja") else []
     configure = ["cmake", "-S", str(ROOT), "-B", str(folder), *generator, "-DVTCD_TESTS=ON"]
     configure += [f"-DVTCD_SANITIZE={SANITIZERS[configuration]}"]

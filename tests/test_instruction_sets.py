@@ -48,6 +48,7 @@ def test_the_library_asked_for_is_loaded(instruction_set: str) -> None:
     assert (done.stdout.strip(), done.stderr) == (instruction_set, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("instruction_set", OTHERS)
 def test_the_operators_pass_their_tests(instruction_set: str) -> None:
     skip_where_lacking(instruction_set)
