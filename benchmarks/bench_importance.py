@@ -136,6 +136,22 @@ def measure_model(kind: str, units: int) -> dict[tuple[str, str, int], float]:
     return {key: float(np.mean(values)) for key, values in results.items()}
 
 
+def row(kind: str, units: int, found: dict[tuple[str, str, int], float]) -> dict[str, Any]:
+    """What the table shows of one model and one number of units."""
+    return {
+        "model": kind,
+        "units": units,
+        "r2": found["simple", "r2", 4000],
+        "removed_1000": found["simple", "removed", 1000],
+        "removed_4000": found["simple", "removed", 4000],
+        "auto_1000": found["simple", "auto", 1000],
+        "auto_4000": found["simple", "auto", 4000],
+        "antithetic_1000": found["antithetic", "regression", 1000],
+        "antithetic_4000": found["antithetic", "regression", 4000],
+        "kept_sum_4000": found["simple", "kept_sum", 4000],
+    }
+
+
 def main() -> None:
     curves: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
@@ -153,20 +169,7 @@ def main() -> None:
                             | scores
                         )
                 gaps += [found["simple", "auto", m] - found["simple", "removed", m] for m in COUNTS]
-                rows.append(
-                    {
-                        "model": kind,
-                        "units": units,
-                        "r2": found["simple", "r2", 4000],
-                        "removed_1000": found["simple", "removed", 1000],
-                        "removed_4000": found["simple", "removed", 4000],
-                        "auto_1000": found["simple", "auto", 1000],
-                        "auto_4000": found["simple", "auto", 4000],
-                        "antithetic_1000": found["antithetic", "regression", 1000],
-                        "antithetic_4000": found["antithetic", "regression", 4000],
-                        "kept_sum_4000": found["simple", "kept_sum", 4000],
-                    }
-                )
+                rows.append(row(kind, units, found))
     torch.set_num_threads(2)
     about = (
         f"Spearman correlation with the true ranking, mean over {SEEDS[100]} random models of 100 "

@@ -34,6 +34,9 @@ class Browser:
             os.dup2(ends[1], 4)
 
         options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+        # no errand of its own, and no name resolves: a report is one file that needs no network
+        options += ["--disable-background-networking", "--disable-component-update"]
+        options += ["--host-resolver-rules=MAP * ~NOTFOUND"]
         command = [str(CHROMIUM), *options, "--remote-debugging-pipe", f"--user-data-dir={folder}"]
         self._process = subprocess.Popen(
             command, preexec_fn=connect, pass_fds=(3, 4), stderr=subprocess.DEVNULL
