@@ -193,7 +193,7 @@ def test_projections_that_do_not_belong_together() -> None:
     with pytest.raises(InputError, match="found none in _ExampleModel; is it a transformer"):
         ProjectionAdapter(model, projections=[], **wrap)
     with pytest.raises(InputError, match="qkv projection of layer 0 is no part of the model"):
-        ProjectionAdapter(model, projections=[Projections(qkv=linear, outputs=linear)], **wrap)
+        ProjectionAdapter(model, projections=[Projections(qkv=linear, outputs=model.head)], **wrap)
     wrap["num_heads"] = 3
     entry = Projections(qkv=model.qkv[0], outputs=model.proj[0])
     with pytest.raises(InputError, match=r"width \(16\) is no multiple of 3 heads"):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vtcd_ops.adapter import PARTS, Adapter, capture, edit
+from vtcd_ops.adapters.check_attention import check_attention
 from vtcd_ops.errors import InputError
 from vtcd_ops.features import VideoClip
 from vtcd_ops.samples import Sample
@@ -77,6 +78,7 @@ def check_adapter(
     ...     print(line)
     features: 3 layers, 4 parts, [B, 2, 32, 8]
     parity: output equal bit for bit
+    attention: heads, queries, keys, values and layers act as such
     token order: (t, h, w)
     edits: every part of every layer reaches the output
     traces: none
@@ -97,6 +99,8 @@ def check_adapter(
         clips = _random_clips(adapter)
     if inputs is None:
         inputs = random_inputs(adapter, len(clips))
+    with torch.no_grad():
+        adapter.forward(clips, **inputs)  # a forward may store things of its own in the model
     before = traces(adapter.model)
     lines = [check(adapter, clips, inputs) for check in _CHECKS]
     if traces(adapter.model) != before:
@@ -216,6 +220,7 @@ def _reverse_tokens(part: str, layer: int, features: Tensor) -> Tensor:
 _CHECKS: tuple[Callable[[Adapter, Tensor, Mapping[str, Tensor]], str], ...] = (
     _check_features,
     _check_parity,
+    check_attention,
     _check_token_order,
     _check_edits,
 )

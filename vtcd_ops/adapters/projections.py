@@ -42,6 +42,9 @@ class Projections:
                 f"got qkv={type(self.qkv).__name__}, "
                 f"{', '.join(type(module).__name__ for module in separate)}"
             )
+        named = [module for module in (self.outputs, self.qkv, *separate) if module is not None]
+        if len({id(module) for module in named}) < len(named):
+            raise InputError("Projections: expected different modules, got one of them twice")
         for module in (self.outputs, self.qkv, *separate):
             if module is not None and not isinstance(module, nn.Module):
                 raise InputError(f"Projections: expected modules, got {type(module).__name__}")
@@ -66,7 +69,7 @@ class ProjectionAdapter(AttentionAdapter):
     Args:
         model: the model; its forward takes clips [B, T, 3, H', W'] (override `forward` otherwise).
         projections: one entry a layer, in the order the layers run.
-        head_dim: worked out from the output projection when it is an `nn.Linear`.
+        head_dim: worked out from the projections when one of the first layer's is an `nn.Linear`.
     """
 
     def __init__(
@@ -84,10 +87,10 @@ class ProjectionAdapter(AttentionAdapter):
                 f"{type(model).__name__}; is it a transformer?"
             )
         if head_dim is None:
-            width = getattr(projections[0].outputs, "in_features", None)
+            width = _width(projections[0])
             if not isinstance(width, int) or width % num_heads:
                 raise InputError(
-                    f"ProjectionAdapter: head_dim expected when the output projection's width "
+                    "ProjectionAdapter: head_dim expected when the projections' width "
                     f"({width}) is no multiple of {num_heads} heads"
                 )
             head_dim = width // num_heads
@@ -167,6 +170,19 @@ class ProjectionAdapter(AttentionAdapter):
             return None if changed is args[0] else (changed, *args[1:])
 
         return hook
+
+
+def _width(entry: Projections) -> int | None:
+    """Return the channels of all heads together, if one of the projections is a linear layer."""
+    for module, name, parts in (
+        (entry.outputs, "in_features", 1),
+        (entry.queries, "out_features", 1),
+        (entry.qkv, "out_features", 3),
+    ):
+        width = getattr(module, name, None)
+        if isinstance(width, int):
+            return width // parts
+    return None
 
 
 def _names_of(layer: int, entry: Projections, names: dict[int, str]) -> dict[str, str]:
