@@ -125,7 +125,8 @@ class Adapter(Protocol):
 
         Metrics read these: "logits" [B, classes] of a classifier; "reconstruction" and "pixels"
         [B, patches, P] of a masked autoencoder; "video_features" [B, D] of a video-text model;
-        "masks" [B, n, T, H', W'], logits, of a segmenter. Gradients flow.
+        "masks" [B, n, T, H', W'], logits, of a segmenter; "features" [B, ..., D] of an encoder.
+        Gradients flow.
         """
         ...
 

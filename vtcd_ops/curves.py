@@ -20,7 +20,7 @@ from vtcd_ops.errors import InputError
 from vtcd_ops.importance import Importance, of_class
 from vtcd_ops.importance_store import run_fingerprint, stored_names
 from vtcd_ops.masking import MaskedModel
-from vtcd_ops.metrics import Metric, get_metric
+from vtcd_ops.metrics import Metric, get_metric, metric_identity
 from vtcd_ops.pipeline import library_versions
 from vtcd_ops.ranked_videos import RankedVideo, find_videos
 from vtcd_ops.ranking import check_model, forward_settings
@@ -230,7 +230,7 @@ def curves(
         "run": run_fingerprint(run),
         "model": adapter.name,
         "versions": library_versions(),
-        "metric": chosen_metric.name,
+        **metric_identity(chosen_metric),
         "units": units.kind,
         "part": units.part,
         "counts": np.unique(counts).tolist(),

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vtcd_ops._library import has_kernel
 from vtcd_ops.adapter import Adapter, edit, evaluating, model_device
@@ -29,14 +29,32 @@ __all__ = ["MaskedModel", "MaskedVideo", "choose_dtype"]
 DTYPES = ("auto", "float32", "bfloat16")
 
 
-def choose_dtype(dtype: str, device: torch.device) -> str:
-    """Return "float32" or "bfloat16"; "auto": bfloat16 where the device multiplies it fast.
+def choose_dtype(dtype: str, device: torch.device, own: torch.dtype = torch.float32) -> str:
+    """Return in which floating point type a model runs.
+
+    A model in float32 runs in float32 or, under autocast, in bfloat16 ("auto": where the device
+    multiplies that fast). One whose weights are in another type runs in that type.
 
     >>> choose_dtype("float32", torch.device("cpu"))
     'float32'
+    >>> choose_dtype("auto", torch.device("cpu"), torch.float16)
+    'float16'
+
+    Args:
+        dtype: what the user asked for.
+        device: of the model.
+        own: of the model's weights.
     """
+    own_name = str(own).removeprefix("torch.")
+    if own != torch.float32 and dtype in ("auto", own_name):
+        return own_name
     if dtype not in DTYPES:
         raise InputError(f"dtype expected one of {', '.join(DTYPES)}, got {dtype!r}")
+    if own != torch.float32:
+        raise InputError(
+            f"dtype expected auto or {own_name}, in which the model's weights are, got {dtype!r}: "
+            f"load the model in {dtype} for that"
+        )
     if dtype != "auto":
         return dtype
     if device.type == "cuda":
@@ -45,6 +63,12 @@ def choose_dtype(dtype: str, device: torch.device) -> str:
         return "float32"
     able = torch.cpu.get_capabilities()
     return "bfloat16" if able.get("amx_bf16") or able.get("avx512_bf16") else "float32"
+
+
+def model_dtype(model: nn.Module) -> torch.dtype:
+    """Return the floating point type of a model's weights; float32 where it has none."""
+    own = (one.dtype for one in model.parameters() if one.is_floating_point())
+    return next(own, torch.float32)
 
 
 def _refuse_without_kernel(device: torch.device) -> None:
@@ -73,7 +97,7 @@ class MaskedModel:
         adapter: the model.
         units: what can be removed.
         metric: how an answer is scored.
-        dtype: "float32" or "bfloat16" (autocast).
+        dtype: "bfloat16": run a model whose weights are in float32 under autocast.
         compiled: whether torch.compile compiles the model; masks may change without recompilation.
     """
 
@@ -91,7 +115,7 @@ class MaskedModel:
         self.metric = metric
         self.device = model_device(adapter.model)
         _refuse_without_kernel(self.device)
-        self._dtype = dtype
+        self._autocast = dtype == "bfloat16" and model_dtype(adapter.model) == torch.float32
         self._keep = torch.ones(1, len(units))
         self._units: dict[int, Tensor] = {}
         self._predict = torch.compile(adapter.predict) if compiled else adapter.predict
@@ -124,8 +148,7 @@ class MaskedModel:
         self._units = dict(units)
         clips = clip.expand(batch, -1, -1, -1, -1)
         more = {name: value.expand(batch, *value.shape[1:]) for name, value in inputs.items()}
-        half = self._dtype == "bfloat16"
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half):
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
             return self._predict(clips, **more)
 
     def video(self, sample: Sample, clip: VideoClip, tokens: TokenUnits) -> MaskedVideo:

@@ -15,13 +15,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from vtcd_ops._code_identity import code_identity
 from vtcd_ops.adapter import Adapter
 from vtcd_ops.errors import InputError
 from vtcd_ops.features import VideoClip, Window
 from vtcd_ops.mask_reader import read_masks
 from vtcd_ops.samples import Sample
 
-__all__ = ["METRICS", "Metric", "Scored", "get_metric", "score_outputs"]
+__all__ = [
+    "METRICS",
+    "Metric",
+    "Scored",
+    "get_metric",
+    "metric_identity",
+    "named_metric",
+    "score_outputs",
+]
 
 ENTRY_POINT_GROUP = "vtcd_ops.metrics"
 
@@ -62,6 +71,9 @@ class Metric(Protocol):
     Attributes:
         name: how it is stored and shown.
         smooth: its gradient says something; gradient methods need that.
+
+    It may also have `peaks` (True: largest where nothing is removed, so that the gradient there is
+    zero) and `identity` (a text that tells its scores from those of other code of the same name).
     """
 
     name: str
@@ -177,14 +189,62 @@ class _MaskOverlap:
         return logits.sigmoid() if self.smooth else (logits > 0).float()
 
 
+class _FeatureSimilarity:
+    """Cosine of the model's features with those that it has while nothing is removed.
+
+    Of several feature vectors (of frames, of tokens) the mean. An answer without features is itself
+    the feature. Larger than anywhere else where nothing is removed, so the gradient there is zero.
+    """
+
+    name, smooth, peaks = "feature_similarity", True, True
+
+    def prepare(self, scored: Scored) -> Tensor:
+        """Return the model's own features, of length one [1, ..., D]."""
+        return functional.normalize(self._features(scored.outputs).detach(), dim=-1)
+
+    def score(self, outputs: Outputs, prepared: Tensor) -> Tensor:
+        """Return the similarity [B] of features [B, ..., D]."""
+        cosine = (functional.normalize(self._features(outputs), dim=-1) * prepared).sum(dim=-1)
+        return cosine.flatten(1).mean(dim=1) if cosine.dim() > 1 else cosine
+
+    def _features(self, outputs: Outputs) -> Tensor:
+        for name in ("features", "video_features", "logits"):
+            if name in outputs:
+                return outputs[name].double()
+        raise InputError(
+            f"metric {self.name}: the model's answer expected to hold features, it holds "
+            f"{', '.join(outputs) or 'nothing'}: give a metric that suits it"
+        )
+
+
 class _Function:
-    """A metric made of a function of `(outputs, sample)`."""
+    """A metric made of a function of `(outputs, sample)`.
 
-    smooth = True
+    Args:
+        function: what gives the score.
+        name: how it is called; the function's name by default.
+        identity: what tells its scores from those of others; None: the function's code.
+        smooth: whether its gradient says something.
+    """
 
-    def __init__(self, function: Callable[[Outputs, Sample], Tensor], name: str | None) -> None:
+    def __init__(
+        self,
+        function: Callable[[Outputs, Sample], Tensor],
+        name: str | None = None,
+        identity: str | None = None,
+        smooth: bool = True,
+    ) -> None:
         self._function = function
         self.name = name or getattr(function, "__name__", type(function).__name__).strip("<>_")
+        self.smooth = smooth
+        self._identity = identity
+
+    @property
+    def identity(self) -> str:
+        """What tells the scores from those of another function of the same name."""
+        if self._identity is not None:
+            return self._identity
+        return code_identity(f"metric {self.name}", self._function)
 
     def prepare(self, scored: Scored) -> Sample:
         """Return the sample, which the function gets."""
@@ -209,8 +269,50 @@ METRICS: dict[str, Metric] = {
         _MaskOverlap("soft_iou", with_prediction=False, soft=True),
         _MaskOverlap("iou_prediction", with_prediction=True, soft=False),
         _MaskOverlap("soft_iou_prediction", with_prediction=True, soft=True),
+        _FeatureSimilarity(),
     )
 }
+
+
+#: Of a model that names none: every encoder has features.
+_DEFAULT = _FeatureSimilarity.name
+
+
+def named_metric(
+    name: str, function: Callable[[Outputs, Sample], Tensor], *, smooth: bool = True
+) -> Metric:
+    """Return a metric that is told from others by its name alone, not by its function's code.
+
+    For a function whose code or state cannot be told apart, or that is to keep its scores while its
+    code changes. Whoever changes what it computes gives it another name.
+
+    >>> named_metric("margin-v2", lambda outputs, sample: outputs["logits"][:, 0]).name
+    'margin-v2'
+
+    Args:
+        name: how it is stored and shown.
+        function: of `(outputs, sample)`, returns [B], larger is better.
+        smooth: whether its gradient says something.
+    """
+    return _Function(function, name, identity=f"named {name}", smooth=smooth)
+
+
+def metric_identity(metric: Metric) -> dict[str, str]:
+    """Return what tells a metric's scores from those of another, to be stored with them.
+
+    A name is enough for those of this package. Another one is told by its `identity`, if it has
+    such an attribute, or else by its code: compiled, with the constants in it, its defaults, the
+    values that it closes over and what it uses of its module.
+
+    Raises:
+        InputError: it holds something that cannot be told apart, and has no `identity`.
+    """
+    if METRICS.get(metric.name) is metric:
+        return {"metric": metric.name}
+    identity = getattr(metric, "identity", None)
+    if not isinstance(identity, str):
+        identity = code_identity(f"metric {metric.name}", metric)
+    return {"metric": metric.name, "metric_code": identity}
 
 
 def get_metric(
@@ -229,22 +331,21 @@ def get_metric(
 
     Args:
         metric: a name of `METRICS` or of an entry point in the group `vtcd_ops.metrics`, a
-            :class:`Metric`, or a function of `(outputs, sample)` that returns [B].
+            :class:`Metric`, or a function of `(outputs, sample)` that returns [B]. None: the first
+            that the model names, or `feature_similarity` where it names none.
         adapter: the model.
 
     Raises:
-        InputError: no such name, or no default.
+        InputError: no such name.
     """
     if metric is None:
-        if not adapter.metrics:
-            raise InputError(f"{adapter.name} names no metric that suits it: give one")
-        metric = adapter.metrics[0]
+        metric = adapter.metrics[0] if adapter.metrics else _DEFAULT
     if isinstance(metric, str):
         return METRICS[metric] if metric in METRICS else _installed(metric)
     if isinstance(metric, Metric):
         return metric
     if callable(metric):
-        return _Function(metric, None)
+        return _Function(metric)
     raise InputError(f"metric expected a name or a function, got {type(metric).__name__}")
 
 

@@ -19,8 +19,8 @@ from vtcd_ops.errors import InputError
 from vtcd_ops.importance import Importance, draw_masks, estimate_reliability
 from vtcd_ops.importance_estimators import DESIGNS, ESTIMATORS
 from vtcd_ops.importance_store import finish_importance, importance_path, run_fingerprint
-from vtcd_ops.masking import MaskedModel, choose_dtype
-from vtcd_ops.metrics import Metric, get_metric
+from vtcd_ops.masking import MaskedModel, choose_dtype, model_dtype
+from vtcd_ops.metrics import Metric, get_metric, metric_identity
 from vtcd_ops.pipeline import library_versions
 from vtcd_ops.ranked_videos import find_videos
 from vtcd_ops.samples import Sample
@@ -115,7 +115,7 @@ def rank(
         masks_per_forward: how many masks the model sees at a time; "auto": as many as fit into
             ``max_memory``.
         dtype: "float32", "bfloat16" (autocast), or "auto": bfloat16 where the hardware is fast at
-            it.
+            it. A model whose weights are in another type than float32 runs in that type.
         compiled: run the model through torch.compile.
         max_memory: most bytes for one forward, where ``masks_per_forward`` is "auto".
         progress: show progress bars, and how reliable the order is by now.
@@ -139,17 +139,22 @@ def rank(
             f"rank: metric {chosen_metric.name} is flat almost everywhere, so its gradients say "
             "nothing: choose another metric or method"
         )
+    if method == "gradient" and getattr(chosen_metric, "peaks", False):
+        raise InputError(
+            f"rank: metric {chosen_metric.name} is largest where nothing is removed, so its "
+            "gradient there is zero: choose integrated_gradients or another metric"
+        )
     videos, kept_classes = find_videos(run, adapter, samples, classes=classes, assign=assign)
     name = _default_name(method, chosen_metric, chosen_units, run) if name is None else name
     path = importance_path(run, name)
-    if method in GRADIENTS and dtype == "auto":
+    if method in GRADIENTS and dtype == "auto" and model_dtype(adapter.model) == torch.float32:
         dtype = "float32"
     document = {
         "run": run_fingerprint(run),
         "model": adapter.name,
         "versions": library_versions(),
         "method": method,
-        "metric": chosen_metric.name,
+        **metric_identity(chosen_metric),
         "units": units,
         "part": chosen_units.part,
         "num_units": len(chosen_units),
@@ -262,7 +267,7 @@ def forward_settings(
             f"masks_per_forward expected a whole number above 0, or auto, got {masks_per_forward!r}"
         )
     return {
-        "dtype": choose_dtype(dtype, model_device(adapter.model)),
+        "dtype": choose_dtype(dtype, model_device(adapter.model), model_dtype(adapter.model)),
         "masks_per_forward": masks_per_forward,
         "compiled": compiled,
     }

@@ -31,10 +31,10 @@ class AdditiveModel(nn.Module):
         )
 
 
-def additive_adapter() -> ProjectionAdapter:
+def additive_adapter(kind: type[AdditiveModel] = AdditiveModel) -> ProjectionAdapter:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = AdditiveModel().eval()
+        model = kind().eval()
     layers = zip(model.qkv, model.proj, strict=True)
     return ProjectionAdapter(
         model,

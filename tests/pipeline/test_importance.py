@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pipeline.additive import additive_adapter, samples, true_effects
+from pipeline.additive import AdditiveModel, additive_adapter, samples, true_effects
 from pipeline.videos import moving_square, run_files
 from torch import Tensor
 
@@ -350,6 +350,55 @@ def test_a_bar_counts_only_what_is_done_now(
         ("videos", 4, 4),
         ("bar", 1024, 2560),
     ]
+
+
+class NormedModel(AdditiveModel):
+    """With a layer norm, which takes no other type than its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = torch.nn.LayerNorm(16)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        x = self.norm(self.patch(clips.transpose(1, 2)).flatten(2).transpose(1, 2))
+        values = [qkv(x).chunk(3, dim=-1)[2] for qkv in self.qkv]
+        found: Tensor = sum(
+            proj(value).mean(dim=1) for proj, value in zip(self.proj, values, strict=True)
+        )  # type: ignore[assignment]
+        return found
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("method", ["cris", "occlusion", "integrated_gradients"])
+def test_models_in_other_floating_point_types(
+    tmp_path: Path, dtype: torch.dtype, method: str
+) -> None:
+    """They run in their own, and effects are those of float32 but for their rounding."""
+    plain = additive_adapter(NormedModel)
+    options: dict[str, Any] = {"parts": ["values"], "layers": [0], "progress": False}
+    run = vtcd_ops.discover(plain, samples(2), out=tmp_path / "float32", **options)
+    ask: dict[str, Any] = {"method": method, "num_masks": 64, "progress": False}
+    expected = vtcd_ops.rank(run, plain, samples(2), dtype="float32", **ask)
+    other = additive_adapter(NormedModel)
+    other.model.to(dtype)
+    supports = {
+        ("values", 0): [np.stack([run.support(v, 0, a, "values") for a in (0, 1)]) for v in (0, 1)]
+    }
+    centers = {("values", 0): [run.concepts(0, a, "values").centers for a in (0, 1)]}
+    shape = vtcd_ops.discover(other, samples(2), out=tmp_path / "other", **options)
+    same = vtcd_ops.store_concepts(tmp_path / "same", shape, supports, centers, method="as before")
+    found = vtcd_ops.rank(same, other, samples(2), **ask)
+    name = str(dtype).removeprefix("torch.")
+    assert found.settings["dtype"] == name
+    kind = "scores" if "scores" in found.tensors else "effects"
+    spread = np.abs(expected.tensors[kind]).max() * float(torch.finfo(dtype).eps) * 8
+    np.testing.assert_allclose(
+        found.tensors[kind], expected.tensors[kind], atol=max(spread, 1e-6), rtol=0
+    )
+    drawn = vtcd_ops.curves(same, other, samples(2), num_points=2, num_random=0, progress=False)
+    assert drawn.settings["dtype"] == name
+    with pytest.raises(InputError, match=f"dtype expected auto or {name}, .* got 'float32'"):
+        vtcd_ops.rank(same, other, samples(2), dtype="float32", **ask)
 
 
 def test_concepts_of_another_source(tmp_path: Path) -> None:

@@ -123,6 +123,35 @@ def test_overwriting(run: Run) -> None:
     shutil.rmtree(run.path / "importance/over")
 
 
+def test_another_function_is_another_metric(run: Run) -> None:
+    """Two functions of one name, the same one again, and curves of both."""
+    first, second, again = (
+        lambda outputs, sample: outputs["logits"][:, 0],
+        lambda outputs, sample: outputs["logits"][:, 1],
+        lambda outputs, sample: outputs["logits"][:, 0],
+    )
+    ask: dict[str, Any] = {"model": additive_adapter(), "num_masks": 32, "name": "function", **FAST}
+    one = vtcd_ops.rank(run, metric=first, **ask)
+    with pytest.raises(InputError, match=r"holds a ranking with metric_code .*choose another name"):
+        vtcd_ops.rank(run, metric=second, **ask)
+    assert np.array_equal(vtcd_ops.rank(run, metric=again, **ask).value, one.value)
+    other = vtcd_ops.rank(run, metric=second, overwrite=True, **ask)
+    assert not np.array_equal(other.value, one.value)
+    del ask["num_masks"]
+    ask |= {"rankings": ["function"], "num_points": 3, "num_random": 0}
+    vtcd_ops.curves(run, metric=first, **ask)
+    with pytest.raises(InputError, match=r"holds curves with metric_code .*choose another name"):
+        vtcd_ops.curves(run, metric=second, **ask)
+    for folder in ("importance", "curves"):
+        shutil.rmtree(run.path / folder / "function")
+
+
+def test_a_metric_whose_gradient_is_zero_where_nothing_is_removed(run: Run) -> None:
+    ask: dict[str, Any] = {"model": additive_adapter(), "name": "similar", **FAST}
+    with pytest.raises(InputError, match="feature_similarity is largest where nothing is removed"):
+        vtcd_ops.rank(run, metric="feature_similarity", method="gradient", **ask)
+
+
 def test_fewer_than_two_units(run: Run, tmp_path: Path) -> None:
     supports = {("values", 0): [np.zeros((1, 2, 4, 4), dtype=np.int64)] * 3}
     centers = {("values", 0): [np.zeros((1, 8))]}

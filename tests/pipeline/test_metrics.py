@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
+import threading
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from pipeline.videos import moving_square, write_image
+from scipy.spatial.distance import cosine
 from torch import Tensor
 
 from vtcd_ops import metrics
@@ -19,7 +25,14 @@ from vtcd_ops.adapters import ProjectionAdapter
 from vtcd_ops.errors import InputError
 from vtcd_ops.features import VideoClip, Window, choose_clip
 from vtcd_ops.mask_reader import read_masks
-from vtcd_ops.metrics import Scored, get_metric, score_outputs
+from vtcd_ops.metrics import (
+    METRICS,
+    Scored,
+    get_metric,
+    metric_identity,
+    named_metric,
+    score_outputs,
+)
 from vtcd_ops.samples import Sample
 from vtcd_ops.video_reader import open_video
 
@@ -96,6 +109,23 @@ def test_dot_product(adapter: ProjectionAdapter) -> None:
         score(adapter, "dot_product", outputs, text="abc")
 
 
+@pytest.mark.parametrize("name", ["features", "video_features", "logits"])
+@pytest.mark.parametrize("shape", [(3, 7), (3, 5, 7), (3, 2, 5, 7)])
+def test_feature_similarity(adapter: ProjectionAdapter, name: str, shape: tuple[int, ...]) -> None:
+    """SciPy's cosine distance, over frames or tokens the mean; the model's own answer has 1."""
+    features = torch.from_numpy(np.random.default_rng(0).normal(size=shape).astype(np.float32))
+    found = score(adapter, "feature_similarity", {name: features})
+    rows = features.reshape(3, -1, 7).double().numpy()
+    expected = [np.mean([1 - cosine(a, b) for a, b in zip(row, rows[0])]) for row in rows]
+    assert found == pytest.approx(expected, abs=1e-12)
+    assert found[0] == pytest.approx(1)
+
+
+def test_feature_similarity_of_zero_features(adapter: ProjectionAdapter) -> None:
+    found = score(adapter, "feature_similarity", {"features": torch.tensor([[1.0, 2.0], [0, 0]])})
+    assert found == pytest.approx([1.0, 0.0])
+
+
 def overlap(one: np.ndarray, other: np.ndarray) -> float:
     return float((one & other).sum() / (one | other).sum())
 
@@ -149,6 +179,101 @@ def test_any_function(adapter: ProjectionAdapter) -> None:
     assert score(adapter, first_logit, {"logits": LOGITS}, text="known") == [0.0, 2.0]
 
 
+SHIFT = 1.0
+
+
+def helper(x: Tensor) -> Tensor:
+    return x[:, 0] + SHIFT
+
+
+def uses_a_helper(outputs: Any, sample: Sample) -> Tensor:
+    return helper(outputs["logits"])
+
+
+def scaled(factor: Any) -> Any:
+    return lambda outputs, sample: outputs["logits"][:, 0] * factor
+
+
+class Scaled:
+    """A metric with a state."""
+
+    name, smooth = "scaled", True
+
+    def __init__(self, factor: Any) -> None:
+        self.factor = factor
+
+    def prepare(self, scored: Scored) -> None: ...
+
+    def score(self, outputs: Any, prepared: None) -> Tensor:
+        found: Tensor = outputs["logits"][:, 0] * self.factor
+        return found
+
+
+def identity(metric: Any, adapter: ProjectionAdapter) -> dict[str, str]:
+    return metric_identity(get_metric(metric, adapter))
+
+
+def test_metrics_are_told_by_their_code(
+    adapter: ProjectionAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By constants, defaults, closures, helpers and what those use; not by the name alone."""
+    functions = [
+        lambda outputs, sample: outputs["logits"][:, 0],
+        lambda outputs, sample: outputs["logits"][:, 1],
+        lambda outputs, sample: -outputs["logits"][:, 1],
+        lambda outputs, sample, k=1: outputs["logits"][:, k],
+        lambda outputs, sample, k=2: outputs["logits"][:, k],
+        lambda outputs, sample, *, k=2: outputs["logits"][:, k],
+        *map(scaled, (1, 2, 1.0, "1", None, (1, 2), [1, 2], {"a": 1}, {1, 2}, len, max)),
+        *map(scaled, (np.ones(2), np.zeros(2), np.ones(3), torch.ones(2), torch.float64)),
+        *(partial(uses_a_helper, sample=Sample(video)) for video in ("a", "b")),
+        *map(Scaled, (1, 2)),
+        Scaled(1).score,
+        uses_a_helper,
+    ]
+    found = [identity(one, adapter)["metric_code"] for one in functions]
+    assert len(set(found)) == len(found)
+    assert identity(scaled(2), adapter) == identity(scaled(2), adapter)
+    assert identity(Scaled(2), adapter) == identity(Scaled(2), adapter)
+    monkeypatch.setattr(f"{__name__}.SHIFT", 2.0)
+    assert identity(uses_a_helper, adapter)["metric_code"] != found[-1]
+    for name, metric in METRICS.items():
+        assert metric_identity(metric) == {"metric": name}
+
+
+def test_code_is_the_same_in_another_process(adapter: ProjectionAdapter) -> None:
+    """Whatever the seed of Python's hashes, and with comments and lines between."""
+    code = """
+import sys, tempfile, types, linecache
+from vtcd_ops.metrics import get_metric, metric_identity
+module = types.ModuleType("mine")
+exec(compile(sys.argv[1], "mine.py", "exec"), module.__dict__)
+print(metric_identity(get_metric(module.metric, None))["metric_code"])
+"""
+    plain = (
+        "K = {'a': 1, 'b': (2, 3)}\ndef metric(outputs, sample):\n    return K, {'x', 'y', 'z'}\n"
+    )
+    moved = "# mine\n\n" + plain.replace("    return", "    # all\n\n    return")
+    found = set()
+    for seed, text in enumerate((plain, plain, moved)):
+        environment = {**os.environ, "PYTHONHASHSEED": str(seed)}
+        command = [sys.executable, "-c", code, text]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        found.add(done.stdout)
+    assert len(found) == 1
+
+
+def test_what_cannot_be_told_apart_wants_a_name(adapter: ProjectionAdapter) -> None:
+    for state in (iter([1]), object(), np.random.default_rng(0), threading.Lock(), {object()}):
+        with pytest.raises(InputError, match=r"metric lambda: .* because factor is a .*named_metr"):
+            identity(scaled(state), adapter)
+        named = named_metric("own", scaled(state))
+        assert metric_identity(named) == {"metric": "own", "metric_code": "named own"}
+    circle: list[Any] = []
+    circle.append(circle)
+    assert identity(scaled(circle), adapter) == identity(scaled(circle), adapter)
+
+
 @pytest.mark.parametrize(
     ("result", "message"),
     [
@@ -179,8 +304,9 @@ def test_answers_that_do_not_suit(adapter: ProjectionAdapter) -> None:
     with pytest.raises(InputError, match="metric expected a name or a function, got int"):
         get_metric(3, adapter)  # type: ignore[arg-type]
     adapter.metrics = ()
-    with pytest.raises(InputError, match="example names no metric that suits it"):
-        get_metric(None, adapter)
+    assert get_metric(None, adapter).name == "feature_similarity"
+    with pytest.raises(InputError, match=r"_similarity: .* to hold features, it holds masks"):
+        score(adapter, None, {"masks": LOGITS})
 
 
 def half(outputs: Any, sample: Sample) -> Tensor:

@@ -26,6 +26,13 @@ __all__ = ["CLASSIFIER_METRICS", "AttentionAdapter"]
 #: Metrics of a classifier, the default first.
 CLASSIFIER_METRICS = ("probability", "accuracy", "logit", "loss")
 
+#: Fields of a model's output that are its answer, the first that is there, and their names here.
+_ANSWERS = (
+    ("logits", "logits"),
+    ("pooler_output", "features"),
+    ("last_hidden_state", "features"),
+)
+
 _JOINT = TokenLayout()
 
 
@@ -123,15 +130,22 @@ class AttentionAdapter(abc.ABC):
         return self.model(self.to_model(clips), **inputs)
 
     def predict(self, clips: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
-        """Run the model on clips [B, T, 3, H', W'] and return its logits [B, classes] by name."""
+        """Run the model on clips [B, T, 3, H', W'] and return its answer by name.
+
+        Returns:
+            "logits" [B, classes] of a classifier, else "features" of an encoder: its pooled ones
+            [B, D], or those of all tokens [B, N, D].
+        """
         output = self.forward(clips, **inputs)
-        logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
-        if not isinstance(logits, Tensor):
-            raise InputError(
-                f"{self.name}: its output, a {type(output).__name__}, holds no logits, so nothing "
-                "says what it predicts; a subclass with predict(clips) can"
-            )
-        return {"logits": logits}
+        if isinstance(output, Tensor):
+            return {"logits" if output.dim() == 2 else "features": output}
+        for field, name in _ANSWERS:
+            if isinstance(found := getattr(output, field, None), Tensor):
+                return {name: found}
+        raise InputError(
+            f"{self.name}: its output, a {type(output).__name__}, holds no logits and no features, "
+            "so nothing says what it answers; a subclass with predict(clips) can"
+        )
 
     def to_model(self, clips: Tensor) -> Tensor:
         """Bring clips to the model's device and floating point type."""

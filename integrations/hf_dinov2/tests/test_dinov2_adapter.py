@@ -146,3 +146,40 @@ def test_a_missing_mask_token_does_not_matter(tmp_path: Path) -> None:
         text.replace('"use_mask_token": false', '"use_mask_token": true')
     )
     assert isinstance(vtcd_ops.load_model(tmp_path, image_size=40), Dinov2Adapter)
+
+
+def test_concepts_are_ranked_by_what_they_do_to_the_features(tmp_path: Path) -> None:
+    """Without a classifier: 1 with nothing removed, and the cosine of the class tokens under it."""
+    model = transformers.Dinov2Model(transformers.Dinov2Config(**TINY)).eval()
+    adapter = Dinov2Adapter(model, image_size="32x48")
+    videos = [torch.randint(0, 255, (2, 40, 56, 3), dtype=torch.uint8).numpy() for _ in range(2)]
+    run = vtcd_ops.discover(adapter, videos, out=tmp_path, num_frames=2, progress=False)
+    found = vtcd_ops.rank(
+        run, adapter, videos, method="occlusion", units="heads", dtype="float32", progress=False
+    )
+    assert found.settings["metric"] == "feature_similarity"
+    assert found.tensors["baseline"] == pytest.approx(1)
+    keep = torch.ones(1, 4, 1, 1)
+    keep[:, 2] = 0  # every key of head 2 of layer 1
+    cosines = []
+    with torch.no_grad():
+        for frame in run_frames(run, adapter, videos[0]):
+            plain = adapter.model(frame).pooler_output[0]
+            with vtcd_ops.edit(adapter, lambda part, layer, x: x * keep_grid(keep, x), layers=[1]):
+                edited = adapter.model(frame).pooler_output[0]
+            cosines.append(float(torch.nn.functional.cosine_similarity(plain, edited, dim=0)))
+    unit = found.units.tolist().index([1, 2, -1])
+    assert found.tensors["scores"][0, unit] == pytest.approx(sum(cosines) / len(cosines), abs=1e-5)
+
+
+def run_frames(run: Any, adapter: Dinov2Adapter, video: Any) -> list[Tensor]:
+    """The frames that the run looked at, as the model wants them, one by one."""
+    chosen = video[list(run.videos[0].frame_indices)]
+    return [frame[None] for frame in adapter.preprocess(chosen)]
+
+
+def keep_grid(keep: Tensor, features: Tensor) -> Tensor:
+    """Leaves the class token of [B, A, 1+N, C] as it is."""
+    kept = keep.expand(-1, -1, features.shape[2], 1).clone()
+    kept[:, :, 0] = 1
+    return kept

@@ -135,9 +135,13 @@ class Dinov2Adapter(AttentionInterfaceAdapter):
         return self.model(self.to_model(clips).flatten(0, 1), **inputs)
 
     def predict(self, clips: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
-        """Return the logits [B, classes] of a classifier, the mean over the frames."""
-        logits = super().predict(clips, **inputs)["logits"]  # [B*T, classes]
-        return {"logits": logits.unflatten(0, clips.shape[:2]).mean(dim=1)}
+        """Return the logits [B, classes] of a classifier, the mean over the frames, or features.
+
+        Without a classifier they are the "features" [B, T, D] of the frames' class tokens.
+        """
+        [(name, answer)] = super().predict(clips, **inputs).items()  # [B*T, ...]
+        of_frames = answer.unflatten(0, clips.shape[:2])
+        return {name: of_frames.mean(dim=1) if name == "logits" else of_frames}
 
     def _frame_size(self, name: str, image_size: int | str | tuple[int, int]) -> tuple[int, int]:
         try:

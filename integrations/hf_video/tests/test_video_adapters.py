@@ -254,3 +254,35 @@ def test_vivit_colours_follow_its_image_processor() -> None:
     difference = (adapter.preprocess(frames) - expected).abs()
     assert float(difference.max()) <= 1.01 * grey_level
     assert float(difference.mean()) <= 0.02 * grey_level
+
+
+@pytest.mark.parametrize("kind", ["vjepa2", "vivit"])
+def test_encoders_without_a_head_are_ranked(tmp_path: Path, kind: str) -> None:
+    """By the similarity of their features; of V-JEPA 2 the mean over the tokens."""
+    adapter: Adapter = (
+        VJEPA2Adapter(trained(transformers.VJEPA2Model(vjepa2_config())))
+        if kind == "vjepa2"
+        else VivitAdapter(trained(transformers.VivitModel(vivit_config())))
+    )
+    rng = np.random.default_rng(0)
+    videos = [rng.integers(0, 255, (6, 40, 48, 3)).astype(np.uint8) for _ in range(2)]
+    run = vtcd_ops.discover(adapter, videos, out=tmp_path, progress=False)
+    ask: dict[str, Any] = {"method": "occlusion", "units": "heads", "part": "outputs"}
+    found = vtcd_ops.rank(run, adapter, videos, dtype="float32", progress=False, **ask)
+    assert found.settings["metric"] == "feature_similarity"
+    assert found.tensors["baseline"] == pytest.approx(1)
+    assert (found.value > 0).all()
+    if kind == "vivit":
+        return
+    clip = adapter.preprocess(videos[1])[None]
+    keep = torch.ones(1, 2, 1, 1)
+    keep[:, 0] = 0
+    with torch.no_grad():
+        plain = adapter.forward(clip).last_hidden_state
+        with vtcd_ops.edit(
+            adapter, lambda part, layer, x: x * keep, layers=[1], parts=("outputs",)
+        ):
+            edited = adapter.forward(clip).last_hidden_state
+    expected = float(torch.nn.functional.cosine_similarity(plain, edited, dim=-1).mean())
+    unit = found.units.tolist().index([1, 0, -1])
+    assert found.tensors["scores"][1, unit] == pytest.approx(expected, abs=1e-5)

@@ -45,7 +45,9 @@ class Attention(nn.Module):
         scores = (queries @ keys.transpose(-2, -1)) * self.scale
         if self.frames_ahead is not None:
             seen = torch.ones(count, count, dtype=torch.bool, device=tokens.device)
-            scores = scores.masked_fill(~seen.tril(self.frames_ahead), _MASKED)
+            scores = scores.masked_fill(
+                ~seen.tril(self.frames_ahead), max(_MASKED, torch.finfo(scores.dtype).min)
+            )
         mixed = scores.softmax(dim=-1) @ values
         return self.proj(mixed.transpose(1, 2).flatten(2))
 
