@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vtcd_ops.adapter_lock import alone_in
 from vtcd_ops.errors import InputError
 
 if TYPE_CHECKING:
@@ -191,6 +192,8 @@ def capture(
         heads: which heads, in the order wanted; all by default.
         inputs: what else the model's forward takes, with a batch axis; see `Adapter.inputs`.
 
+    Threads take turns in a model: while one captures, edits or runs it, the others wait.
+
     Returns:
         `features[part][layer]`, float32 [B, A, t*h*w, C] on the model's device: tokens in (t, h, w)
         order, prefix tokens dropped.
@@ -220,7 +223,7 @@ def capture(
 
     with (
         torch.no_grad(),
-        evaluating(adapter.model),
+        evaluating(adapter.model),  # alone in it, too
         adapter.tap(set(missing), keep),
         contextlib.suppress(_Stop),
     ):
@@ -244,7 +247,8 @@ def edit(
     """Change queries, keys, values or outputs inside the model for as long as it is open.
 
     Gradients flow through `fn`. Edits can be nested (the outer one comes first) and combined with
-    `capture`, which then sees the edited features. When it closes, the model is as it was.
+    `capture`, which then sees the edited features. When it closes, the model is as it was. Until
+    then no other thread can use the adapter: it waits.
 
     >>> import torch, vtcd_ops
     >>> from vtcd_ops.adapters import example_adapter
@@ -287,7 +291,7 @@ def edit(
         return edited
 
     sites = {(part, layer) for part in wanted_parts for layer in wanted_layers}
-    with adapter.tap(sites, visit):
+    with alone_in(adapter.model), adapter.tap(sites, visit):
         yield
 
 
@@ -321,14 +325,18 @@ def _drop_prefix(
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode for as long as it is open; then every module gets its own mode back."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
+    """Evaluation mode, and no other thread in the model, for as long as it is open.
+
+    Then every module gets its own mode back.
+    """
+    with alone_in(model):
+        modes = [(module, module.training) for module in model.modules()]
+        model.eval()
+        try:
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
 
 
 def _check_request(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vtcd_ops.adapter import Site, Visitor, model_device
+from vtcd_ops.adapter_lock import serialised
 from vtcd_ops.adapters.frames import Crop, FrameTransform
 from vtcd_ops.adapters.layout import TokenLayout
 from vtcd_ops.errors import InputError
@@ -48,6 +49,13 @@ class AttentionAdapter(abc.ABC):
     model_types: tuple[str, ...] = ()
     #: Share of the units that a mask of `rank` removes, where the caller does not say (optional).
     cris_ratio: float = 0.5
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let a subclass's own `forward` and `predict` run in one thread at a time."""
+        super().__init_subclass__(**kwargs)
+        for name in ("forward", "predict"):
+            if name in vars(cls):
+                setattr(cls, name, serialised(vars(cls)[name]))
 
     def __init__(
         self,
@@ -125,10 +133,12 @@ class AttentionAdapter(abc.ABC):
         """Return what the model needs beside one window of a video: nothing."""
         return {}
 
+    @serialised
     def forward(self, clips: Tensor, **inputs: Tensor) -> Any:
         """Run the model on clips [B, T, 3, H', W'] and return whatever the model returns."""
         return self.model(self.to_model(clips), **inputs)
 
+    @serialised
     def predict(self, clips: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
         """Run the model on clips [B, T, 3, H', W'] and return its answer by name.
 
