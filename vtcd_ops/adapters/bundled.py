@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from vtcd_ops.adapters.names import full_name
 from vtcd_ops.errors import InputError
 
 __all__ = ["BundledModels"]
@@ -27,6 +28,13 @@ class BundledModels:
         if cls.bundled_root is None:
             return ()
         return tuple(sorted(path.parent.name for path in cls.bundled_root.glob("*/config.json")))
+
+    @classmethod
+    def full_name(cls, name: str, **options: Any) -> str:
+        """Return the name by which `load_model` finds a model that `from_name` loads."""
+        load: Any = cls.from_name  # type: ignore[attr-defined]
+        bundled = name in cls.bundled_models()
+        return full_name(cls.family, name, load, options, bundled=bundled)
 
     @classmethod
     def locate_path(cls, name: str) -> Path:

@@ -10,13 +10,14 @@ import copy
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedConfig
 from transformers.utils import logging
+from typing_extensions import Self
 
 from vtcd_ops.adapters.base import CLASSIFIER_METRICS
 from vtcd_ops.adapters.bundled import BundledModels
@@ -34,9 +35,42 @@ __all__ = [
 
 
 class HuggingFaceMixin(BundledModels):
-    """What adapters of Hugging Face models share: finding a checkpoint, and fresh weights."""
+    """What adapters of Hugging Face models share: loading a checkpoint, and fresh weights.
 
+    Attributes:
+        classes: of transformers, by name, the first where a checkpoint does not say.
+        optional_weights: last parts of the names of weights that may be missing or surplus.
+    """
+
+    classes: ClassVar[tuple[str, ...]]
+    optional_weights: ClassVar[tuple[str, ...]] = ()
     model: Any
+
+    @classmethod
+    def load(
+        cls, name: str, device: str | torch.device, dtype: str | torch.dtype, **options: Any
+    ) -> Self:
+        """Load a checkpoint and wrap it; `options` are those of the class, and of its name.
+
+        Raises:
+            InputError: nothing to load, or weights that do not fit.
+        """
+        source = cls.locate(name)
+        model = load_pretrained(
+            pretrained_class(source, cls.classes),
+            source,
+            device=device,
+            dtype=dtype,
+            optional=cls.optional_weights,
+        )
+        construct: Any = cls
+        adapter: Self = construct(
+            model,
+            name=cls.full_name(name, dtype=dtype, **options),
+            preprocessor_config=read_preprocessor_config(source),
+            **options,
+        )
+        return adapter
 
     @classmethod
     def locate(cls, name: str) -> str:

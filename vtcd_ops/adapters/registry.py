@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import parse_qsl
 
 from vtcd_ops.adapter import Adapter
+from vtcd_ops.adapters.names import split_options
 from vtcd_ops.errors import InputError
 
 __all__ = ["AdapterFamily", "AdapterInfo", "describe", "families", "list_adapters", "load_model"]
@@ -101,7 +101,8 @@ def load_model(model: str | os.PathLike[str] | Adapter, **options: Any) -> Adapt
         raise InputError(
             f"load_model: model expected 'family:model', a directory or a Hub id, got {got}"
         )
-    name, options = _split_options(os.fspath(model), options)
+    name, named = split_options(os.fspath(model))
+    options = {**named, **options}
     family, colon, rest = name.partition(":")
     if colon and not Path(name).exists():
         if not rest:
@@ -121,24 +122,11 @@ def _open(family: type[AdapterFamily], name: str, model: str, options: dict[str,
             f"load_model: {name} expected options among {', '.join(sorted(named)) or 'none'}, "
             f"got {', '.join(unknown)}"
         )
+    for key, value in options.items():
+        default = parameters[key].default if key in named else None
+        if isinstance(default, bool) and not isinstance(value, bool):
+            raise InputError(f"load_model: {key} expected true or false, got {value!r}")
     return family.from_name(model, **options)
-
-
-def _split_options(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Split `"model?key=value"`; keyword arguments win."""
-    base, mark, query = name.partition("?")
-    if not mark or Path(name).exists():
-        return name, options
-    parsed = dict(parse_qsl(query, keep_blank_values=True))
-    return base, {**{key: _value(text) for key, text in parsed.items()}, **options}
-
-
-def _value(text: str) -> Any:
-    """Read numbers and true/false; everything else is text."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
 
 
 def _known() -> str:

@@ -11,20 +11,8 @@ from torch import Tensor
 
 from vtcd_ops.adapters import FrameTransform, TokenLayout
 from vtcd_ops.adapters.attention_interface import AttentionInterfaceAdapter, attention_layers
-from vtcd_ops.adapters.huggingface import (
-    classifier_attributes,
-    load_pretrained,
-    pretrained_class,
-    read_preprocessor_config,
-)
+from vtcd_ops.adapters.huggingface import classifier_attributes
 from vtcd_ops.errors import InputError
-
-_CLASSES = (
-    "Dinov2Model",
-    "Dinov2ForImageClassification",
-    "Dinov2WithRegistersModel",
-    "Dinov2WithRegistersForImageClassification",
-)
 
 
 class Dinov2Adapter(AttentionInterfaceAdapter):
@@ -54,6 +42,14 @@ class Dinov2Adapter(AttentionInterfaceAdapter):
 
     family = "hf_dinov2"
     model_types = ("dinov2", "dinov2_with_registers")
+    classes = (
+        "Dinov2Model",
+        "Dinov2ForImageClassification",
+        "Dinov2WithRegistersModel",
+        "Dinov2WithRegistersForImageClassification",
+    )
+    # It takes part in training alone; published checkpoints differ in having it.
+    optional_weights = ("mask_token",)
 
     def __init__(
         self,
@@ -103,22 +99,9 @@ class Dinov2Adapter(AttentionInterfaceAdapter):
         Raises:
             InputError: nothing to load, weights that do not fit, or an impossible size.
         """
-        source = cls.locate(name)
-        # The mask token takes part in training alone; published checkpoints differ in having it.
-        model = load_pretrained(
-            pretrained_class(source, _CLASSES),
-            source,
-            device=device,
-            dtype=dtype,
-            optional=("mask_token",),
-        )
-        return cls(
-            model,
-            name=_full_name(f"{cls.family}:{name}", image_size, fit),
-            preprocessor_config=read_preprocessor_config(source),
-            image_size=image_size,
-            fit=fit,
-        )
+        if isinstance(image_size, (tuple, list)):
+            image_size = "x".join(map(str, image_size))
+        return cls.load(name, device, dtype, image_size=image_size, fit=fit)
 
     def grid_for(self, clips: Tensor) -> tuple[int, int, int]:
         """Return the token grid of clips [B, T, 3, H', W']: (T, H'/patch, W'/patch)."""
@@ -169,14 +152,3 @@ def _transform(
     colours = {key: config[key] for key in ("image_mean", "image_std", "resample") if key in config}
     defaults = {"size": size, "fit": "cover" if fit == "crop" else fit, "resample": "bicubic"}
     return FrameTransform.from_config(colours, **defaults)
-
-
-def _full_name(base: str, image_size: int | str | tuple[int, int], fit: str) -> str:
-    """Return a name that ``load_model`` understands and that says what is not the default."""
-    sizes = image_size if isinstance(image_size, (int, str)) else "x".join(map(str, image_size))
-    options = []
-    if sizes != 448:
-        options.append(f"image_size={sizes}")
-    if fit != "stretch":
-        options.append(f"fit={fit}")
-    return base + ("?" + "&".join(options) if options else "")

@@ -14,13 +14,8 @@ from vtcd_ops.adapters.huggingface import (
     HuggingFaceMixin,
     classifier_attributes,
     image_sides,
-    load_pretrained,
-    pretrained_class,
-    read_preprocessor_config,
 )
 from vtcd_ops.errors import InputError
-
-_CLASSES = ("TimesformerModel", "TimesformerForVideoClassification")
 
 # How the tokens stand in each kind of attention. The model keeps its tokens in (h, w, t) order, but
 # hands divided spatial attention the frames in its batch, each with the class token in front.
@@ -52,6 +47,7 @@ class TimesformerAdapter(HuggingFaceMixin, ProjectionAdapter):
 
     family = "hf_timesformer"
     model_types = ("timesformer",)
+    classes = ("TimesformerModel", "TimesformerForVideoClassification")
 
     def __init__(
         self,
@@ -98,17 +94,7 @@ class TimesformerAdapter(HuggingFaceMixin, ProjectionAdapter):
         attention: str = "spatial",
     ) -> TimesformerAdapter:
         """Load a directory or a Hub id such as ``"facebook/timesformer-base-finetuned-ssv2"``."""
-        source = cls.locate(name)
-        model = load_pretrained(
-            pretrained_class(source, _CLASSES), source, device=device, dtype=dtype
-        )
-        option = f"?attention={attention}" if attention != "spatial" else ""
-        return cls(
-            model,
-            name=f"{cls.family}:{name}{option}",
-            preprocessor_config=read_preprocessor_config(source),
-            attention=attention,
-        )
+        return cls.load(name, device, dtype, attention=attention)
 
 
 def _projections(layer: Any, attention: str) -> Projections:

@@ -10,15 +10,7 @@ import transformers
 
 from vtcd_ops.adapters import FrameTransform, TokenLayout
 from vtcd_ops.adapters.attention_interface import AttentionInterfaceAdapter, attention_layers
-from vtcd_ops.adapters.huggingface import (
-    classifier_attributes,
-    image_sides,
-    load_pretrained,
-    pretrained_class,
-    read_preprocessor_config,
-)
-
-_CLASSES = ("VivitModel", "VivitForVideoClassification")
+from vtcd_ops.adapters.huggingface import classifier_attributes, image_sides
 
 
 class VivitAdapter(AttentionInterfaceAdapter):
@@ -41,6 +33,7 @@ class VivitAdapter(AttentionInterfaceAdapter):
 
     family = "hf_vivit"
     model_types = ("vivit",)
+    classes = ("VivitModel", "VivitForVideoClassification")
 
     def __init__(
         self,
@@ -89,12 +82,4 @@ class VivitAdapter(AttentionInterfaceAdapter):
         dtype: str | torch.dtype = torch.float32,
     ) -> VivitAdapter:
         """Load a directory or a Hub id such as ``"google/vivit-b-16x2-kinetics400"``."""
-        source = cls.locate(name)
-        model = load_pretrained(
-            pretrained_class(source, _CLASSES), source, device=device, dtype=dtype
-        )
-        return cls(
-            model,
-            name=f"{cls.family}:{name}",
-            preprocessor_config=read_preprocessor_config(source),
-        )
+        return cls.load(name, device, dtype)

@@ -11,16 +11,8 @@ from torch import Tensor, nn
 
 from vtcd_ops.adapters import FrameTransform, ProjectionAdapter, Projections
 from vtcd_ops.adapters.attention_interface import attention_layers
-from vtcd_ops.adapters.huggingface import (
-    HuggingFaceMixin,
-    classifier_attributes,
-    load_pretrained,
-    pretrained_class,
-    read_preprocessor_config,
-)
+from vtcd_ops.adapters.huggingface import HuggingFaceMixin, classifier_attributes
 from vtcd_ops.errors import InputError
-
-_CLASSES = ("VJEPA2Model", "VJEPA2ForVideoClassification")
 
 
 class VJEPA2Adapter(HuggingFaceMixin, ProjectionAdapter):
@@ -48,6 +40,7 @@ class VJEPA2Adapter(HuggingFaceMixin, ProjectionAdapter):
 
     family = "hf_vjepa2"
     model_types = ("vjepa2",)
+    classes = ("VJEPA2Model", "VJEPA2ForVideoClassification")
 
     def __init__(
         self,
@@ -89,16 +82,7 @@ class VJEPA2Adapter(HuggingFaceMixin, ProjectionAdapter):
         num_frames: int | None = None,
     ) -> VJEPA2Adapter:
         """Load a directory or a Hub id such as ``"facebook/vjepa2-vitl-fpc64-256"``."""
-        source = cls.locate(name)
-        model = load_pretrained(
-            pretrained_class(source, _CLASSES), source, device=device, dtype=dtype
-        )
-        return cls(
-            model,
-            name=f"{cls.family}:{name}" + (f"?num_frames={num_frames}" if num_frames else ""),
-            preprocessor_config=read_preprocessor_config(source),
-            num_frames=num_frames,
-        )
+        return cls.load(name, device, dtype, num_frames=num_frames)
 
     def forward(self, clips: Tensor, **inputs: Tensor) -> Any:
         """Run the model on clips [B, T, 3, H', W'], without the predictor."""

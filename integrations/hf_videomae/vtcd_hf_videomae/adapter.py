@@ -15,17 +15,9 @@ from vtcd_ops.adapter import model_device
 from vtcd_ops.adapters import FrameTransform
 from vtcd_ops.adapters.attention_interface import AttentionInterfaceAdapter, attention_layers
 from vtcd_ops.adapters.frames import IMAGENET_MEAN, IMAGENET_STD
-from vtcd_ops.adapters.huggingface import (
-    classifier_attributes,
-    image_sides,
-    load_pretrained,
-    pretrained_class,
-    read_preprocessor_config,
-)
+from vtcd_ops.adapters.huggingface import classifier_attributes, image_sides
 from vtcd_ops.adapters.weights import floating_type, placed
 from vtcd_ops.errors import InputError
-
-_CLASSES = ("VideoMAEModel", "VideoMAEForVideoClassification", "VideoMAEForPreTraining")
 
 
 class VideoMAEAdapter(AttentionInterfaceAdapter):
@@ -49,6 +41,7 @@ class VideoMAEAdapter(AttentionInterfaceAdapter):
 
     family = "hf_videomae"
     model_types = ("videomae",)
+    classes = ("VideoMAEModel", "VideoMAEForVideoClassification", "VideoMAEForPreTraining")
     bundled_root = Path(__file__).parent / "models"
 
     def __init__(
@@ -122,14 +115,11 @@ class VideoMAEAdapter(AttentionInterfaceAdapter):
                 "load_model: image_size and num_frames expected with a .pth file alone, and "
                 f"{name} is none"
             )
-        source = cls.locate(name)
-        model = load_pretrained(
-            pretrained_class(source, _CLASSES), source, device=device, dtype=dtype
-        )
+        adapter = cls.load(name, device, dtype)
         if not allow_zero_biases:
-            check_biases(model, source)
-        preprocessing = read_preprocessor_config(source)
-        return cls(model, name=f"{cls.family}:{name}", preprocessor_config=preprocessing)
+            check_biases(adapter.model, name)
+        adapter.name = cls.full_name(name, dtype=dtype, allow_zero_biases=allow_zero_biases)
+        return adapter
 
     @classmethod
     def _from_file(
@@ -143,8 +133,7 @@ class VideoMAEAdapter(AttentionInterfaceAdapter):
         given = {key: size for key, size in sizes.items() if size is not None}
         model: Any = from_checkpoint(name, **given)
         placed(model.to(floating_type(dtype)), device)
-        options = "&".join(f"{key}={size}" for key, size in given.items())
-        return cls(model, name=f"{cls.family}:{name}" + (f"?{options}" if options else ""))
+        return cls(model, name=cls.full_name(name, dtype=dtype, **given))
 
     def forward(self, clips: Tensor, **inputs: Tensor) -> Any:
         """Run the model on clips [B, T, 3, H', W']; of the pre-training model, the encoder."""

@@ -125,13 +125,12 @@ class InternVideoAdapter(BundledModels, ProjectionAdapter):
         model = InternVideo.from_checkpoint(source, {} if t_size is None else {"t_size": t_size})
         placed(model.to(floating_type(dtype)), device)
         model.tokenizer = _tokenizer(model, source, vocabulary)
+        options = {"t_size": t_size, "vocabulary": vocabulary, "classes": classes}
         if classes is None:
             classes = _beside(source, "classes.json")
-        options = {"t_size": t_size, "vocabulary": vocabulary}
-        given = "&".join(f"{key}={value}" for key, value in options.items() if value is not None)
         return cls(
             model,
-            name=f"{cls.family}:{name}" + (f"?{given}" if given else ""),
+            name=cls.full_name(name, dtype=dtype, **options),
             preprocessor_config=_beside(source, "preprocessor_config.json"),
             classes=classes,
         )

@@ -111,8 +111,8 @@ class TCOWAdapter(BundledModels, ProjectionAdapter):
         source = cls.locate_path(name)
         model = TCOW.from_checkpoint(source).to(floating_type(dtype))
         placed(model, device)
-        option = f"?attention={attention}" if attention != "spatial" else ""
-        return cls(model, name=f"{cls.family}:{name}{option}", attention=attention)
+        name = cls.full_name(name, dtype=dtype, attention=attention)
+        return cls(model, name=name, attention=attention)
 
     def inputs(self, sample: Sample, clip: VideoClip, start: int) -> dict[str, Tensor]:
         """Return the query of one window: what to follow, in the window's first frame.
