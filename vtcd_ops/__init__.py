@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from importlib.metadata import version as _version
 
-from vtcd_ops import _library
+from vtcd_ops import _fork, _library
 
+_fork.register()
 LIBRARY = _library.load()  #: the operators: which instruction set, and the SHA-256 of the file
 INSTRUCTION_SET: str = LIBRARY.instruction_set  #: default, avx2 or avx512
 __version__: str = _version("vtcd-ops")
