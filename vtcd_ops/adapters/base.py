@@ -6,6 +6,7 @@ import abc
 import copy
 from collections.abc import Collection
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -101,6 +102,13 @@ class AttentionAdapter(abc.ABC):
     @abc.abstractmethod
     def tap(self, sites: Collection[Site], visit: Visitor) -> AbstractContextManager[None]:
         """While open, passes the features of `sites` through `visit` in every forward."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return what features depend on beside the weights: how frames and tokens are treated.
+
+        It is stored with what is made of them, as JSON; a subclass adds what it has of its own.
+        """
+        return {"frames": asdict(self.frames), "layout": asdict(self.layout)}
 
     def preprocess(self, frames: np.ndarray | Tensor) -> Tensor:
         """Turn frames, uint8 [T, H, W, 3], into the model's input, float32 [T, 3, H', W']."""

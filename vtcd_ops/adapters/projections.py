@@ -107,6 +107,10 @@ class ProjectionAdapter(AttentionAdapter):
             _names_of(layer, entry, names) for layer, entry in enumerate(projections)
         ]
 
+    def identity(self) -> dict[str, Any]:
+        """Return what features depend on: also the modules between which they are read."""
+        return {**super().identity(), "taps": self._module_names}
+
     @contextlib.contextmanager
     def tap(self, sites: Collection[Site], visit: Visitor) -> Iterator[None]:
         """While open, passes the features of `sites` through `visit` in every forward."""
