@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 
 import numpy as np
@@ -48,7 +49,7 @@ def pack_labels(volume: np.ndarray) -> tuple[bytes, str]:
 def unpack_labels(blob: bytes, shape: tuple[int, int, int], dtype: str) -> np.ndarray:
     """Return one label volume, int32 [T, H, W], -1 where there is no label."""
     kind = np.dtype(dtype)
-    raw = _inflate(blob, int(np.prod(shape)) * kind.itemsize)
+    raw = _inflate(blob, math.prod(shape) * kind.itemsize)
     volume = np.frombuffer(raw, dtype=kind).reshape(shape)
     plain = np.bitwise_xor.accumulate(volume, axis=1)
     labels = plain.astype(np.int32)
@@ -77,7 +78,7 @@ def pack_frames(frames: np.ndarray) -> np.ndarray:
 
 def unpack_frames(blob: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Return frames, uint8 [T, H, W, 3]."""
-    raw = _inflate(blob.tobytes(), int(np.prod(shape)))
+    raw = _inflate(blob.tobytes(), math.prod(shape))
     coded = np.frombuffer(raw, dtype=np.uint8).reshape(shape)
     rows = np.add.accumulate(coded, axis=1, dtype=np.uint8)
     return np.add.accumulate(rows, axis=2, dtype=np.uint8)

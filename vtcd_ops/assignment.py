@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from vtcd_ops.adapter import Adapter
-from vtcd_ops.adapters import load_model, weights_sha256
+from vtcd_ops.adapters import load_model
 from vtcd_ops.concepts import encode, paint
 from vtcd_ops.errors import InputError
 from vtcd_ops.features import capture_video, choose_clip
+from vtcd_ops.pipeline import expect_model
 from vtcd_ops.samples import as_samples
 from vtcd_ops.settings import Settings
 from vtcd_ops.store import Run
@@ -37,16 +38,16 @@ class Assignment:
         self._tubelets = tubelets
         self._concepts = {site: self._assign(*site) for site in tubelets}
 
-    def labels(self, layer: int, part: str = "keys") -> np.ndarray:
+    def labels(self, layer: int, part: str | None = None) -> np.ndarray:
         """Return the tubelet of every voxel, int32 [A, T, H, W]; -1: none."""
         return self._of(part, layer).labels.numpy()
 
-    def support(self, layer: int, head: int, part: str = "keys") -> np.ndarray:
+    def support(self, layer: int, head: int, part: str | None = None) -> np.ndarray:
         """Return the concept of every voxel, int16 [T, H, W]; -1: none."""
         tubelets, row = self._of(part, layer), self._row(head)
-        return paint(tubelets.labels[row].numpy(), self._concepts[part, layer][row])
+        return paint(tubelets.labels[row].numpy(), self._concepts[self._part(part), layer][row])
 
-    def tokens(self, layer: int, part: str = "keys") -> np.ndarray:
+    def tokens(self, layer: int, part: str | None = None) -> np.ndarray:
         """Return the concept of every token, int32 [A, t*h*w]; -1: none."""
         settings = self.run.settings
         size = volume_size(self.grid, self.run.model["tubelet_size"], settings["voxels_per_token"])
@@ -64,7 +65,12 @@ class Assignment:
             concepts.append(np.where(tubelets.sizes[row].numpy() > 0, concept, -1))
         return concepts
 
-    def _of(self, part: str, layer: int) -> Tubelets:
+    def _part(self, part: str | None) -> str:
+        """The part asked for, by default the run's first."""
+        return self.run.parts[0] if part is None else part
+
+    def _of(self, part: str | None, layer: int) -> Tubelets:
+        part = self._part(part)
         if (part, layer) not in self._tubelets:
             raise InputError(f"assign: the run has no {part} of layer {layer}")
         return self._tubelets[part, layer]
@@ -96,8 +102,7 @@ def assign(run: Run, sample: Any, model: Adapter | str | None = None) -> Assignm
             f"{run.path}: its concepts were made elsewhere, so they cannot be assigned"
         )
     adapter = load_model(run.model["name"] if model is None else model)
-    if weights_sha256(adapter.model) != run.model["sha256"]:
-        raise InputError(f"assign: the weights of {adapter.name} are not those of {run.path}")
+    expect_model("assign", run, adapter)
     [one] = as_samples(sample)
     settings = Settings.from_json(run.settings)
     clip = choose_clip(
@@ -119,6 +124,9 @@ def assign(run: Run, sample: Any, model: Adapter | str | None = None) -> Assignm
                 len(clip.indices),
                 settings,
                 compactness=run.compactness(layer, part),
-                seeds=[[settings.seed, 0, 0, layer, head] for head in run.heads],
+                seeds=[
+                    [settings.seed, 0, settings.parts.index(part), layer, head]
+                    for head in run.heads
+                ],
             )
     return Assignment(run, clip.indices, grid, tubelets)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 
 _USER_ERROR = 2  # exit status for what the user can mend
+_INTERRUPTED = 130  # that of a process that was interrupted
 
 
 def main() -> None:
@@ -25,14 +26,22 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except KeyboardInterrupt:
-        _fail("interrupted; the same command goes on from here", status=130)
+        _interrupted()
+    except SystemExit as error:  # what typer makes of Ctrl-C, without a word
+        if error.code != _INTERRUPTED:
+            raise
+        _interrupted()
     except (ValueError, OSError, ImportError, MemoryError) as error:
         if os.environ.get("VTCD_TRACEBACK"):
             raise
         _fail(_sentence(error))
 
 
-def _fail(sentence: str, status: int = _USER_ERROR) -> None:
+def _interrupted() -> NoReturn:
+    _fail("interrupted; the same command goes on from here", status=_INTERRUPTED)
+
+
+def _fail(sentence: str, status: int = _USER_ERROR) -> NoReturn:
     print(f"vtcd: {sentence}", file=sys.stderr)
     sys.exit(status)
 
@@ -46,10 +55,10 @@ def _sentence(error: BaseException) -> str:
 
 
 def parse_numbers(text: str | None) -> list[int] | None:
-    """Return numbers given as "0,3,8-11"; None or "all": None.
+    """Return numbers given as "0,3,8-11", or -1 for the last; None or "all": None.
 
-    >>> parse_numbers("0,3,8-11")
-    [0, 3, 8, 9, 10, 11]
+    >>> parse_numbers("0,3,8-11"), parse_numbers("0,-1")
+    ([0, 3, 8, 9, 10, 11], [0, -1])
     """
     from vtcd_ops.errors import InputError
 
@@ -58,8 +67,11 @@ def parse_numbers(text: str | None) -> list[int] | None:
     numbers: list[int] = []
     try:
         for piece in text.split(","):
-            first, _, last = piece.partition("-")
-            numbers += range(int(first), int(last or first) + 1)
+            first, _, last = piece.strip().partition("-")
+            if first:
+                numbers += range(int(first), int(last or first) + 1)
+            else:
+                numbers.append(int(piece))
     except ValueError:
         raise InputError(f"expected numbers such as 0,3,8-11, got {text!r}") from None
     return numbers
@@ -132,6 +144,10 @@ def discover_command(
     sanity: Annotated[bool, typer.Option(help="Also a weight-randomised copy.")] = False,
     max_memory: Annotated[str, typer.Option(help="For features and label volumes.")] = "1GB",
     resume: Annotated[bool, typer.Option(help="Go on with a run that was begun.")] = True,
+    overwrite: Annotated[bool, typer.Option(help="Remove the run that is there first.")] = False,
+    reuse: Annotated[
+        Path | None, typer.Option(help="A run whose tubelets to take, with other concepts.")
+    ] = None,
     progress: Annotated[bool, typer.Option(help="Show progress bars.")] = True,
 ) -> None:
     """Discover the concepts of every attention head and store them in a run directory."""

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.optimize import nnls
 
+from vtcd_ops._equality import same_fields
 from vtcd_ops.errors import InputError
 from vtcd_ops.ops import choose_num_concepts, cnmf, silhouette
 from vtcd_ops.settings import Settings
 
-_NNLS_SWEEPS = 10_000
-_NNLS_TOLERANCE = 1e-9  # relative; well below what float32 shows
+_NNLS_STEPS = 100  # for each concept; an active set changes a few times for each
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Factorisation:
     """Concepts of one head.
 
@@ -36,6 +37,11 @@ class Factorisation:
     silhouettes: np.ndarray
     error: float
     num_iter: int
+
+    def __eq__(self, other: object) -> bool:
+        return same_fields(self, other)
+
+    __hash__ = None  # type: ignore[assignment]  # equal by content, which may change
 
 
 def find_concepts(tubelets: list[np.ndarray], settings: Settings) -> list[Factorisation]:
@@ -59,8 +65,7 @@ def find_concepts(tubelets: list[np.ndarray], settings: Settings) -> list[Factor
     )
     results = cnmf(data, chosen, seed=settings.seed)
     encodings = [
-        encode(rows, result.centers.numpy(), start=result.encoding.numpy())
-        for rows, result in zip(tubelets, results, strict=True)
+        encode(rows, result.centers.numpy()) for rows, result in zip(tubelets, results, strict=True)
     ]
     tables = [
         encoding if settings.assign == "encoding" else result.weights.numpy()
@@ -98,13 +103,12 @@ def _where_defined(silhouettes: np.ndarray, concept: np.ndarray) -> np.ndarray:
     return np.full(len(concept), np.nan, dtype=np.float32) if alone else silhouettes
 
 
-def encode(
-    tubelets: np.ndarray, centers: np.ndarray, start: np.ndarray | None = None
-) -> np.ndarray:
+def encode(tubelets: np.ndarray, centers: np.ndarray) -> np.ndarray:
     """Return how tubelets are composed of given concepts: non-negative least squares.
 
-    Solves equation 3 for U with W fixed, ``min ‖x − Wu‖ over u >= 0`` for each tubelet x, by cyclic
-    coordinate descent in float64. It is how a new video gets the concepts of a run.
+    Solves equation 3 for U with W fixed, ``min ‖x − Wu‖ over u >= 0`` for each tubelet x, by the
+    active set method of Lawson and Hanson in float64. It is how a new video gets the concepts of a
+    run.
 
     >>> import numpy as np
     >>> encode(np.array([[2.0, 0.0], [0.0, -1.0]]), np.eye(2)).tolist()
@@ -113,29 +117,29 @@ def encode(
     Args:
         tubelets: [N, C].
         centers: [K, C].
-        start: [N, K], not negative, where to begin; 0 by default. The solution is the same.
 
     Returns:
         float32 [N, K].
+
+    Raises:
+        InputError: the method finds no end, as it may among concepts that are nearly equal.
     """
     x = tubelets.astype(np.float64)
-    w = centers.astype(np.float64)
-    gram = np.einsum("kc,jc->kj", w, w)  # [K, K]; einsum sums in one order, whatever the threads
-    target = np.einsum("nc,kc->nk", x, w)  # [N, K]
-    encoding = np.zeros_like(target) if start is None else start.astype(np.float64)
-    scale = np.abs(target).max(initial=0.0)
-    for _ in range(_NNLS_SWEEPS):
-        largest = 0.0
-        for k in range(len(w)):
-            if gram[k, k] == 0:
-                continue
-            slope = target[:, k] - np.einsum("nj,j->n", encoding, gram[k])
-            updated = np.maximum(encoding[:, k] + slope / gram[k, k], 0.0)
-            change = np.abs(updated - encoding[:, k]).max(initial=0.0) * gram[k, k]
-            largest = max(largest, float(change))
-            encoding[:, k] = updated
-        if largest <= _NNLS_TOLERANCE * scale:
-            break
+    w = centers.astype(np.float64).T  # [C, K]
+    unit = np.abs(w).max(initial=0.0) or 1.0  # its tolerances are for numbers around one
+    scales = np.abs(x).max(axis=1, initial=0.0)
+    encoding = np.zeros((len(x), w.shape[1]))
+    for row, scale in enumerate(scales.tolist()):
+        if scale == 0 or w.shape[1] == 0:
+            continue
+        try:
+            solution, _ = nnls(w / unit, x[row] / scale, maxiter=_NNLS_STEPS * w.shape[1])
+        except RuntimeError:
+            raise InputError(
+                f"concepts: how tubelet {row} is composed of {w.shape[1]} concepts could not be "
+                "found, some are nearly equal: ask for fewer with another criterion or threshold"
+            ) from None
+        encoding[row] = solution * (scale / unit)
     return encoding.astype(np.float32)
 
 

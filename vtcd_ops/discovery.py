@@ -13,7 +13,7 @@ from vtcd_ops.adapters import load_model, randomize_weights
 from vtcd_ops.errors import InputError
 from vtcd_ops.pipeline import Pipeline
 from vtcd_ops.settings import Settings, parse_bytes
-from vtcd_ops.store import SANITY_FOLDER, Run, load
+from vtcd_ops.store import SANITY_FOLDER, SETTINGS_FILE, Run, load
 
 
 def discover(
@@ -39,6 +39,8 @@ def discover(
     sanity: bool = False,
     max_memory: int | str = "1GB",
     resume: bool = True,
+    overwrite: bool = False,
+    reuse: str | Path | None = None,
     progress: bool = True,
 ) -> Run:
     """Discover the concepts of every attention head, and store them in a run directory.
@@ -68,9 +70,16 @@ def discover(
             :class:`vtcd_ops.settings.Settings`.
         sanity: do the same with a copy of the model whose weights are random, in ``out/sanity``:
             concepts that look as good there are no discovery.
-        max_memory: most bytes for features and label volumes at a time; layers or heads that do
-            not fit together take turns, with a forward of the model each.
+        max_memory: most bytes for the features and label volumes of one video at a time; layers or
+            heads that do not fit together take turns, with a forward of the model each. It does not
+            bound what there is beside: the model, one forward of it, its frames and what is
+            decoded of the next video, and the libraries themselves; see docs/runs.md.
         resume: False: refuse a directory that holds a run.
+        overwrite: begin anew: a run in the directory is removed, with its rankings, curves, control
+            and report. It is refused while another process works on that run.
+        reuse: another run of the same model and settings, but for criterion, threshold and assign:
+            videos that it has under the same numbers are not looked at again, their tubelets are
+            taken over (as hard links where the file system has them).
         progress: show progress bars.
 
     Returns:
@@ -86,9 +95,21 @@ def discover(
         raise InputError("discover: with sanity the samples are read twice, got an iterator")
     out, memory = Path(out), parse_bytes(max_memory)
     progress = progress and os.environ.get("RANK", "0") == "0"
-    Pipeline(adapter, settings, out, memory, resume, progress).run(samples)
+    if overwrite and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError(
+            "discover: overwrite expected one process, got several, which would remove each "
+            f"other's work: remove {out} first"
+        )
+    other = None if reuse is None else Path(reuse)
+    Pipeline(
+        adapter, settings, out, memory, resume, progress, overwrite=overwrite, reuse=other
+    ).run(samples)
     if sanity:
-        control = randomize_weights(adapter, seed)
-        folder = out / SANITY_FOLDER
-        Pipeline(control, settings, folder, memory, resume, progress, "control: ").run(samples)
+        control, folder = randomize_weights(adapter, seed), out / SANITY_FOLDER
+        if other is not None and not (other / SANITY_FOLDER / SETTINGS_FILE).is_file():
+            other = None
+        Pipeline(
+            control, settings, folder, memory, resume, progress, control_of=adapter,
+            reuse=other and other / SANITY_FOLDER,
+        ).run(samples)  # fmt: skip
     return load(out)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
+from vtcd_ops._documents import digest_json
 from vtcd_ops.adapter import Adapter
 from vtcd_ops.concepts import Factorisation
 from vtcd_ops.errors import InputError
@@ -59,7 +62,8 @@ def store_concepts(
         model: the model, where it is not that of ``videos``.
 
     Returns:
-        The stored run. It has one tubelet for each concept and video.
+        The stored run. It has one tubelet for each concept and video. The same call goes on where a
+        killed one stopped, or returns the run that is there.
 
     Raises:
         InputError: shapes that do not fit together, or a directory that cannot be used.
@@ -69,29 +73,64 @@ def store_concepts(
     heads = _check(videos, supports, centers, [(p, n) for p in parts for n in layers])
     document = {
         "kind": "stored",
-        "settings": {"method": method},
+        "settings": {
+            "method": method,
+            "videos": digest_json([asdict(record) for record in videos.videos]),
+            "content": _content(supports, centers),
+        },
         "model": videos.model if model is None else describe_model(model),
         "versions": library_versions(),
         "operators": operator_library(),
         "parts": parts,
         "layers": layers,
     }
-    writer = RunWriter(Path(out), document, resume=False)
+    writer = RunWriter(Path(out), document)
+    if writer.finished:
+        return load(out)
     writer.log("started")
+    try:
+        with writer.claims.claim(0, wait=True):
+            if not writer.finished:
+                _write(writer, videos, supports, centers)
+                writer.write_manifest(len(videos.videos))
+                writer.finish(len(videos.videos), list(range(heads)))
+    finally:
+        writer.close()
+    return load(out)
+
+
+def _write(
+    writer: RunWriter,
+    videos: Run,
+    supports: Mapping[Site, Sequence[np.ndarray]],
+    centers: Mapping[Site, Sequence[np.ndarray]],
+) -> None:
+    """Store videos, tubelets and concepts; what was written before is written again the same."""
     for record in videos.videos:
         writer.write_clip(record, videos.preview(record.index))
     for (part, layer), volumes in supports.items():
         vectors = [np.asarray(c, dtype=np.float32) for c in centers[part, layer]]
-        sizes = []
-        for video, volume in enumerate(volumes):
-            volume = np.asarray(volume)
-            packed, counts = _pack(volume, vectors)
-            writer.write_tubelets(video, part, layer, packed)
+        sizes, sources = [], []
+        for record, volume in zip(videos.videos, volumes, strict=True):
+            packed, counts = _pack(np.asarray(volume), vectors)
+            writer.write_tubelets(record, part, layer, packed)
+            sources.append(writer.tubelets(record, part, layer)[1])
             sizes.append(counts)
-        writer.write_concepts(part, layer, *_tables(sizes, vectors))
-    writer.finish(len(videos.videos), list(range(heads)))
-    writer.close()
-    return load(out)
+        writer.write_concepts(part, layer, *_tables(sizes, vectors), sources)
+
+
+def _content(
+    supports: Mapping[Site, Sequence[np.ndarray]], centers: Mapping[Site, Sequence[np.ndarray]]
+) -> str:
+    """A hash of all that is stored, by which another call with the same name is told from it."""
+    digest = hashlib.sha256()
+    for site in sorted(supports):
+        for kind, arrays in (("int64", supports[site]), ("float32", centers[site])):
+            for array in arrays:
+                plain = np.ascontiguousarray(array, dtype=kind)
+                digest.update(f"{site} {kind} {plain.shape}".encode())
+                digest.update(plain.data)
+    return digest.hexdigest()
 
 
 def _check(

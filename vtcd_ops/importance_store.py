@@ -15,6 +15,7 @@ from vtcd_ops.scores_store import (
     finished_names,
     folder_name,
     num_columns,
+    read_own_scores,
     read_scores,
     read_settings,
 )
@@ -50,7 +51,7 @@ def finish_importance(writer: ScoresWriter, tensors: Tensors, estimator: str) ->
             "reliability": _or_none(importance.reliability),
             "r2": _or_none(importance.r2),
         }
-        writer.write(_ESTIMATE_FILE, estimate, info)
+        writer.write_own(_ESTIMATE_FILE, estimate, info)
         writer.finish(num_columns(tensors), _ESTIMATE_FILE)
     return importance
 
@@ -76,7 +77,7 @@ def read_importance(run: Run, name: str | None, estimator: str | None) -> Import
     if settings is None or settings["run"] != run_fingerprint(run):
         raise InputError(f"{path} belongs to another state of the run {run.path}: rank it again")
     tensors = read_scores(path)
-    estimate, info = _files.read_tensors(path / _ESTIMATE_FILE)
+    estimate, info, _ = read_own_scores(path, _ESTIMATE_FILE)
     if estimator not in (None, info["asked"], info["estimator"]):
         return estimate_importance(name, settings, tensors, str(estimator))
     return Importance(

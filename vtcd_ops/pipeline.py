@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import time
+import json
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -18,23 +18,20 @@ from torch import Tensor
 from tqdm import tqdm
 
 import vtcd_ops
-from vtcd_ops._files import read_tensors
 from vtcd_ops.adapter import Adapter
 from vtcd_ops.adapters import weights_sha256
 from vtcd_ops.concepts import find_concepts
 from vtcd_ops.errors import InputError
 from vtcd_ops.features import VideoClip, choose_clip
 from vtcd_ops.layer_compactness import NUM_VIDEOS, layer_compactness
-from vtcd_ops.records import LayerTubelets, VideoRecord
+from vtcd_ops.records import VideoRecord
 from vtcd_ops.run_writer import RunWriter
 from vtcd_ops.samples import Sample, as_samples
 from vtcd_ops.settings import Settings
-from vtcd_ops.store import clip_file, concept_file, tubelet_file
+from vtcd_ops.store import Run, clip_file, concept_file
 from vtcd_ops.video_divider import VideoDivider
 from vtcd_ops.video_queue import VideoQueue
 from vtcd_ops.video_reader import VideoSource, open_video
-
-_POLL_SECONDS = 0.2
 
 
 class Pipeline:
@@ -48,16 +45,29 @@ class Pipeline:
         max_memory: int,
         resume: bool,
         progress: bool,
-        title: str = "",
+        *,
+        overwrite: bool = False,
+        reuse: Path | None = None,
+        control_of: Adapter | None = None,
     ) -> None:
         self.adapter = adapter
-        self.settings = settings
         self.layers = _chosen("layers", settings.layers, adapter.num_layers)
         self.heads = _chosen("heads", settings.heads, adapter.num_heads)
+        self.settings = replace(
+            settings,
+            layers=None if settings.layers is None else self.layers,
+            heads=None if settings.heads is None else self.heads,
+        )
         self.max_memory = max_memory
         self.progress = progress
-        self.title = title
-        self.writer = RunWriter(out, self._document(), resume=resume)
+        self.title = "" if control_of is None else "control: "
+        document = self._document()
+        if control_of is not None:
+            document["model"]["control_of"] = weights_sha256(control_of.model)
+        within = out if control_of is None else out.parent
+        self.writer = RunWriter(out, document, resume=resume, overwrite=overwrite, within=within)
+        if reuse is not None:
+            self.writer.reuse(reuse)
 
     def _document(self) -> dict[str, Any]:
         """What identifies the run."""
@@ -81,6 +91,7 @@ class Pipeline:
         self.writer.log("started")
         try:
             num_videos = self._do_videos(samples)
+            self.writer.write_manifest(num_videos)
             self._do_concepts(num_videos)
             self.writer.finish(num_videos, self.heads)
         finally:
@@ -88,20 +99,22 @@ class Pipeline:
 
     def _check_finished(self, samples: Any) -> None:
         """A finished run must be of the videos that are asked for."""
-        if isinstance(samples, Iterator):
-            return
         num_videos = 0
         for index, sample in enumerate(as_samples(samples)):
+            if not self.writer.has(clip_file(index)):
+                raise InputError(
+                    f"{self.writer.path} holds a finished run without the video {sample.name}: "
+                    f"choose another directory, and give reuse={str(self.writer.path)!r} (--reuse "
+                    f"{self.writer.path}) to keep the tubelets of the others, or begin anew with "
+                    "overwrite"
+                )
             with _naming(sample):
                 clip = self._clip(sample, open_video(sample.video))
                 inputs_sha256 = clip.inputs_sha256()
             sha256 = clip.source.sha256()
             self.writer.check_video(index, sha256, inputs_sha256, str(sample.name))
             num_videos = index + 1
-        if self.writer.has(clip_file(num_videos)):
-            raise InputError(
-                f"{self.writer.path} holds a run of more videos: choose another directory"
-            )
+        self.writer.write_manifest(num_videos)
 
     def _do_videos(self, samples: Any) -> int:
         """Find the tubelets of all videos; return how many videos there are."""
@@ -131,7 +144,8 @@ class Pipeline:
                 if len(queue.done) == queue.num_videos:
                     bar.close()
                     return queue.num_videos
-                time.sleep(_POLL_SECONDS)  # another process works on the rest, or is dying
+                # another process works on the rest, or is dying
+                self.writer.claims.wait(min(set(range(queue.num_videos)) - queue.done))
                 stream = as_samples(samples)
 
     def _bar(self, what: str, unit: str, total: int | None) -> tqdm:
@@ -144,9 +158,11 @@ class Pipeline:
             sha256 = clip.source.sha256()
             inputs_sha256 = clip.inputs_sha256()
             self.writer.check_video(index, sha256, inputs_sha256, str(sample.name))
+            record = _record(index, sample, sha256, inputs_sha256, clip)
+            self.writer.take_over(index, record.content)
             if self.writer.has_video(index):
                 return None
-            return clip.read_ahead(), _record(index, sample, sha256, inputs_sha256, clip)
+            return clip.read_ahead(), record
 
     def _clip(self, sample: Sample, source: VideoSource) -> VideoClip:
         num_frames, sampling_rate = self.settings.num_frames, self.settings.sampling_rate
@@ -171,51 +187,52 @@ class Pipeline:
     def _do_concepts(self, num_videos: int) -> None:
         """Find the concepts of all layers."""
         tasks = [(part, layer) for part in self.settings.parts for layer in self.layers]
-        bar = self._bar("concepts", "layer", len(tasks))
-        while missing := [task for task in tasks if not self.writer.has(concept_file(*task))]:
-            bar.update(len(tasks) - len(missing) - bar.n)
-            done = [self._do_layer_concepts(tasks.index(task), num_videos) for task in missing]
-            if not all(done):
-                time.sleep(_POLL_SECONDS)
-        bar.update(len(tasks) - bar.n)
-        bar.close()
+        records = [self.writer.record(video) for video in range(num_videos)]
+        with self._bar("concepts", "layer", len(tasks)) as bar:
+            self.writer.claims.work_through(
+                tasks,
+                lambda task: self.writer.concept_task(tasks.index(task)),
+                lambda task: self.writer.has(concept_file(*task)),
+                lambda task: self._do_layer_concepts(*task, records),
+                lambda task: bar.update(),
+            )
 
-    def _do_layer_concepts(self, number: int, num_videos: int) -> bool:
-        """Find the concepts of one layer unless another process is at it."""
-        part = self.settings.parts[number // len(self.layers)]
-        layer = self.layers[number % len(self.layers)]
-        with self.writer.claims.claim(self.writer.concept_task(number)) as mine:
-            if not mine:
-                return False
-            if not self.writer.has(concept_file(part, layer)):
-                members = self._members(part, layer, num_videos)
-                try:
-                    found = find_concepts([head.pop("means") for head in members], self.settings)
-                except ValueError as error:
-                    raise InputError(f"{part} of layer {layer}: {error}") from error
-                self.writer.write_concepts(part, layer, members, found)
-        return True
+    def _do_layer_concepts(self, part: str, layer: int, records: list[VideoRecord]) -> None:
+        """Find the concepts of one layer."""
+        members, sources = self._members(part, layer, records)
+        try:
+            found = find_concepts([head.pop("means") for head in members], self.settings)
+        except ValueError as error:
+            raise InputError(f"{part} of layer {layer}: {error}") from error
+        self.writer.write_concepts(part, layer, members, found, sources)
 
-    def _members(self, part: str, layer: int, num_videos: int) -> list[dict[str, np.ndarray]]:
-        """For each head of a layer video, label, size [N] and mean [N, C] of all its tubelets."""
+    def _members(
+        self, part: str, layer: int, records: list[VideoRecord]
+    ) -> tuple[list[dict[str, np.ndarray]], list[str]]:
+        """All tubelets of a layer, and the hashes of their files.
+
+        For each head video, label, size [N] and mean [N, C] of its tubelets.
+        """
         rows: list[list[dict[str, np.ndarray]]] = [[] for _ in self.heads]
-        for video in range(num_videos):
-            path = self.writer.path / tubelet_file(video, part, layer)
-            tubelets = LayerTubelets(*read_tensors(path))
+        sources = []
+        for record in records:
+            tubelets, sha256 = self.writer.tubelets(record, part, layer)
+            sources.append(sha256)
             for row in range(len(self.heads)):
                 label = np.flatnonzero(tubelets.sizes[row]).astype(np.int32)
                 rows[row].append(
                     {
-                        "video": np.full(len(label), video, dtype=np.int32),
+                        "video": np.full(len(label), record.index, dtype=np.int32),
                         "label": label,
                         "size": tubelets.sizes[row, label],
                         "means": tubelets.means[row, label],
                     }
                 )
-        return [
+        joined = [
             {name: np.concatenate([video[name] for video in head]) for name in head[0]}
             for head in rows
         ]
+        return joined, sources
 
 
 @contextmanager
@@ -254,16 +271,48 @@ def describe_model(adapter: Adapter) -> dict[str, Any]:
         "tubelet_size": adapter.tubelet_size,
         "token_grid": list(adapter.token_grid),
         "num_prefix_tokens": adapter.num_prefix_tokens,
+        **json.loads(json.dumps(_features_identity(adapter))),
     }
+
+
+def _features_identity(adapter: Adapter) -> dict[str, Any]:
+    """What features depend on beside the weights, where the adapter says it."""
+    identity = getattr(adapter, "identity", None)
+    return {} if identity is None else {"features": identity()}
+
+
+def expect_model(caller: str, run: Run, adapter: Adapter) -> None:
+    """Raise where a model is not that of a run: other weights, or seen or read in another way."""
+    if weights_sha256(adapter.model) != run.model["sha256"]:
+        raise InputError(
+            f"{caller}: the weights of {adapter.name} are not those of the run {run.path}"
+        )
+    now = describe_model(adapter)
+    for name in sorted(run.model.keys() & now.keys() - {"name"}):
+        before, after = run.model[name], now[name]
+        if before == after:
+            continue
+        if isinstance(before, dict) and isinstance(after, dict):
+            keys = sorted(before.keys() | after.keys())
+            name = next(key for key in keys if before.get(key) != after.get(key))
+            before, after = before.get(name), after.get(name)
+        raise InputError(
+            f"{caller}: {adapter.name} has {name} {after!r}, the model of the run {run.path} "
+            f"had {before!r}"
+        )
 
 
 def _chosen(name: str, chosen: Iterable[int] | None, count: int) -> list[int]:
     """The layers or heads asked for, ascending."""
     if chosen is None:
         return list(range(count))
-    numbers = sorted(set(chosen))
+    asked = list(chosen)
+    numbers = sorted({number + count if number < 0 else number for number in asked})
     if not numbers or numbers[0] < 0 or numbers[-1] >= count:
-        raise InputError(f"discover: {name} expected from 0 to {count - 1}, got {list(chosen)}")
+        raise InputError(
+            f"discover: {name} expected from 0 to {count - 1}, or from -1 (the last) to -{count}, "
+            f"got {asked}"
+        )
     return numbers
 
 

@@ -9,14 +9,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vtcd_ops._files import (
-    encode_json,
+from vtcd_ops._documents import (
+    ANYTHING,
+    TEXT,
+    expect_arrays,
+    expect_fields,
+    listing,
+    making_of,
+    number,
+    one_of,
+    optional,
     read_json,
-    read_tensors,
-    sha256_file,
-    write_atomic,
-    write_tensors,
+    table,
+    whole,
 )
+from vtcd_ops._files import read_tensors, sha256_file, write_tensors
+from vtcd_ops._folder import ResultFolder
+from vtcd_ops.adapter import PARTS
 from vtcd_ops.common_grid import CommonGrid
 from vtcd_ops.errors import InputError
 from vtcd_ops.store import RUN_FILE, Run, load
@@ -24,6 +33,29 @@ from vtcd_ops.store import RUN_FILE, Run, load
 FORMAT = 1  # of the files; a reader refuses any other
 SUMMARY_FILE = "rosetta.json"
 TENSOR_FILE = "rosetta.safetensors"
+
+_OBJECT = table(ANYTHING)
+_FIELDS = {
+    "runs": listing(_OBJECT),
+    "videos": listing(_OBJECT),
+    "settings": _OBJECT,
+    "baselines": listing(_OBJECT),
+    "tensors": TEXT,
+}
+_RUN_FIELDS = {
+    **dict.fromkeys(("name", "path", "model", "sha256"), TEXT),
+    "part": one_of(*PARTS),
+    "num_concepts": whole(1),
+    "epsilon": optional(number()),
+}
+_BASELINE_FIELDS = {
+    "order": whole(2, 8),
+    "mean": number(),
+    "stderr": number(),
+    "num_tuples": whole(0),
+    "num_scored": whole(0),
+}
+_VIDEO_FIELDS = {"name": TEXT, "sha256": TEXT, "grid": table(listing(number()))}
 
 
 class Member(NamedTuple):
@@ -211,11 +243,11 @@ class Rosetta:
 
     def save(self, path: str | Path) -> Path:
         """Write the result into a directory, `rosetta.json` last: with it, it is complete."""
-        folder = Path(path)
-        folder.mkdir(parents=True, exist_ok=True)
+        results = ResultFolder(Path(path))
+        folder = results.path
         tensors = {f"units-{i}": units for i, units in enumerate(self.units)}
         tensors |= {"tuples": self.tuples, "scores": self.scores, "per_video": self.per_video}
-        write_tensors(folder / TENSOR_FILE, tensors, {"format": FORMAT})
+        write_tensors(results.folder_of(TENSOR_FILE), tensors, {"format": FORMAT})
         document = {
             "format": FORMAT,
             "runs": [asdict(run) for run in self.runs],
@@ -225,7 +257,7 @@ class Rosetta:
             "summary": self.summary(),
             "tensors": sha256_file(folder / TENSOR_FILE),
         }
-        write_atomic(folder / SUMMARY_FILE, encode_json(document))
+        results.write_json(SUMMARY_FILE, document)
         self.path = folder
         return folder
 
@@ -268,20 +300,47 @@ def load_rosetta(path: str | Path) -> Rosetta:
             f"the Rosetta concepts in {folder} have format {document.get('format')}, this version "
             f"of vtcd_ops reads format {FORMAT}"
         )
-    tensors, _ = read_tensors(folder / TENSOR_FILE)
+    expect_fields(folder / SUMMARY_FILE, document, _FIELDS)
+    for name, fields in (
+        ("runs", _RUN_FIELDS), ("videos", _VIDEO_FIELDS), ("baselines", _BASELINE_FIELDS),
+    ):  # fmt: skip
+        for entry in document[name]:
+            expect_fields(folder / SUMMARY_FILE, entry, fields, name)
+    tensors = read_tensors(folder / TENSOR_FILE).arrays
     if sha256_file(folder / TENSOR_FILE) != document["tensors"]:
         raise InputError(f"{folder / TENSOR_FILE} is not the one that {SUMMARY_FILE} describes")
-    runs = [ComparedRun(**run) for run in document["runs"]]
-    found = Rosetta(
-        runs,
-        [_video(entry) for entry in document["videos"]],
-        document["settings"],
-        [tensors[f"units-{i}"] for i in range(len(runs))],
-        (tensors["tuples"], tensors["scores"], tensors["per_video"]),
-        [Baseline(**baseline) for baseline in document["baselines"]],
-    )
+    _expect_tuples(folder / TENSOR_FILE, tensors, len(document["runs"]), len(document["videos"]))
+    with making_of(folder / SUMMARY_FILE):
+        runs = [ComparedRun(**run) for run in document["runs"]]
+        found = Rosetta(
+            runs,
+            [_video(entry) for entry in document["videos"]],
+            document["settings"],
+            [tensors[f"units-{i}"] for i in range(len(runs))],
+            (tensors["tuples"], tensors["scores"], tensors["per_video"]),
+            [Baseline(**baseline) for baseline in document["baselines"]],
+        )
+        found.summary()
     found.path = folder
     return found
+
+
+def _expect_tuples(
+    path: Path, tensors: dict[str, np.ndarray], num_runs: int, num_videos: int
+) -> None:
+    """Raise where tuples are not those of so many runs and videos."""
+    forms = {
+        "tuples": ("int32", "Q D"),
+        "scores": ("float64", "Q"),
+        "per_video": ("float64", "Q V"),
+    }
+    forms |= {f"units-{run}": ("int64", f"C{run} 3") for run in range(num_runs)}
+    lengths = expect_arrays(path, tensors, forms)
+    rows = [len(tensors[f"units-{run}"]) for run in range(num_runs)]
+    fits = lengths["D"] == num_runs and lengths["V"] == num_videos and lengths["3"] == 3
+    tuples = tensors["tuples"]
+    if not fits or (tuples < -1).any() or (tuples >= np.array(rows)).any():
+        raise InputError(f"{path} is damaged: its tuples are not those of {num_runs} runs")
 
 
 def _video(entry: dict[str, Any]) -> ComparedVideo:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import time
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +14,45 @@ import numpy as np
 
 from vtcd_ops import _files
 from vtcd_ops._codec import pack_frames, pack_labels
+from vtcd_ops._documents import digest_json, read_json
+from vtcd_ops._files import naming
+from vtcd_ops._folder import LOCK_FILE, LOG_FILE, SETTINGS_FILE, ResultFolder, read_own
 from vtcd_ops.concepts import Factorisation
 from vtcd_ops.errors import InputError
-from vtcd_ops.records import VideoRecord, record_from_json
+from vtcd_ops.records import LayerTubelets, VideoRecord
 from vtcd_ops.store import (
     COMPACTNESS_FILE,
+    CONCEPT_SETTINGS,
     FORMAT,
-    LOG_FILE,
     MANIFEST_FILE,
     RUN_FILE,
     SANITY_FOLDER,
-    SETTINGS_FILE,
     clip_file,
     concept_file,
+    file_names,
+    read_compactness,
+    read_record,
     read_settings,
+    read_tubelets,
+    run_settings_identity,
     tubelet_file,
+    tubelet_identity,
 )
 
-LOCK_FILE = ".lock"
+__all__ = ["LOCK_FILE", "PackedTubelets", "RunWriter"]
+
 _FINISH_TASK = 1 << 40  # beyond any video
 _COMPACTNESS_TASK = _FINISH_TASK + 1
 _CONCEPT_TASK = 1 << 39
 
+#: What a run directory holds; everything else in it is not touched.
+_OWN = (
+    RUN_FILE, MANIFEST_FILE, COMPACTNESS_FILE, "concepts", "videos", "importance", "curves",
+    SANITY_FOLDER, "report.html", LOG_FILE, SETTINGS_FILE,
+)  # fmt: skip
 
-class RunWriter:
+
+class RunWriter(ResultFolder):
     """A run directory that is being written.
 
     Args:
@@ -46,45 +60,67 @@ class RunWriter:
         document: what identifies the run: kind, settings, model, versions, operators, parts,
             layers. A run that was begun is continued if it was begun with the same.
         resume: False: refuse a directory with a run in it.
+        overwrite: remove the run that is there, its rankings, curves and report included.
+        within: the directory above which symbolic links are the user's; ``path`` by default.
 
     Raises:
         InputError: the directory cannot be written, holds something else, or a run of other
             settings.
     """
 
-    def __init__(self, path: Path, document: dict[str, Any], *, resume: bool = True) -> None:
-        self.path = path
+    def __init__(
+        self,
+        path: Path,
+        document: dict[str, Any],
+        *,
+        resume: bool = True,
+        overwrite: bool = False,
+        within: Path | None = None,
+    ) -> None:
+        super().__init__(path, within)
         self.parts: list[str] = document["parts"]
         self.layers: list[int] = document["layers"]
-        document = {"format": FORMAT, **document}
-        try:
+        self._reused: Path | None = None
+        document = {"format": FORMAT, **json.loads(json.dumps(document))}
+        self.tubelets_belong = tubelet_identity(document)
+        self.concepts_belong = run_settings_identity(document)
+        self.own("")
+        with naming(path):
             path.mkdir(parents=True, exist_ok=True)
-            self._begin(document, resume)
-        except OSError as error:
-            raise InputError(f"{path} cannot be written: {error.strerror}") from error
+            removed = overwrite and self._remove_run()
+            self._begin(document, resume, may_hold_more=removed)
 
-    @cached_property
-    def claims(self) -> _files.Claims:
-        """Which process does what."""
-        return _files.Claims(self.path / LOCK_FILE)
-
-    def close(self) -> None:
-        """End the claims of this process; whoever comes last after the end removes their file.
-
-        It may vanish under processes that still hold it: all files are there, so that they find
-        nothing to do, whatever they claim.
-        """
-        if "claims" in self.__dict__:
-            self.claims.close()
-        if self.finished:
-            (self.path / LOCK_FILE).unlink(missing_ok=True)
+    def _remove_run(self) -> bool:
+        """Remove a run that is there; return whether there was one."""
+        if not self.has(SETTINGS_FILE):
+            return False
+        read_json(self.path / SETTINGS_FILE)  # it is a run of some version, not just of that name
+        self.own(SETTINGS_FILE)
+        try:
+            if not self.claims.alone():
+                raise InputError(
+                    f"{self.path} cannot be begun anew: another process works on the run there"
+                )
+            for name in _OWN:
+                path = self.path / name
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+        finally:
+            ResultFolder.close(self, remove=True)
+        return True
 
     @property
     def finished(self) -> bool:
         """Whether nothing is left to do."""
-        return (self.path / RUN_FILE).is_file()
+        return self.has(RUN_FILE)
 
-    def _begin(self, document: dict[str, Any], resume: bool) -> None:
+    def close(self, *, remove: bool = False) -> None:
+        """End the claims of this process; the last one after the end removes their file."""
+        super().close(remove=remove or self.finished)
+
+    def _begin(self, document: dict[str, Any], resume: bool, may_hold_more: bool) -> None:
         own = {LOCK_FILE, LOG_FILE, SANITY_FOLDER}
         settings = self.path / SETTINGS_FILE
         if not settings.is_file():
@@ -94,17 +130,20 @@ class RunWriter:
                 if entry.name not in own and not entry.name.startswith(_files.TEMPORARY)
             ]
             # another process of the same run may have begun it meanwhile
-            if foreign and not settings.is_file():
+            if foreign and not may_hold_more and not settings.is_file():
                 raise InputError(f"{self.path} is not empty and not a run: it holds {foreign[0]}")
-            if _files.write_atomic(settings, _files.encode_json(document), replace=False):
+            if self.write_json(SETTINGS_FILE, document, replace=False):
                 return
         if not resume:
             raise InputError(f"{self.path} already holds a run: choose another directory")
-        expect_same(self.path, read_settings(self.path), json.loads(json.dumps(document)))
-
-    def has(self, name: str) -> bool:
-        """Whether a file of the run is there; files appear complete."""
-        return (self.path / name).is_file()
+        begun = read_settings(self.path)
+        if begun["format"] != FORMAT:
+            raise InputError(
+                f"{self.path} holds a run of an earlier version of vtcd_ops, which can be loaded "
+                "when it is finished but not gone on with: choose another directory, or begin anew "
+                "with overwrite"
+            )
+        expect_same(self.path, begun, document)
 
     def has_layer(self, video: int, layer: int) -> bool:
         """Whether the tubelets of a layer of a video are there, in all parts."""
@@ -136,34 +175,49 @@ class RunWriter:
 
     def record(self, video: int) -> VideoRecord:
         """Return the record of a video that was begun."""
-        return record_from_json(_files.read_tensors(self.path / clip_file(video))[1]["record"])
+        return read_record(self.path, video, self.tubelets_belong)
+
+    def tubelets(self, record: VideoRecord, part: str, layer: int) -> tuple[LayerTubelets, str]:
+        """Return the tubelets of a layer of a video, and the hash of their file's content."""
+        tubelets, stored = read_tubelets(self.path, record, part, layer, self.tubelets_belong)
+        return tubelets, stored.sha256
 
     def compactness(
         self, choose: Callable[[], dict[tuple[str, int], float]]
     ) -> dict[tuple[str, int], float]:
         """Return the compactness of every part and layer; one process chooses and stores it."""
-        path = self.path / COMPACTNESS_FILE
         with self.claims.claim(_COMPACTNESS_TASK, wait=True):
-            if not path.is_file():
+            if not self.has(COMPACTNESS_FILE):
                 chosen = choose()
-                table: dict[str, dict[str, float]] = {part: {} for part in self.parts}
+                values: dict[str, dict[str, float]] = {part: {} for part in self.parts}
                 for (part, layer), value in chosen.items():
-                    table[part][str(layer)] = value
-                _files.write_atomic(path, _files.encode_json(table))
-        return {
-            (part, int(layer)): value
-            for part, values in _files.read_json(path).items()
-            for layer, value in values.items()
-        }
+                    values[part][str(layer)] = value
+                document = {"belongs": self.tubelets_belong, "compactness": values}
+                self.write_json(COMPACTNESS_FILE, document)
+        sites = [(part, layer) for part in self.parts for layer in self.layers]
+        found = read_compactness(self.path, sites, self.tubelets_belong)
+        other = self._reused
+        if other is not None and found != read_compactness(other, sites, self.tubelets_belong):
+            raise InputError(
+                f"the compactness of {other} was chosen from other videos, so its tubelets cannot "
+                "be reused"
+            )
+        return found
 
     def write_clip(self, record: VideoRecord, preview: np.ndarray) -> None:
         """Store a video's record and what the model saw of it, uint8 [T, H, W, 3]."""
         info = {"record": asdict(record), "preview_shape": list(preview.shape)}
-        self._write(clip_file(record.index), {"preview": pack_frames(preview)}, info)
+        tensors = {"preview": pack_frames(preview)}
+        self.write(clip_file(record.index), tensors, info, self.tubelets_belong)
 
-    def write_tubelets(self, video: int, part: str, layer: int, tubelets: PackedTubelets) -> None:
+    def write_tubelets(
+        self, record: VideoRecord, part: str, layer: int, tubelets: PackedTubelets
+    ) -> None:
         """Store the tubelets of all heads of a layer of one video."""
-        self._write(tubelet_file(video, part, layer), *tubelets.contents())
+        tensors, info = tubelets.contents()
+        info |= {"part": part, "layer": layer, "content": record.content}
+        name = tubelet_file(record.index, part, layer)
+        self.write(name, tensors, info, self.tubelets_belong)
 
     def write_concepts(
         self,
@@ -171,6 +225,7 @@ class RunWriter:
         layer: int,
         members: list[dict[str, np.ndarray]],
         found: list[Factorisation],
+        sources: list[str],
     ) -> None:
         """Store the concepts of all heads of a layer.
 
@@ -179,6 +234,7 @@ class RunWriter:
             layer: which.
             members: for each head video, label and size [N] of its tubelets.
             found: for each head its concepts.
+            sources: the hashes of the tubelets of all videos.
         """
         k = np.array([len(head.centers) for head in found], dtype=np.int64)
         tensors = {
@@ -196,44 +252,96 @@ class RunWriter:
             "error": np.array([head.error for head in found], dtype=np.float64),
             "num_iter": np.array([head.num_iter for head in found], dtype=np.int64),
         }
-        self._write(concept_file(part, layer), tensors, {"part": part, "layer": layer})
+        info = {"part": part, "layer": layer, "tubelets": digest_json(sources)}
+        self.write(concept_file(part, layer), tensors, info, self.concepts_belong)
 
-    def log(self, event: str) -> None:
-        """Note the time of an event: the only file in which equal runs differ."""
-        entry = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, "pid": os.getpid()}
-        with (self.path / LOG_FILE).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+    def write_manifest(self, num_videos: int) -> None:
+        """Write the list of the videos, by which later processes tell that theirs are the same.
+
+        Raises:
+            InputError: the run was begun with fewer or more videos.
+        """
+        if self.has(clip_file(num_videos)):
+            raise InputError(f"{self.path} holds a run of more videos: choose another directory")
+        content = manifest_lines([self.record(video) for video in range(num_videos)])
+        path = self.own(MANIFEST_FILE)
+        if _files.write_atomic(path, content, replace=False):
+            return
+        with naming(path, "read"):
+            begun = path.read_bytes()
+        if begun != content:
+            raise InputError(
+                f"{self.path} was begun with {begun.count(10)} videos, now there are {num_videos}: "
+                "give the same videos, choose another directory, or begin anew with overwrite"
+            )
 
     def finish(self, num_videos: int, heads: list[int]) -> None:
-        """Write the manifest and the list of all files; from then on the run can be loaded."""
+        """Write the list of all files, read and verified; then the run can be loaded.
+
+        Raises:
+            InputError: a file is damaged, or belongs to another place.
+        """
         with self.claims.claim(_FINISH_TASK, wait=True):
             if self.finished:
                 return
-            records = [self.record(video) for video in range(num_videos)]
-            _files.write_atomic(self.path / MANIFEST_FILE, manifest_lines(records))
-            names = [SETTINGS_FILE, MANIFEST_FILE, *(clip_file(v) for v in range(num_videos))]
+            try:
+                self._verify(num_videos)
+            except InputError as error:
+                raise InputError(
+                    f"{error}; without that file, the same command makes it again"
+                ) from error
+            names = sorted(file_names(num_videos, self.parts, self.layers))
             names += [COMPACTNESS_FILE] if self.has(COMPACTNESS_FILE) else []
-            for part in self.parts:
-                for layer in self.layers:
-                    names.append(concept_file(part, layer))
-                    names += [tubelet_file(video, part, layer) for video in range(num_videos)]
-            files = {
-                name: [(self.path / name).stat().st_size, _files.sha256_file(self.path / name)]
-                for name in names
-            }
+            files = self.seal(names)
             _files.remove_temporaries(self.path)
             _files.flush_folders(self.path)  # no power cut leaves the list without its files
             self.log("finished")
             document = {"num_videos": num_videos, "heads": heads, "files": files}
-            _files.write_atomic(self.path / RUN_FILE, _files.encode_json(document))
+            self.write_json(RUN_FILE, document)
 
-    def _write(self, name: str, tensors: dict[str, np.ndarray], info: dict[str, Any]) -> None:
-        path = self.path / name
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _files.write_tensors(path, tensors, info)
-        except OSError as error:
-            raise InputError(f"{path} cannot be written: {error.strerror}") from error
+    def _verify(self, num_videos: int) -> None:
+        """Read every file once before the list vouches for it."""
+        records = [self.record(video) for video in range(num_videos)]
+        for part in self.parts:
+            for layer in self.layers:
+                sources = [self.tubelets(record, part, layer)[1] for record in records]
+                name = concept_file(part, layer)
+                made_of = read_own(self.path, name, self.concepts_belong).info.get("tubelets")
+                if made_of != digest_json(sources):
+                    raise InputError(
+                        f"{self.path / name} belongs elsewhere: it was made of other tubelets than "
+                        f"those of {self.path}"
+                    )
+
+    def reuse(self, other: Path) -> None:
+        """Take over, video by video, what another run has of the same videos.
+
+        Raises:
+            InputError: there is no run, or one whose model or settings of tubelets are others.
+        """
+        begun = read_settings(other)
+        if begun["format"] != FORMAT:
+            raise InputError(f"{other} holds a run of an earlier version of vtcd_ops")
+        expect_same(other, begun, read_settings(self.path), ignoring=CONCEPT_SETTINGS)
+        self._reused = other
+
+    def take_over(self, video: int, content: str) -> None:
+        """Link what the other run has of a video, if it is the same under the same number."""
+        other = self._reused
+        if other is None or not (other / clip_file(video)).is_file():
+            return
+        if read_record(other, video, self.tubelets_belong).content != content:
+            return
+        names = [tubelet_file(video, part, n) for part in self.parts for n in self.layers]
+        for name in (clip_file(video), *names):
+            if self.has(name) or not (other / name).is_file():
+                continue
+            try:
+                os.link(other / name, self.folder_of(name))  # files are replaced, never changed
+            except OSError:
+                with naming(other / name, "read"):
+                    copied = (other / name).read_bytes()
+                _files.write_atomic(self.folder_of(name), copied, replace=False)
 
 
 class PackedTubelets:
@@ -299,24 +407,33 @@ def _widen(table: np.ndarray, width: int) -> np.ndarray:
 
 
 def expect_same(
-    path: Path, begun: dict[str, Any], now: dict[str, Any], what: str = "a run"
+    path: Path,
+    begun: dict[str, Any],
+    now: dict[str, Any],
+    what: str = "a run",
+    *,
+    ignoring: tuple[str, ...] = (),
 ) -> None:
     """Raise at the first difference between what was begun and what is asked for now."""
     for group in sorted(begun.keys() | now.keys()):
         before, after = begun.get(group), now.get(group)
-        if before == after:
+        if before == after or group in ignoring:
             continue
         if group == "operators" and before and after:
             raise InputError(f"{path} holds a run made by {_other_operators(before, after)}")
+        advice = "choose another " + ("directory" if what == "a run" else "name, or overwrite it")
         if isinstance(before, dict) and isinstance(after, dict):
-            key = next(
-                k for k in sorted(before.keys() | after.keys()) if before.get(k) != after.get(k)
-            )
-            group, before, after = f"{group} {key}", before.get(key), after.get(key)
-        raise InputError(
-            f"{path} holds {what} with {group} {before!r}, not {after!r}: choose another "
-            f"{'directory' if what == 'a run' else 'name, or overwrite it'}"
-        )
+            keys = [
+                key
+                for key in sorted(before.keys() | after.keys())
+                if before.get(key) != after.get(key) and key not in ignoring
+            ]
+            if not keys:
+                continue
+            if group == "settings" and set(keys) <= set(CONCEPT_SETTINGS):
+                advice += f" and give reuse={str(path)!r} (--reuse {path}) to keep the tubelets"
+            group, before, after = f"{group} {keys[0]}", before.get(keys[0]), after.get(keys[0])
+        raise InputError(f"{path} holds {what} with {group} {before!r}, not {after!r}: {advice}")
 
 
 def _other_operators(before: dict[str, str], now: dict[str, str]) -> str:

@@ -15,22 +15,42 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
-import time
 from collections.abc import Iterator
-from functools import cached_property
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vtcd_ops import _files
+from vtcd_ops._documents import (
+    ANYTHING,
+    TEXT,
+    expect_arrays,
+    expect_fields,
+    listing,
+    parse_json,
+    read_json,
+    table,
+    whole,
+)
+from vtcd_ops._files import naming
+from vtcd_ops._folder import (
+    LOCK_FILE,
+    LOG_FILE,
+    SEALED,
+    SETTINGS_FILE,
+    ResultFolder,
+    identity,
+    read_own,
+    verify,
+)
 from vtcd_ops.errors import InputError
-from vtcd_ops.run_writer import LOCK_FILE, expect_same
-from vtcd_ops.store import LOG_FILE, SETTINGS_FILE
+from vtcd_ops.run_writer import expect_same
 
-FORMAT = 1  # of the files; a reader refuses any other
+FORMAT = 2  # of the files that are written
+READABLE = (1, 2)  # files of format 1 do not say where they belong
 SCORES_FILE = "scores.safetensors"
 RESULT_FILE = "result.json"
 _VIDEOS, _PARTS = "videos", "parts"
@@ -42,11 +62,11 @@ _USE_TASK = _FINISH_TASK + 2  # shared by all processes that work in the folder
 Tensors = dict[str, np.ndarray]
 
 
-class ScoresWriter:
+class ScoresWriter(ResultFolder):
     """Scores that are being measured, by one process or several; a kill loses no finished part.
 
     Args:
-        path: the folder; made if it does not exist.
+        path: the folder, RUN/KIND/NAME; made if it does not exist.
         document: what identifies the scores; what was begun goes on if it was begun with the same.
         what: "a ranking" or the like, for messages.
         overwrite: throw away scores of other settings; those of the same ones go on.
@@ -58,24 +78,21 @@ class ScoresWriter:
     def __init__(
         self, path: Path, document: dict[str, Any], what: str, *, overwrite: bool = False
     ) -> None:
-        self.path = path
-        self.document = {"format": FORMAT, **document}
+        super().__init__(path, within=path.parent.parent)
+        self.document = {"format": FORMAT, "name": path.name, **document}
+        self.belongs = scores_identity(json.loads(json.dumps(self.document)))
+        self.folder_of(SETTINGS_FILE)
         try:
-            path.mkdir(parents=True, exist_ok=True)
             with self.claims.claim(_BEGIN_TASK, wait=True):  # one process at a time
                 self._begin(what, overwrite)
                 self.claims.share(_USE_TASK)
-        except OSError as error:
-            self.close()
-            raise InputError(f"{path} cannot be written: {error.strerror}") from error
         except InputError:
             self.close()
             raise
 
     def _begin(self, what: str, overwrite: bool) -> None:
         """Claim the folder, or go on with what was begun there with the same settings."""
-        settings, content = self.path / SETTINGS_FILE, _files.encode_json(self.document)
-        if not _files.write_atomic(settings, content, replace=False):
+        if not self.write_json(SETTINGS_FILE, self.document, replace=False):
             begun, now = read_settings(self.path) or {}, json.loads(json.dumps(self.document))
             if begun == now:
                 return
@@ -86,27 +103,23 @@ class ScoresWriter:
                     f"{self.path} is in use: another process makes {what} of other settings there"
                 )
             self._clear()
-            _files.write_atomic(settings, content)
+            self.write_json(SETTINGS_FILE, self.document)
         self.log("started")
 
     def _clear(self) -> None:
         """Remove everything except the lock; the settings last, so that a kill loses no order."""
-        (self.path / RESULT_FILE).unlink(missing_ok=True)
-        kept = (LOCK_FILE, SETTINGS_FILE)
-        for entry in [one for one in self.path.iterdir() if one.name not in kept]:
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
+        with naming(self.path):
+            (self.path / RESULT_FILE).unlink(missing_ok=True)
+            kept = (LOCK_FILE, SETTINGS_FILE)
+            for entry in [one for one in self.path.iterdir() if one.name not in kept]:
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink()
 
-    @cached_property
-    def claims(self) -> _files.Claims:
-        """Which process does what."""
-        return _files.Claims(self.path / LOCK_FILE)
-
-    def close(self) -> None:
-        """End the claims of this process."""
-        self.claims.close()
+    def close(self, *, remove: bool = True) -> None:
+        """End the claims of this process; the last one removes their file."""
+        super().close(remove=remove)
 
     def video_task(self, video: int) -> int:
         """The number of a video, for claims."""
@@ -118,39 +131,43 @@ class ScoresWriter:
 
     def video(self, video: int) -> Tensors | None:
         """Return what is known of a video: present, baseline, and tokens if it was assigned."""
-        path = self.path / _VIDEOS / f"{video:05d}.safetensors"
-        return _files.read_tensors(path)[0] if path.is_file() else None
+        name = f"{_VIDEOS}/{video:05d}.safetensors"
+        return read_own(self.path, name, self.belongs).arrays if self.has(name) else None
 
     def write_video(self, video: int, tensors: Tensors) -> None:
         """Store what is known of a video before it is masked."""
-        self.write(f"{_VIDEOS}/{video:05d}.safetensors", tensors)
+        self.write_own(f"{_VIDEOS}/{video:05d}.safetensors", tensors)
 
     def has_part(self, video: int, start: int, stop: int) -> bool:
         """Whether columns start to stop - 1 of what is measured of a video are there."""
-        return (self.path / _part_file(video, start, stop)).is_file()
+        return self.has(_part_file(video, start, stop))
 
     def write_part(self, video: int, start: int, part: np.ndarray) -> None:
         """Store what was measured of a video, from column start on."""
-        self.write(_part_file(video, start, start + len(part)), {"part": part})
+        self.write_own(_part_file(video, start, start + len(part)), {"part": part})
 
     def part(self, video: int, start: int, stop: int) -> np.ndarray:
         """Return columns start to stop - 1 of what was measured of a video."""
-        return _files.read_tensors(self.path / _part_file(video, start, stop))[0]["part"]
+        name = _part_file(video, start, stop)
+        tensors = read_own(self.path, name, self.belongs).arrays
+        lengths = expect_arrays(self.path / name, tensors, {"part": ("float64", "M")})
+        if lengths["M"] != stop - start:
+            raise InputError(f"{self.path / name} is damaged: it holds {lengths['M']} columns")
+        return tensors["part"]
 
     def stored_scores(self, known: int = 0) -> Tensors | None:
         """Return the scores that were put together, where they hold more columns than known."""
-        path = self.path / SCORES_FILE
-        if not path.is_file():
+        if not self.has(SCORES_FILE):
             return None
         if known and (result := self.result()) is not None and result["num_columns"] <= known:
             return None
-        tensors = _files.read_tensors(path)[0]
+        tensors = read_own(self.path, SCORES_FILE, self.belongs).arrays
+        _expect_scores(self.path / SCORES_FILE, tensors)
         return tensors if num_columns(tensors) > known else None
 
     def result(self) -> dict[str, Any] | None:
         """Return what was finished, with fewer masks perhaps."""
-        path = self.path / RESULT_FILE
-        return _files.read_json(path) if path.is_file() else None
+        return read_result(self.path) if self.has(RESULT_FILE) else None
 
     @contextlib.contextmanager
     def finishing(self) -> Iterator[None]:
@@ -165,7 +182,7 @@ class ScoresWriter:
             return False
         if stored < num_columns(tensors):
             (self.path / RESULT_FILE).unlink(missing_ok=True)
-            self.write(SCORES_FILE, tensors)
+            self.write_own(SCORES_FILE, tensors)
         return True
 
     def finish(self, columns: int, *names: str) -> None:
@@ -174,34 +191,29 @@ class ScoresWriter:
         Parts that lie within the scores are no longer needed; those beyond them are another
         process's, which measures more.
         """
-        files = {
-            name: [(self.path / name).stat().st_size, _files.sha256_file(self.path / name)]
-            for name in (SCORES_FILE, *names)
-        }
-        result = _files.encode_json({"files": files, "num_columns": columns})
-        _files.write_atomic(self.path / RESULT_FILE, result)
-        for part in (self.path / _PARTS).glob("*.safetensors"):
-            if int(part.stem.rpartition("-")[2]) <= columns:
-                part.unlink(missing_ok=True)
-        if self.claims.alone(_USE_TASK):  # else they may be what another process is writing
-            _files.remove_temporaries(self.path)
-            self.claims.share(_USE_TASK)
+        document = {"files": self.seal((SCORES_FILE, *names)), "num_columns": columns}
+        self.write_json(RESULT_FILE, document)
+        self._remove_parts(columns)
+        _files.remove_temporaries(self.path)
         self.log("finished")
 
-    def write(self, name: str, tensors: Tensors, info: dict[str, Any] | None = None) -> None:
-        """Store tensors and information in a file of the folder."""
-        path = self.path / name
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _files.write_tensors(path, tensors, info or {})
-        except OSError as error:
-            raise InputError(f"{path} cannot be written: {error.strerror}") from error
+    def _remove_parts(self, columns: int) -> None:
+        """Remove the parts that were put together; others belong to a longer ranking beside."""
+        for part in (self.path / _PARTS).glob("*-*-*.safetensors"):
+            last = part.stem.rpartition("-")[2]
+            if last.isdecimal() and int(last) <= columns:
+                part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not empty, or gone
+            (self.path / _PARTS).rmdir()
 
-    def log(self, event: str) -> None:
-        """Note the time of an event: the only file in which equal scores differ."""
-        entry = {"time": time.time(), "event": event, "pid": os.getpid()}
-        with (self.path / LOG_FILE).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+    def write_own(self, name: str, tensors: Tensors, info: dict[str, Any] | None = None) -> None:
+        """Store tensors and information in a file of these scores."""
+        self.write(name, tensors, info or {}, self.belongs)
+
+
+def scores_identity(document: dict[str, Any]) -> str:
+    """Return what the files of scores belong to: the settings, whatever they are called."""
+    return identity(document, without=("name",))
 
 
 def holds_scores(path: Path) -> bool:
@@ -220,14 +232,47 @@ def refuse_others(path: Path, begun: dict[str, Any], now: dict[str, Any], what: 
 
 
 def read_settings(path: Path) -> dict[str, Any] | None:
-    """Return the settings of scores that were begun in a folder; None where there are none."""
-    if not (path / SETTINGS_FILE).is_file():
+    """Return the settings of scores that were begun in a folder; None where there are none.
+
+    Raises:
+        InputError: they are damaged, of another version, or those of another folder.
+    """
+    file = path / SETTINGS_FILE
+    if not file.is_file():
         return None
-    document = _files.read_json(path / SETTINGS_FILE)
-    if document.get("format") != FORMAT:
+    document = read_json(file)
+    if document.get("format") not in READABLE:
         raise InputError(
-            f"{path} has format {document.get('format')}, this version of vtcd_ops reads {FORMAT}"
+            f"{path} has format {document.get('format')}, this version of vtcd_ops reads "
+            f"formats {' and '.join(map(str, READABLE))}"
         )
+    expect_fields(file, document, {"run": TEXT, "videos": listing(table(ANYTHING))})
+    if document["format"] == FORMAT and document.get("name") != path.name:
+        raise InputError(
+            f"{file} belongs elsewhere: it is of {document.get('name')!r}; a folder keeps the name "
+            "that its scores were measured under"
+        )
+    return document
+
+
+def read_own_scores(path: Path, name: str) -> _files.Stored:
+    """Return what a file of finished scores holds, after checking that it lies where it belongs."""
+    settings = read_settings(path) or {}
+    belongs = scores_identity(settings) if settings.get("format") == FORMAT else None
+    return read_own(path, name, belongs)
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """Return the document that seals finished scores.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    document = read_json(path / RESULT_FILE)
+    expect_fields(path / RESULT_FILE, document, {"files": SEALED, "num_columns": whole(0)})
+    files = document["files"]
+    if SCORES_FILE not in files or any(Path(name).name != name for name in files):
+        raise InputError(f"{path / RESULT_FILE} is damaged: files expected {SCORES_FILE}")
     return document
 
 
@@ -235,13 +280,23 @@ def read_scores(path: Path) -> Tensors:
     """Return the finished scores in a folder, after verifying every file of it.
 
     Raises:
-        InputError: a file is missing or damaged.
+        InputError: a file is missing, damaged, or belongs to another place.
     """
-    for name, (size, digest) in _files.read_json(path / RESULT_FILE)["files"].items():
-        file = path / Path(name).name
-        if not file.is_file() or file.stat().st_size != size or _files.sha256_file(file) != digest:
-            raise InputError(f"{file} is damaged: its content does not match its SHA-256")
-    return _files.read_tensors(path / SCORES_FILE)[0]
+    files = read_result(path)["files"]
+    for name in files:
+        verify(path, files, name)
+    tensors = read_own_scores(path, SCORES_FILE).arrays
+    _expect_scores(path / SCORES_FILE, tensors)
+    return tensors
+
+
+def _expect_scores(path: Path, tensors: Tensors) -> None:
+    """Raise where scores are not tables of the same videos and units."""
+    forms = {"units": ("int64", "U 3"), "present": ("bool", "V U"), "baseline": ("float64", "V")}
+    measured = "scores" if "scores" in tensors else "effects"
+    lengths = expect_arrays(path, tensors, {**forms, measured: ("float64", "V M")})
+    if lengths["3"] != 3:
+        raise InputError(f"{path} is damaged: units expected rows of three numbers")
 
 
 def finished_names(folder: Path) -> list[str]:
@@ -273,7 +328,8 @@ def _finished(path: Path) -> float:
     """When the scores in a folder were finished."""
     try:
         lines = (path / LOG_FILE).read_text(encoding="utf-8").splitlines()
-        times = [json.loads(line)["time"] for line in lines if '"finished"' in line]
-        return float(times[-1])
-    except (OSError, ValueError, KeyError, IndexError):
+        times = [parse_json(line)["time"] for line in lines if '"finished"' in line]
+        last = times[-1]
+        return datetime.fromisoformat(last).timestamp() if isinstance(last, str) else float(last)
+    except (OSError, ValueError, KeyError, IndexError, TypeError, OverflowError):
         return 0.0

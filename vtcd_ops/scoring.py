@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +22,6 @@ __all__ = ["Gradients", "Masks", "Method", "Scoring"]
 
 Result = TypeVar("Result")
 
-_POLL_SECONDS = 0.2
 _TASK_MASKS = 128  # masks of one stored part, about
 _FIRST_CHECK = 256  # masks before the reliability is looked at
 _CHECK_GROWTH = 1.25  # each look comes after a quarter more masks
@@ -227,7 +225,8 @@ class Scoring:
                 if done(index) or self._claimed(self.writer.video_task(index), partial(do, index)):
                     left.remove(index)
                     bar.update()
-            self._wait(bool(left))
+            if left:
+                self.writer.claims.wait(self.writer.video_task(min(left)))
         bar.close()
 
     def _do_parts(self) -> int:
@@ -283,7 +282,8 @@ class Scoring:
                 ):
                     left.remove(part)
                     self._count(part, width[part[1]], bar)
-            self._wait(bool(left))
+            if left:
+                self.writer.claims.wait(self.writer.part_task(*left[0]))
 
     def _count(self, part: tuple[int, int], width: int, bar: tqdm) -> None:
         """Show a part as done."""
@@ -322,10 +322,6 @@ class Scoring:
             if mine:
                 do()
             return mine
-
-    def _wait(self, others: bool) -> None:
-        if others:
-            time.sleep(_POLL_SECONDS)  # another process works on the rest, or is dying
 
     def _open(self, index: int) -> MaskedVideo:
         """Return a prepared video; the latest are kept in memory."""

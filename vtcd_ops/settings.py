@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, SupportsFloat
 
 from vtcd_ops.adapter import PARTS
 from vtcd_ops.errors import InputError
@@ -13,6 +13,10 @@ from vtcd_ops.errors import InputError
 PROPOSALS = ("slic", "random_crops")
 CRITERIA = ("elbow", "elbow_released", "silhouette", "elbow_silhouette")
 ASSIGNMENTS = ("encoding", "weights")
+_PLAIN = (
+    "num_frames", "sampling_rate", "n_segments", "compactness", "voxels_per_token", "min_tubelet",
+    "threshold", "batch_size", "seed",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -24,8 +28,8 @@ class Settings:
 
     Args:
         parts: of "queries", "keys", "values", "outputs".
-        layers: layers to look at, from 0; None: all.
-        heads: heads to look at, from 0; None: all.
+        layers: layers to look at, from 0, or from the last, -1; None: all.
+        heads: heads to look at, from 0, or from the last, -1; None: all.
         num_frames: frames of each video, or "all"; None: one clip of the model.
         sampling_rate: step in frames; None: the model's own, else evenly spaced over the video.
         proposals: "slic", or "random_crops", the paper's baseline.
@@ -64,9 +68,12 @@ class Settings:
         object.__setattr__(self, "parts", parts)
         object.__setattr__(self, "layers", _numbers("layers", self.layers))
         object.__setattr__(self, "heads", _numbers("heads", self.heads))
+        for name in _PLAIN:
+            object.__setattr__(self, name, _plain(getattr(self, name)))
         for part in self.parts:
             _expect_one_of("parts", part, PARTS)
         _expect(len(self.parts) > 0, "parts", "at least one of " + ", ".join(PARTS), self.parts)
+        _expect(len(set(parts)) == len(parts), "parts", "each part once", list(parts))
         _expect_one_of("proposals", self.proposals, PROPOSALS)
         _expect_one_of("criterion", self.criterion, CRITERIA)
         _expect_one_of("assign", self.assign, ASSIGNMENTS)
@@ -76,13 +83,17 @@ class Settings:
             _expect_count("num_frames", self.num_frames, or_else=' or "all"')
         if self.sampling_rate is not None:
             _expect_count("sampling_rate", self.sampling_rate)
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
+        """Raise at the first number that is out of range."""
         valid = self.compactness == "auto" or _is_real(self.compactness, 0)
         _expect(valid, "compactness", 'a positive number or "auto"', self.compactness)
         inside = _is_real(self.threshold, 0) and self.threshold <= 1
         _expect(inside, "threshold", "a number in (0, 1]", self.threshold)
-        inside = self.min_tubelet == 0 or (_is_real(self.min_tubelet, 0) and self.min_tubelet < 1)
+        inside = _is_real(self.min_tubelet, -1) and 0 <= self.min_tubelet < 1
         _expect(inside, "min_tubelet", "a fraction in [0, 1)", self.min_tubelet)
-        inside = isinstance(self.seed, int) and 0 <= self.seed < 2**63
+        inside = _is_whole(self.seed) and 0 <= self.seed < 2**63
         _expect(inside, "seed", "a whole number from 0 to 2**63 - 1", self.seed)
 
     def as_json(self) -> dict[str, Any]:
@@ -109,6 +120,20 @@ def _numbers(name: str, values: Sequence[int] | None) -> tuple[int, ...] | None:
         raise InputError(f"discover: {name} expected whole numbers, got {values!r}") from None
 
 
+def _plain(value: Any) -> Any:
+    """A number of NumPy or torch as JSON can hold it; everything else as it is."""
+    if isinstance(value, bool | int | float | str) or value is None:
+        return float(value) if type(value) is not float and isinstance(value, float) else value
+    try:
+        return operator.index(value)
+    except TypeError:
+        return float(value) if isinstance(value, SupportsFloat) else value
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _is_real(value: Any, above: float) -> bool:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return is_number and above < value < float("inf")
@@ -124,8 +149,19 @@ def _expect_one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
 
 
 def _expect_count(name: str, value: Any, or_else: str = "") -> None:
-    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    _expect(is_count, name, "a whole number above 0" + or_else, value)
+    _expect(_is_whole(value) and value >= 1, name, "a whole number above 0" + or_else, value)
+
+
+def format_bytes(count: int) -> str:
+    """Return a number of bytes in words, as :func:`parse_bytes` takes it.
+
+    >>> format_bytes(999), format_bytes(1000), format_bytes(24_576), format_bytes(1_234_567_890)
+    ('999B', '1KB', '24.6KB', '1.23GB')
+    """
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("KB", 10**3)):
+        if count >= size:
+            return f"{count / size:.3g}{unit}"
+    return f"{count}B"
 
 
 def parse_bytes(size: int | str) -> int:

@@ -17,7 +17,7 @@ from vtcd_ops.errors import InputError
 from vtcd_ops.features import VideoClip, Window, capture_video
 from vtcd_ops.records import VideoRecord
 from vtcd_ops.run_writer import PackedTubelets, RunWriter
-from vtcd_ops.settings import Settings
+from vtcd_ops.settings import Settings, format_bytes
 from vtcd_ops.store import clip_file, tubelet_file
 from vtcd_ops.tubelets import find_tubelets, volume_size
 
@@ -55,8 +55,8 @@ def plan_groups(
     fitting = max_memory // head_bytes
     if fitting == 0:
         raise InputError(
-            f"discover: max_memory expected at least {head_bytes / 1e6:.0f} MB, which one head of "
-            f"this video takes, got {max_memory / 1e6:.0f} MB"
+            f"discover: max_memory expected at least {format_bytes(head_bytes)}, which one head of "
+            f"this video takes, got {format_bytes(max_memory)}"
         )
     if fitting < len(heads):
         parts = [list(heads[i : i + fitting]) for i in range(0, len(heads), fitting)]
@@ -172,7 +172,7 @@ class VideoDivider:
             for row in range(number * len(group.heads), (number + 1) * len(group.heads)):
                 layer_packed.add(labels[row], means[row], sizes[row])
             if len(layer_packed) == len(self.heads):
-                self.writer.write_tubelets(record.index, part, layer, packed.pop((part, layer)))
+                self.writer.write_tubelets(record, part, layer, packed.pop((part, layer)))
 
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # zlib lets others run meanwhile
             list(pool.map(store, range(len(group.layers))))

@@ -96,7 +96,7 @@ def preview(eye: Eye, video: int) -> np.ndarray:
 def write_seen(path: Path, eye: Eye, *, name: str = "eye", videos: tuple[int, ...] = (0, 1)) -> Run:
     """Write a run of a model of one layer and one head whose concepts are the three objects."""
     document = {
-        "kind": "discovery",
+        "kind": "stored",
         "settings": {},
         "model": {"name": name, "sha256": "0" * 64, "num_layers": 1, "num_heads": 1},
         "versions": {},
@@ -105,15 +105,16 @@ def write_seen(path: Path, eye: Eye, *, name: str = "eye", videos: tuple[int, ..
         "layers": [0],
     }
     writer = RunWriter(path, document, resume=False)
-    sizes = []
+    sizes, sources = [], []
     for index, video in enumerate(videos):
         labels = label_volume(eye, video).astype(np.int32)
-        entry = record(eye, video)
-        writer.write_clip(VideoRecord(**{**vars(entry), "index": index}), preview(eye, video))
+        entry = VideoRecord(**{**vars(record(eye, video)), "index": index})
+        writer.write_clip(entry, preview(eye, video))
         packed = PackedTubelets(eye.tokens, eye.size)
         counts = np.bincount(labels[labels >= 0], minlength=3)
         packed.add(labels, np.eye(3, 4, dtype=np.float32), counts)
-        writer.write_tubelets(index, "keys", 0, packed)
+        writer.write_tubelets(entry, "keys", 0, packed)
+        sources.append(writer.tubelets(entry, "keys", 0)[1])
         sizes.append(counts)
     video_of, concept = np.nonzero(np.stack(sizes))
     table = np.eye(3, dtype=np.float32)[concept]
@@ -131,7 +132,8 @@ def write_seen(path: Path, eye: Eye, *, name: str = "eye", videos: tuple[int, ..
         error=0.0,
         num_iter=0,
     )
-    writer.write_concepts("keys", 0, [members], [found])
+    writer.write_concepts("keys", 0, [members], [found], sources)
+    writer.write_manifest(len(videos))
     writer.finish(len(videos), [0])
     writer.close()
     return load(path)

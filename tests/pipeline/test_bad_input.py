@@ -16,7 +16,7 @@ from pipeline.videos import moving_square, run_files, write_image, write_video
 
 import vtcd_ops.discovery
 from vtcd_ops import cli
-from vtcd_ops._files import encode_json, read_json
+from vtcd_ops._documents import encode_json, read_json
 from vtcd_ops._library import Library
 from vtcd_ops.adapters import example_adapter, load_model
 from vtcd_ops.adapters.projections import ProjectionAdapter
@@ -102,12 +102,16 @@ def vtcd(
             "example {good} --out {run} --n-segments 1 --voxels-per-token 1",
             "keys of layer 0: concepts need at least two tubelets, head 0 has 1 in all videos",
         ),
-        ("example {good} --out {run} --layers 3", "layers expected from 0 to 2, got [3]"),
+        ("example {good} --out {run} --layers 3", "layers expected from 0 to 2, or from -1"),
         ("example {good} --out {run} --layers a", "expected numbers such as 0,3,8-11, got 'a'"),
         ("example {good} --out {run} --parts keis", "parts expected one of queries, keys"),
+        ("example {good} --out {run} --parts keys,keys", "parts expected each part once, got"),
         ("example {good} --out {run} --compactness 0", "compactness expected a positive"),
         ("example {good} --out {run} --criterion x", "criterion expected one of elbow"),
-        ("example {good} --out {run} --max-memory 1KB", "max_memory expected at least"),
+        (
+            "example {good} --out {run} --max-memory 1KB",
+            "at least 20.5KB, which one head of this video takes, got 1KB",
+        ),
         ("example {good} --out {run} --max-memory x", "max_memory expected a size such as"),
         ("example {good} --out {run} --num-frames x", "num_frames expected a whole number"),
     ],
@@ -192,7 +196,7 @@ DAMAGES: list[tuple[str, Callable[[Path], None], str]] = [
     ("unfinished", lambda run: (run / "run.json").unlink(), "is unfinished"),
     ("no settings", lambda run: (run / "settings.json").unlink(), "is not a run of vtcd"),
     ("empty", lambda run: (run / "settings.json").write_bytes(b""), "is damaged"),
-    ("version", other_version, "has format 99, this version of vtcd_ops reads format 2"),
+    ("version", other_version, "has format 99, this version of vtcd_ops reads formats 2 and 3"),
     ("outside", file_outside, "lists a file outside of itself"),
 ]
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from vtcd_ops import _files
+from vtcd_ops._claims import Claims
 from vtcd_ops._codec import pack_frames, pack_labels, unpack_frames, unpack_labels
 from vtcd_ops.errors import InputError
 
@@ -58,9 +59,10 @@ def test_an_interrupted_write_leaves_the_old_file(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(_files.os, "fsync", fail)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(InputError, match=f"{path} cannot be written: No space left"):
         _files.write_atomic(path, b"new")
     assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_every_folder_is_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,17 +84,34 @@ def test_only_the_first_writer_counts(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_late_writer_of_a_finished_run_is_content(
+def test_what_is_being_written_is_not_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its temporary file may be cleaned up under its hands."""
-    path = tmp_path / "file"
-    path.write_bytes(b"content")
+    """Only what a killed writer left behind is; a living one holds a lock on its file."""
+    left = tmp_path / ".tmp-file-0123456789abcdef"
+    mine = tmp_path / ".tmp-notes"
+    left.touch()
+    mine.touch()
     monkeypatch.setattr(_files.os, "fsync", lambda _: _files.remove_temporaries(tmp_path))
-    assert not _files.write_atomic(path, b"content", replace=False)
-    path.unlink()
-    with pytest.raises(FileNotFoundError):
-        _files.write_atomic(path, b"content", replace=False)
+    assert _files.write_atomic(tmp_path / "file", b"content")
+    assert sorted(tmp_path.iterdir()) == [mine, tmp_path / "file"]
+
+
+def test_a_write_outlives_a_machine_that_knows_nothing_of_its_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where machines do not share locks, one may remove what another is writing."""
+    removed: list[Path] = []
+
+    def remove(_: int) -> None:
+        if not removed:
+            removed.extend(tmp_path.glob(".tmp-*"))
+            removed[0].unlink()
+
+    monkeypatch.setattr(_files.os, "fsync", remove)
+    assert _files.write_atomic(tmp_path / "file", b"content")
+    assert len(removed) == 1
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
 def test_same_content_same_bytes(tmp_path: Path) -> None:
@@ -106,7 +125,7 @@ def test_same_content_same_bytes(tmp_path: Path) -> None:
 def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     program = (
-        "import sys, time, pathlib; from vtcd_ops._files import Claims\n"
+        "import sys, time, pathlib; from vtcd_ops._claims import Claims\n"
         "with Claims(pathlib.Path(sys.argv[1])).claim(3) as mine:\n"
         "    print(mine, flush=True); time.sleep(600)"
     )
@@ -115,7 +134,7 @@ def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "True\n"
-    claims = _files.Claims(path)
+    claims = Claims(path)
     with claims.claim(3) as mine, claims.claim(4) as other:
         assert (mine, other) == (False, True)
     holder.send_signal(signal.SIGKILL)

@@ -165,7 +165,7 @@ def test_more_masks_other_batches_and_interruptions(
     vtcd_ops.rank(run, adapter, samples(), num_masks=100, name="twice", **ask)
     twice = vtcd_ops.rank(run, adapter, samples(), num_masks=300, name="twice", **ask)
     assert np.array_equal(once.tensors["scores"], twice.tensors["scores"])
-    names = ("scores.safetensors", "estimate.safetensors", "result.json", "settings.json")
+    names = ("scores.safetensors", "estimate.safetensors", "result.json")
     for name in names:
         files = [run_files(run.path / "importance" / one)[name] for one in ("once", "twice")]
         assert files[0] == files[1]
