@@ -223,13 +223,13 @@ def test_nothing_is_written_through_a_symbolic_link(tmp_path: Path, place: str) 
     (tmp_path / "victim").mkdir()
     target = tmp_path / "victim" if place == "videos" else tmp_path / "victim/file"
     (folder.path / place).symlink_to(target)
+    write: dict[str, Callable[[], object]] = {
+        "videos": lambda: folder.write("videos/00000/clip.safetensors", {}, {}, "me"),
+        "log.jsonl": lambda: folder.log("started"),
+        ".lock": lambda: folder.claims,
+    }
     with pytest.raises(InputError, match=f"{folder.path}/{place} is a symbolic link"):
-        if place == "videos":
-            folder.write("videos/00000/clip.safetensors", {}, {}, "me")
-        elif place == "log.jsonl":
-            folder.log("started")
-        else:
-            _ = folder.claims
+        write[place]()
     assert list((tmp_path / "victim").iterdir()) == []
 
 

@@ -90,7 +90,7 @@ def test_an_exchange_in_an_unfinished_run_is_refused(folder: Path, exchanged: st
     one, other = UNFINISHED[exchanged]
     (folder / "run/run.json").unlink()
     exchange(folder / one, folder / other)
-    with pytest.raises(InputError, match="belongs elsewhere|was begun with another video"):
+    with pytest.raises(InputError, match=r"belongs elsewhere|was begun with another video"):
         discover(folder / "run", compactness="auto", samples=labelled())
     assert not (folder / "run/run.json").exists()
 
@@ -106,14 +106,14 @@ def test_another_compactness_is_refused(folder: Path) -> None:
 
 def test_another_control_is_refused(folder: Path) -> None:
     exchange(folder / "run/sanity", folder / "other/sanity")
-    with pytest.raises(InputError, match="run/sanity is the control of another run than"):
+    with pytest.raises(InputError, match=r"run/sanity is the control of another run than"):
         _ = load(folder / "run").sanity
 
 
 def test_the_control_of_another_model_is_refused(folder: Path) -> None:
     discover(folder / "third", compactness="auto", sanity=True, model=example_adapter(seed=5))
     exchange(folder / "run/sanity", folder / "third/sanity")
-    with pytest.raises(InputError, match="run/sanity is the control of another run than"):
+    with pytest.raises(InputError, match=r"run/sanity is the control of another run than"):
         _ = load(folder / "run").sanity
 
 
@@ -137,7 +137,7 @@ def test_an_exchange_among_rankings_is_refused(folder: Path, names: tuple[str, .
     rankings = folder / "run/importance"
     for name in names:
         exchange(rankings / "one" / name, rankings / "two" / name)
-    with pytest.raises(InputError, match="belongs elsewhere|is damaged"):
+    with pytest.raises(InputError, match=r"belongs elsewhere|is damaged"):
         load(folder / "run").importance("one")
 
 
@@ -230,9 +230,9 @@ def test_a_model_seen_or_read_in_another_way_is_another(
     changed = example_adapter()
     change(changed)
     assert weights_sha256(changed.model) == weights_sha256(example_adapter().model)
-    with pytest.raises(InputError, match="holds a run with model features"):
+    with pytest.raises(InputError, match=r"holds a run with model features"):
         discover(stored / "run", model=changed, compactness="auto", samples=labelled())
-    with pytest.raises(InputError, match="the model of the run .* had"):
+    with pytest.raises(InputError, match=r"the model of the run .* had"):
         load(stored / "run").assign(videos()[0], changed)
 
 
@@ -257,7 +257,7 @@ def test_a_video_more_is_said(stored: Path) -> None:
     before = run_files(stored / "run")
     more = [*labelled(), vtcd_ops.Sample(videos(1, 7)[0], name="new")]
     for samples in (more, iter(more)):
-        with pytest.raises(InputError, match="holds a finished run without the video new: "):
+        with pytest.raises(InputError, match=r"holds a finished run without the video new: "):
             discover(stored / "run", compactness="auto", samples=samples)
     assert run_files(stored / "run") == before
 
@@ -267,7 +267,9 @@ def test_a_run_that_was_begun_with_other_videos_is_not_gone_on_with(
     folder: Path, count: int
 ) -> None:
     (folder / "run/run.json").unlink()
-    with pytest.raises(InputError, match="was begun with 3 videos, now|holds a run of more videos"):
+    with pytest.raises(
+        InputError, match=r"was begun with 3 videos, now|holds a run of more videos"
+    ):
         discover(folder / "run", compactness="auto", samples=labelled(count))
 
 
@@ -276,7 +278,7 @@ def test_other_concepts_of_the_same_tubelets(
 ) -> None:
     """The concept stage alone is done again; the result is that of doing everything."""
     options = {"compactness": "auto", "samples": labelled(), "threshold": 0.5, "sanity": True}
-    with pytest.raises(InputError, match="threshold 0.9, not 0.5: .*--reuse .*/run. to keep the"):
+    with pytest.raises(InputError, match=r"threshold 0.9, not 0.5: .*--reuse .*/run. to keep the"):
         discover(stored / "run", **options)
     whole = discover(tmp_path / "whole", **options)
     with monkeypatch.context() as patch:
@@ -292,11 +294,11 @@ def test_other_concepts_of_the_same_tubelets(
 
 def test_what_cannot_be_reused(stored: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"reuse": stored / "run", "samples": labelled()}
-    with pytest.raises(InputError, match="settings compactness 'auto', not 0.1"):
+    with pytest.raises(InputError, match=r"settings compactness 'auto', not 0.1"):
         discover(tmp_path / "a", **options)
-    with pytest.raises(InputError, match="compactness of .* was chosen from other videos"):
+    with pytest.raises(InputError, match=r"compactness of .* was chosen from other videos"):
         discover(tmp_path / "b", reuse=stored / "run", compactness="auto", samples=videos(first=11))
-    with pytest.raises(InputError, match="settings.json is missing"):
+    with pytest.raises(InputError, match=r"settings.json is missing"):
         discover(tmp_path / "c", reuse=tmp_path / "nothing")
 
 
