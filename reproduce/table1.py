@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.integrate import trapezoid
 
 from reproduce.models import ROLES
 from reproduce.published import TABLE_1
@@ -49,7 +50,7 @@ class Curve:
 
     def area(self, direction: str) -> float:
         """Return the area below one of them."""
-        return float(np.trapezoid(self.scores[DIRECTIONS.index(direction)], self.fractions))
+        return float(trapezoid(self.scores[DIRECTIONS.index(direction)], self.fractions))
 
 
 Found = dict[tuple[str, str], list[Curve]]  #: of (row, role), one a seed

@@ -83,7 +83,7 @@ class AdditiveModel:
                 sums[pattern, i] += len(videos) * found[:, 0]
         with np.errstate(invalid="ignore", divide="ignore"):
             sums /= count  # now the replicates, [U, groups]
-        if name == "adjusted":
+        if name == "adjusted" and count.any():
             sums -= np.nanmean(sums, axis=0)
         sums -= sums.mean(1, keepdims=True)
         return np.sqrt(np.einsum("ug,ug->u", sums, sums) * ((groups - 1) / groups))

@@ -14,6 +14,9 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from scipy.linalg import eigh_tridiagonal
+from scipy.sparse.linalg import LinearOperator, cg
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from vtcd_ops._mask_scores import MaskScores
@@ -30,11 +33,16 @@ _PENALTIES = torch.logspace(-8, 3, 111, dtype=torch.float64)
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch's linear algebra run on one thread: its sums depend on their number."""
+    """Let the linear algebra of torch, NumPy and SciPy run on one thread.
+
+    Their sums depend on the number of threads: NumPy's dot product of 20,000 numbers has other last
+    bits on two threads than on one, and so has every step of SciPy's conjugate gradients.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(limits=1, user_api="blas"):
+            yield
     finally:
         torch.set_num_threads(before)
 
@@ -210,7 +218,7 @@ class Regression:
         else:
             values, vectors = torch.linalg.eigh(self._centred_kernel(used))
             products = (vectors.T @ target).flatten() ** 2
-        kept = values > 1e-10 * values.max()
+        kept = values > 1e-10 * values.amax() if len(values) else values > 0
         values, weights = values[kept], products[kept]
         if self._primal:
             weights = weights / values
@@ -227,21 +235,25 @@ class Regression:
         return _centred_on(result, used)
 
     def _by_conjugate_gradients(self, y: Tensor, used: Tensor, penalty: float) -> Tensor:
-        """Solve (kernel + penalty) a = y for all columns side by side: [M, k]."""
-        residual = _centred_on(y, used)
-        direction, dual = residual.clone(), torch.zeros_like(residual)
-        squares = (residual**2).sum(0)
-        enough = 1e-20 * squares
-        for _ in range(500):
-            if bool((squares <= enough).all()):
-                break
-            product = self._apply_kernel(direction, used) + penalty * direction
-            step = squares / (direction * product).sum(0).clamp(min=1e-300)
-            dual += step * direction
-            residual -= step * product
-            before, squares = squares, (residual**2).sum(0)
-            direction = residual + squares / before.clamp(min=1e-300) * direction
-        return _centred_on(dual, used)
+        """Solve (kernel + penalty) a = y for all columns side by side: [M, k].
+
+        Together they are one system, whose matrix holds their kernels along its diagonal: a pass
+        over the masks serves all of them.
+        """
+        target = _centred_on(y, used)
+        scale = target.square().sum(0).sqrt()
+        target /= torch.where(scale > 0, scale, 1.0)  # so that none is solved for another's sake
+
+        def apply(vector: np.ndarray) -> np.ndarray:
+            columns = torch.from_numpy(vector).view_as(target)
+            product: np.ndarray = (
+                self._apply_kernel(columns, used).add_(columns, alpha=penalty).numpy()
+            )
+            return product.reshape(-1)
+
+        matrix = LinearOperator((target.numel(), target.numel()), matvec=apply, dtype=np.float64)
+        solved, _ = cg(matrix, target.flatten().numpy(), rtol=1e-10, maxiter=500)
+        return _centred_on(torch.from_numpy(solved).view_as(target) * scale, used)
 
     def _quadrature(self, y: Tensor, used: np.ndarray) -> tuple[Tensor, Tensor, Tensor, float]:
         """Estimate the spectrum by Lanczos quadrature (Golub, Meurant 2010): see `_spectrum`."""
@@ -258,7 +270,11 @@ class Regression:
         return values, on_target, multiplicity, 0.0
 
     def _lanczos(self, start: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:
-        """Return nodes and weights [k, steps] of the quadratures that vectors [M, k] define."""
+        """Return nodes and weights [k, steps] of the quadratures that vectors [M, k] define.
+
+        The recurrence is written out: SciPy's Lanczos methods keep their tridiagonal matrix, whose
+        eigenvalues and first eigenvector components these are, to themselves.
+        """
         squares = (start**2).sum(0)
         current, before = start / squares.sqrt().clamp(min=1e-300), torch.zeros_like(start)
         beta = torch.zeros(start.shape[1], dtype=torch.float64)
@@ -272,12 +288,11 @@ class Regression:
             diagonal.append(alpha)
             beside.append(beta)
             before, current = current, product / beta.clamp(min=1e-300)
-        matrices = torch.diag_embed(torch.stack(diagonal, 1))
-        if steps > 1:
-            off = torch.stack(beside[:-1], 1)
-            matrices = matrices + torch.diag_embed(off, 1) + torch.diag_embed(off, -1)
-        values, vectors = torch.linalg.eigh(matrices)
-        return values, squares[:, None] * vectors[:, 0] ** 2
+        main, off = torch.stack(diagonal, 1).numpy(), torch.stack(beside, 1)[:, :-1].numpy()
+        found = [eigh_tridiagonal(*one) for one in zip(main, off, strict=True)]
+        nodes = torch.from_numpy(np.stack([values for values, _ in found]))
+        first = torch.from_numpy(np.stack([vectors[0] for _, vectors in found]))
+        return nodes, squares[:, None] * first**2
 
 
 def _centred(columns: Tensor) -> Tensor:

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.stats import spearmanr
 
 from vtcd_ops import _checks
+from vtcd_ops._equality import same_fields
+from vtcd_ops.errors import InputError
 
 #: Masks of one independent block of each sampling design.
 BLOCK_LENGTH = {"simple": 1, "antithetic": 2, "balanced": 20}
@@ -19,7 +22,7 @@ BLOCK_LENGTH = {"simple": 1, "antithetic": 2, "balanced": 20}
 _CHUNK = 2**21
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MaskScores:
     """What a ranking is computed from, all of it.
 
@@ -41,6 +44,11 @@ class MaskScores:
 
     def __post_init__(self) -> None:
         _checks.check_cris_sample(self.num_units, self.num_masks, self.ratio, 0, self.design)
+
+    def __eq__(self, other: object) -> bool:
+        return same_fields(self, other)
+
+    __hash__ = None  # type: ignore[assignment]  # equal by content
 
     @property
     def num_videos(self) -> int:
@@ -88,6 +96,28 @@ class MaskScores:
             yield slice(start, start + count), keep
 
 
+def to_unit_scale(*arrays: np.ndarray) -> tuple[int, list[np.ndarray]]:
+    """Divide finite arrays by one power of two, which leaves their bits: the largest is about 1.
+
+    So that squares neither overflow nor vanish. Returns the exponent, and the arrays.
+
+    >>> to_unit_scale(np.array([2.0**600]), np.array([-3 * 2.0**599]))
+    (601, [array([0.5]), array([-0.75])])
+    """
+    largest = max(float(np.abs(array).max(initial=0.0)) for array in arrays)
+    exponent = int(np.frexp(largest)[1])
+    return exponent, [np.ldexp(array, -exponent) for array in arrays]
+
+
+def from_unit_scale(values: np.ndarray, exponent: int, what: str) -> np.ndarray:
+    """Undo `to_unit_scale`, or raise where a result is too large for a float64."""
+    with np.errstate(over="ignore"):
+        found: np.ndarray = np.ldexp(values, exponent)
+    if (np.isinf(found) & np.isfinite(values)).any():
+        raise InputError(f"estimate: {what} expected to fit into float64, got scores too large")
+    return found
+
+
 def average_over_videos(values: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Average over the videos in which a unit occurs, with equal weight.
 
@@ -119,14 +149,6 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
     >>> spearman(np.array([1.0, 2.0, 3.0]), np.array([0.1, 0.4, 0.9]))
     1.0
     """
-    ranks = np.stack([_ranks(a), _ranks(b)])
-    centred = ranks - ranks.mean(1, keepdims=True)
-    scale = np.sqrt((centred[0] ** 2).sum() * (centred[1] ** 2).sum())
-    return float((centred[0] * centred[1]).sum() / scale) if scale > 0 else float("nan")
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Return the rank of each value from 0, equal values sharing their mean rank."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return ((2 * last - counts - 1) / 2)[inverse]
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    return float(np.clip(spearmanr(a, b).statistic, -1, 1))

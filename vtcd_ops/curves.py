@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.integrate import trapezoid
 from torch import Tensor
 
 from vtcd_ops import _files
+from vtcd_ops._equality import same_fields
 from vtcd_ops.adapter import Adapter
 from vtcd_ops.errors import InputError
 from vtcd_ops.importance import Importance, of_class
@@ -53,7 +55,7 @@ _NUM_RESAMPLES = 2000
 Scores = tuple[dict[str, Any], Tensors]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Curves:
     """Scores of videos against the fraction of units removed.
 
@@ -71,6 +73,11 @@ class Curves:
     fractions: np.ndarray
     scores: dict[tuple[str, str], np.ndarray] = field(repr=False)
 
+    def __eq__(self, other: object) -> bool:
+        return same_fields(self, other)
+
+    __hash__ = None  # type: ignore[assignment]  # equal by content
+
     def __repr__(self) -> str:
         areas = ", ".join(f"{r} {d[:3]} {self.area(r, d):.3g}" for r, d in self.scores)
         return f"Curves({self.name!r}, {self.settings['metric']}; areas: {areas})"
@@ -81,7 +88,7 @@ class Curves:
 
     def area(self, ranking: str, direction: str = "positive") -> float:
         """Return the area below the mean curve, by the trapezoid rule."""
-        return float(np.trapezoid(self.mean(ranking, direction), self.fractions))
+        return float(trapezoid(self.mean(ranking, direction), self.fractions))
 
     def band(
         self, ranking: str, direction: str = "positive", level: float = 0.95
@@ -98,7 +105,7 @@ class Curves:
         self, ranking: str, direction: str = "positive", level: float = 0.95
     ) -> tuple[float, float]:
         """Return the confidence interval of the area over videos, as for the band."""
-        areas = np.trapezoid(_resampled(self.scores[ranking, direction]), self.fractions, axis=1)
+        areas = trapezoid(_resampled(self.scores[ranking, direction]), self.fractions, axis=1)
         low, high = np.quantile(areas, [(1 - level) / 2, (1 + level) / 2])
         return float(low), float(high)
 

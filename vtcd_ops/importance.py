@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vtcd_ops._equality import same_fields
+from vtcd_ops._mask_scores import average_over_videos, from_unit_scale, to_unit_scale
 from vtcd_ops.importance_estimators import ESTIMATORS, Estimate, estimate, reliability
 from vtcd_ops.ops import cris_sample
 
@@ -18,7 +20,7 @@ __all__ = ["Importance", "estimate_importance"]
 MEAN = "mean"
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Importance:
     """The importance of the units of a run; larger is more important.
 
@@ -46,6 +48,11 @@ class Importance:
     stderr_videos: np.ndarray
     reliability: float
     r2: float
+
+    def __eq__(self, other: object) -> bool:
+        return same_fields(self, other)
+
+    __hash__ = None  # type: ignore[assignment]  # equal by content
 
     def __repr__(self) -> str:
         kind, metric = self.settings.get("units"), self.settings.get("metric")
@@ -82,15 +89,24 @@ class Importance:
         rank[self.order] = np.arange(len(rank))
         return rank
 
+    @property
+    def share(self) -> np.ndarray:
+        """(n - rank) / n of each of n units, float64 [U]: 1 is the most important, 1/n the last.
+
+        What equation 8 of the paper averages, and what reports show.
+        """
+        share: np.ndarray = (len(self.value) - self.rank) / len(self.value)
+        return share
+
     def per_layer(self) -> dict[int, float]:
-        """Return the mean over a layer's units of (n - rank) / n (equation 8 of the paper)."""
-        share = self._share()
+        """Return the mean share of a layer's units (equation 8 of the paper)."""
+        share = self.share
         layers = self.units[:, 0]
         return {int(layer): float(share[layers == layer].mean()) for layer in np.unique(layers)}
 
     def per_head(self) -> dict[tuple[int, int], float]:
-        """Return the mean over the units of (layer, head) of (n - rank) / n."""
-        share = self._share()
+        """Return the mean share of the units of (layer, head)."""
+        share = self.share
         heads = self.units[:, :2]
         return {
             (int(layer), int(head)): float(share[(heads == (layer, head)).all(axis=1)].mean())
@@ -114,9 +130,6 @@ class Importance:
             lines.append(f"  {place}: {self.value[unit]:.4g} +- {self.stderr[unit]:.2g}")
         return lines
 
-    def _share(self) -> np.ndarray:
-        return (len(self.value) - self.rank) / len(self.value)
-
 
 def estimate_importance(
     name: str, settings: dict[str, Any], tensors: dict[str, np.ndarray], estimator: str
@@ -134,7 +147,7 @@ def estimate_importance(
     def error(key: str) -> np.ndarray:
         """The standard error of a mean of independent estimates."""
         each = np.stack([getattr(one, key).numpy() for one in found])
-        summed = np.sqrt(np.nansum(np.square(each), axis=0)) / count
+        summed = np.hypot.reduce(np.nan_to_num(each), axis=0) / count
         return np.where(np.isnan(each).all(axis=0), np.nan, summed)
 
     return Importance(
@@ -181,8 +194,12 @@ def _estimate(
     settings: dict[str, Any], tensors: dict[str, np.ndarray], estimator: str, rows: np.ndarray
 ) -> Estimate:
     """The estimate from some of the videos."""
+    if settings["method"] == "occlusion":
+        baseline, scores = tensors["baseline"][rows, None], tensors["scores"][rows]
+        return _mean_effect(baseline, scores, tensors["present"][rows])
     if settings["method"] != "cris":
-        return _mean_effect(_effects(settings, tensors)[rows], tensors["present"][rows])
+        effects = tensors["effects"][rows]
+        return _mean_effect(effects, np.zeros_like(effects), tensors["present"][rows])
     return estimate(**_measured(settings, tensors, rows), estimator=estimator)
 
 
@@ -201,21 +218,15 @@ def draw_masks(settings: dict[str, Any], num_units: int, start: int, stop: int) 
     return cris_sample(num_units, stop - start, ratio, seed, start=start, design=design)
 
 
-def _effects(settings: dict[str, Any], tensors: dict[str, np.ndarray]) -> np.ndarray:
-    """What removing each unit alone does to each video, [V, U]."""
-    if settings["method"] == "occlusion":
-        effects: np.ndarray = tensors["baseline"][:, None] - tensors["scores"]
-        return effects
-    return tensors["effects"]
+def _mean_effect(before: np.ndarray, after: np.ndarray, present: np.ndarray) -> Estimate:
+    """The mean of what units do, before - after [V, U], over the videos that hold them.
 
-
-def _mean_effect(effects: np.ndarray, present: np.ndarray) -> Estimate:
-    """The mean of effects [V, U] over the videos that hold a unit, NaN where none does."""
-    count = np.where(present.any(axis=0), present.sum(axis=0), np.nan)
-    value = np.where(present, effects, 0).sum(axis=0) / count
-    squares = np.where(present, np.square(effects - value), 0).sum(axis=0)
-    spread = np.sqrt(squares / np.where(count > 1, (count - 1) * count, np.nan))
+    NaN for a unit that no video holds.
+    """
+    exponent, (before, after) = to_unit_scale(before, after)
+    value, stderr = average_over_videos(before - after, present)
+    value, stderr = (from_unit_scale(one, exponent, MEAN) for one in (value, stderr))
     nothing = torch.full((len(value),), float("nan"), dtype=torch.float64)
     return Estimate(
-        torch.from_numpy(value), nothing, torch.from_numpy(spread), float("nan"), float("nan"), MEAN
+        torch.from_numpy(value), nothing, torch.from_numpy(stderr), float("nan"), float("nan"), MEAN
     )

@@ -26,15 +26,24 @@ nor kept there; every estimate is an average over the videos in which the unit o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vtcd_ops._equality import same_fields
 from vtcd_ops._mask_fits import AdditiveModel
 from vtcd_ops._mask_means import block_errors, means
 from vtcd_ops._mask_regression import one_thread
-from vtcd_ops._mask_scores import BLOCK_LENGTH, MaskScores, average_over_videos, spearman
+from vtcd_ops._mask_scores import (
+    BLOCK_LENGTH,
+    MaskScores,
+    average_over_videos,
+    from_unit_scale,
+    spearman,
+    to_unit_scale,
+)
 from vtcd_ops.errors import InputError
 
 __all__ = ["DESIGNS", "ESTIMATORS", "Estimate", "estimate", "reliability"]
@@ -44,7 +53,7 @@ ESTIMATORS = ("auto", "removed", "kept", "kept_sum", "difference", "regression",
 DESIGNS = tuple(BLOCK_LENGTH)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Estimate:
     """The importance of units, and how far it can be trusted.
 
@@ -66,6 +75,11 @@ class Estimate:
     reliability: float
     r2: float
     estimator: str
+
+    def __eq__(self, other: object) -> bool:
+        return same_fields(self, other)
+
+    __hash__ = None  # type: ignore[assignment]  # equal by content
 
     @property
     def order(self) -> Tensor:
@@ -111,10 +125,11 @@ def estimate(
         An :class:`Estimate`.
 
     Raises:
-        InputError: shapes that do not fit, NaN or Inf, an unknown estimator.
+        InputError: shapes that do not fit, NaN or Inf, an unknown estimator, or a result beyond
+            float64.
         ValueError: a ratio, a number of units or a design that no mask has.
     """
-    data = _mask_scores(scores, num_units, ratio, seed, design, present, baseline)
+    data, exponent = _mask_scores(scores, num_units, ratio, seed, design, present, baseline)
     _check_estimator(estimator)
     with one_thread():
         model = AdditiveModel(data) if errors or estimator in _FITTED else None
@@ -122,16 +137,15 @@ def estimate(
         name = _resolve(estimator, r2)
         every = np.ones(data.num_masks, dtype=bool)
         value, by_videos = average_over_videos(_by_video(data, model, name, every), data.present)
+        back = partial(from_unit_scale, exponent=exponent, what=name)
         if not errors:
             nothing = torch.full((num_units,), _NAN, dtype=torch.float64)
-            return Estimate(torch.from_numpy(value), nothing, nothing, _NAN, r2, name)
+            return Estimate(torch.from_numpy(back(value)), nothing, nothing, _NAN, r2, name)
         fitted = model is not None and name in _FITTED
         by_masks = model.jackknife(name) if model and fitted else block_errors(data, name)
         agreement = _split_half(data, model, name)
-    return Estimate(
-        torch.from_numpy(value), torch.from_numpy(by_masks), torch.from_numpy(by_videos),
-        agreement, r2, name,
-    )  # fmt: skip
+    found = [torch.from_numpy(back(one)) for one in (value, by_masks, by_videos)]
+    return Estimate(found[0], found[1], found[2], agreement, r2, name)
 
 
 def reliability(
@@ -153,7 +167,7 @@ def reliability(
 
     Takes the arguments of :func:`estimate`, and returns what is `Estimate.reliability` there.
     """
-    data = _mask_scores(scores, num_units, ratio, seed, design, present, baseline)
+    data, _ = _mask_scores(scores, num_units, ratio, seed, design, present, baseline)
     _check_estimator(estimator)
     with one_thread():
         model = AdditiveModel(data) if estimator in _FITTED else None
@@ -187,8 +201,8 @@ def _mask_scores(
     design: str,
     present: Tensor | None,  # [V, U]
     baseline: Tensor | None,  # [V]
-) -> MaskScores:
-    """Check what a ranking is computed from."""
+) -> tuple[MaskScores, int]:
+    """Check what a ranking is computed from; return it divided by a power of two."""
     values = np.asarray(scores, dtype=np.float64)
     if values.ndim != 2 or 0 in values.shape:
         raise InputError(f"estimate: scores expected [V, M], got {list(values.shape)}")
@@ -211,7 +225,10 @@ def _mask_scores(
             f"estimate: present expected bool [{videos}, {num_units}], "
             f"got {occurs.dtype} {list(occurs.shape)}"
         )
-    return MaskScores(levels[:, None] - values, levels, occurs, ratio, seed, design)
+    first, (values, levels) = to_unit_scale(values, levels)
+    second, [drops] = to_unit_scale(levels[:, None] - values)
+    levels = np.ldexp(levels, -second)
+    return MaskScores(drops, levels, occurs, ratio, seed, design), first + second
 
 
 def _by_video(

@@ -70,9 +70,11 @@ def rank(
     By default as the paper does (CRIS, equation 6): random sets of concepts of all layers and heads
     are removed at once, and a concept is important if the answer is worse where it was removed. The
     scores are stored in the run, so the same call goes on where a killed one stopped, adds masks to
-    a ranking with fewer, or returns one that is finished; any number of processes may share the
-    work (start the same command several times, by torchrun or otherwise). The scores depend on the
-    model, the videos and the settings, and not on interruptions or the number of processes.
+    a ranking with fewer, or returns one that is finished; one that is interrupted (Ctrl-C) leaves
+    the ranking by the masks that all videos were scored under by then. Any number of processes may
+    share the work (start the same command several times, by torchrun or otherwise). The scores
+    depend on the model, the videos and the settings, and not on interruptions or the number of
+    processes.
 
     >>> import tempfile
     >>> import numpy as np
@@ -182,6 +184,7 @@ def rank(
         progress=progress and os.environ.get("RANK", "0") == "0",
         check=reliability if method == "cris" else None,
         stop_at=stop_at if method == "cris" else None,
+        preliminary=method == "cris",
     )
     return scoring.run(lambda tensors: finish_importance(writer, tensors, estimator))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -137,6 +138,7 @@ class Scoring:
         progress: whether to show a bar.
         check: gives the reliability of what was measured so far; None: it is not looked at.
         stop_at: reliability at which to stop; None: only at the end.
+        preliminary: whether the first columns alone are a result, to be left when interrupted.
     """
 
     def __init__(
@@ -149,6 +151,7 @@ class Scoring:
         progress: bool,
         check: Callable[[Tensors], float] | None = None,
         stop_at: float | None = None,
+        preliminary: bool = False,
     ) -> None:
         self.masked = masked
         self.videos = videos
@@ -157,6 +160,7 @@ class Scoring:
         self.progress = progress
         self.check = check if progress or stop_at is not None else None
         self.stop_at = stop_at
+        self.preliminary = preliminary
         self._stored: Tensors = {}
         self._counted: set[tuple[int, int]] | None = None  # parts that the bar shows
         self._prepared: OrderedDict[int, MaskedVideo] = OrderedDict()
@@ -170,8 +174,28 @@ class Scoring:
                 columns = self._do_parts()
             with self.writer.finishing():
                 return finish(self._collect(columns))
+        except KeyboardInterrupt:
+            if self.preliminary:
+                self._finish_early(finish)
+            raise
         finally:
             self.writer.close()
+
+    def _finish_early(self, finish: Callable[[Tensors], Result]) -> None:
+        """Leave what the columns that all videos have by now are worth; the same call goes on."""
+        columns, total = 0, self.method.total
+        while columns < total and all(self._has(i, columns) for i in range(len(self.videos))):
+            columns = min(columns + self.method.step, total)
+        if columns == 0:
+            return
+        with self.writer.finishing():
+            finish(self._collect(columns))
+        if self.progress:
+            tqdm.write(
+                f"{self.writer.path.name}: interrupted; the ranking by {columns} of {total} masks "
+                "is stored, and the same call goes on from it",
+                file=sys.stderr,
+            )
 
     def _assign_videos(self) -> None:
         """Look for the run's concepts in the videos that are not in it."""

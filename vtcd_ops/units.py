@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vtcd_ops._equality import same_fields
 from vtcd_ops.adapter import PARTS, Adapter
 from vtcd_ops.errors import InputError
 from vtcd_ops.records import LayerTubelets
@@ -25,7 +26,7 @@ UNIT_KINDS = ("concepts", "heads")
 TokenUnits = dict[int, np.ndarray]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Units:
     """The units of a run in one part of the model.
 
@@ -38,6 +39,11 @@ class Units:
     kind: str
     part: str
     table: np.ndarray
+
+    def __eq__(self, other: object) -> bool:
+        return same_fields(self, other)
+
+    __hash__ = None  # type: ignore[assignment]  # equal by content
 
     def __len__(self) -> int:
         return len(self.table)

@@ -229,6 +229,80 @@ def test_few_masks_and_one_video() -> None:
             assert np.isnan(found.r2)
 
 
+@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("exponent", [-1060, -1000, -500, 500, 1000])
+def test_scores_of_any_size(name: str, exponent: int) -> None:
+    """All is linear in the scores: times a power of two, the same bits times it."""
+    rng = np.random.default_rng(0)
+    scores, baseline = scores_of(effects_of(2, 12), 60, noise=1.0)
+    present = torch.from_numpy(rng.random((2, 12)) < 0.8)
+    if exponent == -1060:  # denormal: few digits, which are there in both
+        scores, baseline = ((one * 2**12).round() / 2**12 for one in (scores, baseline))
+    expected = estimate(scores, baseline=baseline, present=present, estimator=name, **settings(12))
+    found = estimate(
+        torch.from_numpy(np.ldexp(scores.numpy(), exponent)),
+        baseline=torch.from_numpy(np.ldexp(baseline.numpy(), exponent)),
+        present=present, estimator=name, **settings(12),
+    )  # fmt: skip
+    for field in ("value", "stderr_masks", "stderr_videos"):
+        wanted = np.ldexp(getattr(expected, field).numpy(), exponent)
+        np.testing.assert_array_equal(getattr(found, field).numpy(), wanted)
+    assert (found.reliability, found.r2, found.estimator) == (
+        expected.reliability,
+        expected.r2,
+        expected.estimator,
+    )
+
+
+def test_the_largest_scores() -> None:
+    """A drop beyond float64 is right where the result fits, and refused by name where not."""
+    big = float(np.finfo(np.float64).max)
+    keep = cris_sample(4, 64, 0.5, 0).numpy()
+    scores = np.where(keep[:, 0], big, -big)[None]
+    found = estimate(torch.from_numpy(scores), estimator="kept", **settings(4))
+    assert found.value[0] == pytest.approx(big)
+    with pytest.raises(InputError, match="estimate: difference expected to fit into float64, got"):
+        estimate(torch.from_numpy(scores), estimator="difference", **settings(4))
+    with pytest.raises(InputError, match="estimate: kept_sum expected to fit into float64, got"):
+        estimate(torch.from_numpy(scores), estimator="kept_sum", **settings(4))
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("masks", [1, 40, 400])
+def test_videos_and_units_that_are_absent(name: str, masks: int) -> None:
+    """A video without units tells nothing of them; without units anywhere there is no value."""
+    scores, baseline = scores_of(effects_of(3, 20), masks, noise=0.5)
+    present = torch.ones(3, 20, dtype=torch.bool)
+    present[2] = False
+    ask = {"estimator": name, **settings(20)}
+    found = estimate(scores, present=present, baseline=baseline, **ask)
+    if name in MEANS:
+        alone = estimate(scores[:2], baseline=baseline[:2], **ask)
+        np.testing.assert_allclose(found.value, alone.value, atol=1e-12)
+    assert masks == 1 or not found.value.isnan().any()
+    none = estimate(scores, present=torch.zeros_like(present), baseline=baseline, **ask)
+    assert none.value.isnan().all()
+    assert none.stderr_masks.isnan().all()
+    assert np.isnan(none.reliability)
+
+
+def test_scores_that_never_change() -> None:
+    for name in ESTIMATORS:
+        found = estimate(torch.full((2, 50), 0.25), estimator=name, **settings(6))
+        assert not found.value.isinf().any()
+        assert found.r2 == 0
+        if name in ("regression", "difference", "auto"):
+            np.testing.assert_allclose(found.value, 0, atol=1e-15)
+
+
+def test_estimates_are_equal_by_content() -> None:
+    scores, baseline = scores_of(effects_of(1, 6), 30, noise=1.0)
+    one, same = (estimate(scores, baseline=baseline, **settings(6)) for _ in range(2))
+    assert one == same
+    assert one != estimate(scores + 1, estimator="kept", **settings(6))
+    assert one != "estimate"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -102,6 +102,7 @@ def test_they_are_stored(
     read = read_curves(run)
     assert read is not None
     assert read.rows() == found.rows()
+    assert read == found
     again = vtcd_ops.curves(run, adapter, samples(), num_points=10, num_random=3, **FAST)
     assert again.rows() == found.rows()
     with found.write(tmp_path / "c.csv").open(encoding="utf-8") as file:

@@ -17,7 +17,7 @@ from torch import Tensor
 import vtcd_ops
 from vtcd_ops import InputError, Run, Sample, scoring
 from vtcd_ops.adapters import ProjectionAdapter, example_adapter
-from vtcd_ops.importance import Importance, draw_masks
+from vtcd_ops.importance import Importance, draw_masks, estimate_importance
 
 FAST: dict[str, Any] = {"progress": False, "dtype": "float32", "masks_per_forward": 16}
 
@@ -184,6 +184,8 @@ def test_a_ranking_is_read_back(example: tuple[ProjectionAdapter, Run]) -> None:
     made = vtcd_ops.rank(run, adapter, samples(), num_masks=64, name="read", **FAST)
     read = vtcd_ops.load(run.path).importance("read")
     assert read is not None
+    assert read == made
+    assert read != run.importance("read", estimator="kept")
     for key in ("value", "stderr_masks", "stderr_videos"):
         assert np.array_equal(getattr(made, key), getattr(read, key), equal_nan=True)
     assert (made.reliability, made.r2, made.estimator) == (
@@ -401,6 +403,53 @@ def test_models_in_other_floating_point_types(
         vtcd_ops.rank(same, other, samples(2), dtype="float32", **ask)
 
 
+def test_an_interrupted_ranking_leaves_what_it_has(
+    example: tuple[ProjectionAdapter, Run],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The ranking by the masks that all videos were scored under; the same call goes on."""
+    adapter, run = example
+    ask: dict[str, Any] = {**FAST, "num_masks": 640}
+    whole = vtcd_ops.rank(run, adapter, samples(), name="whole", **ask)
+    part = scoring.Masks.part
+
+    def interrupted(method: scoring.Masks, video: int, *rest: Any) -> Any:
+        if (video, rest[-1]) == (2, 384):
+            raise KeyboardInterrupt
+        return part(method, video, *rest)
+
+    monkeypatch.setattr(scoring.Masks, "part", interrupted)
+    ask |= {"name": "stopped-early", "progress": True}
+    with pytest.raises(KeyboardInterrupt):
+        vtcd_ops.rank(run, adapter, samples(), **ask)
+    assert "interrupted; the ranking by 384 of 640 masks is stored" in capsys.readouterr().err
+    left = run.importance("stopped-early")
+    assert left is not None
+    assert np.array_equal(left.tensors["scores"], whole.tensors["scores"][:, :384])
+    kept = sorted(file.name for file in (run.path / "importance/stopped-early/parts").iterdir())
+    assert len(kept) == 2  # of the two videos that were further
+    monkeypatch.setattr(scoring.Masks, "part", part)
+    again = vtcd_ops.rank(run, adapter, samples(), **ask)
+    assert np.array_equal(again.tensors["scores"], whole.tensors["scores"])
+    assert np.array_equal(again.value, whole.value)
+
+
+def test_effects_of_any_size() -> None:
+    """Of single units: squares of 1e300 and of 1e-300, and differences beyond float64."""
+    rng = np.random.default_rng(0)
+    scores, baseline = rng.normal(size=(3, 4)), rng.normal(size=3)
+    settings = {"method": "occlusion", "classes": None, "videos": [{"label": 0}] * 3}
+    tensors = {"units": np.zeros((4, 3)), "present": rng.random((3, 4)) < 0.9}
+    found = []
+    for exponent in (0, 1000, -1000):
+        sized = {"scores": np.ldexp(scores, exponent), "baseline": np.ldexp(baseline, exponent)}
+        found.append(estimate_importance("x", settings, tensors | sized, "auto"))
+        for field in ("value", "stderr_videos"):
+            wanted = np.ldexp(getattr(found[0], field), exponent)
+            np.testing.assert_array_equal(getattr(found[-1], field), wanted)
+
+
 def test_concepts_of_another_source(tmp_path: Path) -> None:
     """scikit-learn's KMeans on the tokens, stored on the token grid; effects are the known ones."""
     from sklearn.cluster import KMeans as OtherKMeans
@@ -474,6 +523,7 @@ def test_layers_and_heads_of_an_order() -> None:
     )  # fmt: skip
     assert found.order.tolist() == [0, 2, 3, 1]  # a unit without a value comes last
     assert found.rank.tolist() == [0, 3, 1, 2]
+    assert found.share.tolist() == [1.0, 0.25, 0.75, 0.5]
     assert found.per_layer() == {0: (4 + 1) / 2 / 4, 1: (3 + 2) / 2 / 4}
     assert found.per_head() == {(0, 0): 1.0, (0, 1): 0.25, (1, 0): 0.625}
 

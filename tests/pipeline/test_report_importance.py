@@ -36,12 +36,13 @@ def test_concepts_and_heads_have_their_places(ranked: tuple[Run, Page]) -> None:
     assert importance is not None
     for quantities in ("headQuantities", "conceptQuantities"):
         assert page.document[quantities][0]["key"] == "importance"
-    last = len(importance.value) - 1
+    num_units = len(importance.value)
     places = dict(zip(map(tuple, importance.units.tolist()), importance.rank, strict=True))
     for head in page.heads():
         own = []
         for index, concept in enumerate(head["concepts"]):
-            own.append(1 - places[head["layer"], head["head"], index] / last)
+            rank = places[head["layer"], head["head"], index]
+            own.append((num_units - rank) / num_units)
             assert concept["values"]["importance"] == pytest.approx(own[-1], abs=1e-4)
         assert head["values"]["importance"] == pytest.approx(np.mean(own), abs=1e-4)
         assert 0 <= head["values"]["uniqueness"] <= 1
@@ -78,7 +79,7 @@ def test_a_ranking_of_heads(tmp_path: Path) -> None:
     vtcd_ops.rank(run, adapter, samples(2), method="occlusion", units="heads", **FAST)
     page = Page(vtcd_ops.report(run, progress=False))
     assert sorted(h["values"]["importance"] for h in page.heads()) == pytest.approx(
-        [0, 1 / 3, 2 / 3, 1], abs=1e-4
+        [1 / 4, 2 / 4, 3 / 4, 1], abs=1e-4
     )
     assert all(quantity["key"] != "importance" for quantity in page.document["conceptQuantities"])
 

@@ -21,8 +21,9 @@ MOST_SHOWN = 24  # concepts with error bars
 IMPORTANCE = Quantity(
     "importance",
     "Importance",
-    "Place in the order of how much the model's answer suffers without it: 100 % is the most "
-    "important of all, 0 % the least. Of a head or layer the mean over its concepts.",
+    "Share of all concepts that matter no more than it, by how much the model's answer suffers "
+    "without them: 100 % is the most important of all. Of a head or layer the mean over its "
+    "concepts.",
     "percent",
 )
 UNIQUENESS = Quantity(
@@ -94,9 +95,9 @@ def add_importance(view: ShownRun) -> None:
     if importance is None:
         return
     part = importance.settings["part"]
-    share = 1 - importance.rank / max(len(importance.value) - 1, 1)
     of_unit = {
-        tuple(unit): float(s) for unit, s in zip(importance.units.tolist(), share, strict=True)
+        tuple(unit): float(share)
+        for unit, share in zip(importance.units.tolist(), importance.share, strict=True)
     }
     unique = {p: head_uniqueness(view.run, p) for p in view.run.parts}
     for head in view.heads:
