@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from vtcd_ops.adapter import Adapter, model_device
-from vtcd_ops.adapters import load_model, weights_sha256
+from vtcd_ops.adapters import load_model
 from vtcd_ops.errors import InputError
 from vtcd_ops.importance import Importance, draw_masks, estimate_reliability
 from vtcd_ops.importance_estimators import DESIGNS, ESTIMATORS
 from vtcd_ops.importance_store import finish_importance, importance_path, run_fingerprint
 from vtcd_ops.masking import MaskedModel, choose_dtype, model_dtype
 from vtcd_ops.metrics import Metric, get_metric, metric_identity
-from vtcd_ops.pipeline import library_versions
+from vtcd_ops.pipeline import expect_model, library_versions
 from vtcd_ops.ranked_videos import find_videos
 from vtcd_ops.samples import Sample
 from vtcd_ops.scores_store import ScoresWriter, Tensors, read_settings
@@ -192,10 +192,7 @@ def rank(
 def check_model(caller: str, run: Run, model: Adapter | str | Path | None) -> Adapter:
     """Return a run's model, loaded by its name if none is given; raise where it is another."""
     adapter = load_model(run.model["name"] if model is None else model)
-    if weights_sha256(adapter.model) != run.model["sha256"]:
-        raise InputError(
-            f"{caller}: the weights of {adapter.name} are not those of the run {run.path}"
-        )
+    expect_model(caller, run, adapter)
     return adapter
 
 

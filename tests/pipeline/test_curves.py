@@ -129,6 +129,7 @@ def test_stored_curves_keep_their_names(ranked: tuple[ProjectionAdapter, Run]) -
     assert not np.array_equal(*ways)
 
 
+@pytest.mark.usefixtures("found")
 def test_curves_that_cannot_be(ranked: tuple[ProjectionAdapter, Run], tmp_path: Path) -> None:
     adapter, run = ranked
     with pytest.raises(InputError, match="holds curves with num_random 3, not 2: choose another"):

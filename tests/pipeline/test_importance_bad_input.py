@@ -17,7 +17,7 @@ from torch import Tensor
 
 import vtcd_ops
 from vtcd_ops import InputError, Run, Sample, cli, masking, ranking
-from vtcd_ops.adapters import example_adapter
+from vtcd_ops.adapters import ProjectionAdapter, Projections, example_adapter
 
 FAST: dict[str, Any] = {"progress": False, "dtype": "float32", "masks_per_forward": 16}
 
@@ -121,6 +121,27 @@ def test_overwriting(run: Run) -> None:
     more = vtcd_ops.rank(run, num_masks=96, seed=3, overwrite=True, **ask)
     assert np.array_equal(more.tensors["scores"][:, :64], found.tensors["scores"])
     shutil.rmtree(run.path / "importance/over")
+
+
+@pytest.mark.parametrize("verb", [vtcd_ops.rank, vtcd_ops.curves])
+def test_a_model_that_sees_or_is_read_in_another_way(run: Run, verb: Any) -> None:
+    """The weights alone are not the model: frames are treated otherwise, layers taken in turn."""
+    other = additive_adapter()
+    other.frames = replace(other.frames, mean=(0.1, 0.2, 0.3))
+    with pytest.raises(InputError, match=r"additive has frames .*'mean': .*the model of the run"):
+        verb(run, other, **FAST)
+    model = additive_adapter().model
+    swapped = [
+        Projections(qkv=qkv, outputs=proj)
+        for qkv, proj in reversed(list(zip(model.qkv, model.proj, strict=True)))
+    ]
+    plain = additive_adapter()
+    reversed_layers = ProjectionAdapter(
+        model, name="additive", projections=swapped, num_heads=2, num_frames=4, tubelet_size=2,
+        token_grid=(2, 4, 4), frames=plain.frames, metrics=plain.metrics,
+    )  # fmt: skip
+    with pytest.raises(InputError, match=r"additive has taps .*the model of the run"):
+        verb(run, reversed_layers, **FAST)
 
 
 def test_another_function_is_another_metric(run: Run) -> None:
