@@ -98,7 +98,9 @@ def test_names_that_lead_nowhere(name: Any, message: str) -> None:
     [
         ('{"model_type": "resnet"}', "no adapter for models of type 'resnet' .* broken, nameless"),
         ("{}", "has no entry 'model_type'"),
-        ("[]", "has no entry 'model_type'"),
+        ("[]", "expected to hold a JSON object"),
+        ("[" * 100_000, "is nested too deeply"),
+        ('{"a":' * 100_000, "is nested too deeply"),
         ("{", "is no JSON file"),
         ("", "is no JSON file"),
     ],

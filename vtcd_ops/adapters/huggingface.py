@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedConfig
 from transformers.utils import logging
@@ -21,8 +19,12 @@ from typing_extensions import Self
 
 from vtcd_ops.adapters.base import CLASSIFIER_METRICS
 from vtcd_ops.adapters.bundled import BundledModels
+from vtcd_ops.adapters.configs import check_sizes, read_config, shown
 from vtcd_ops.adapters.weights import floating_type, placed
 from vtcd_ops.errors import InputError
+
+# Ends of entries that say which code runs: of attention, on quantised weights, from the Hub.
+_CODE = ("_implementation", "_implementation_internal", "quantization_config", "auto_map")
 
 __all__ = [
     "HuggingFaceMixin",
@@ -31,6 +33,7 @@ __all__ = [
     "load_pretrained",
     "pretrained_class",
     "read_preprocessor_config",
+    "read_pretrained_config",
 ]
 
 
@@ -120,19 +123,33 @@ def pretrained_class(source: str, classes: Sequence[str]) -> type[Any]:
     """
     import transformers
 
-    try:
-        config, _ = PreTrainedConfig.get_config_dict(source)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"load_model: no readable config.json at {source}: {str(error).splitlines()[0]}"
-        ) from error
-    named = (config.get("architectures") or classes)[0]
+    named: Any = read_pretrained_config(source).get("architectures") or classes
+    named = named[0] if isinstance(named, (list, tuple)) else named
     if named not in classes:
         raise InputError(
-            f"load_model: {source} expected to hold one of {', '.join(classes)}, got {named}"
+            f"load_model: {source} expected to hold one of {', '.join(classes)}, got {shown(named)}"
         )
     found: type[Any] = getattr(transformers, named)
     return found
+
+
+def read_pretrained_config(source: str | Path) -> dict[str, Any]:
+    """Read the config.json of a directory or Hub id, without what names code to run.
+
+    Raises:
+        InputError: there is none, or its sizes are larger than any model's or than its weights.
+    """
+    folder = Path(source)
+    try:
+        if folder.is_dir():
+            config = read_config(folder / "config.json")
+        else:
+            config, _ = PreTrainedConfig.get_config_dict(source)
+        check_sizes(config, f"{source}/config.json", weights=folder if folder.is_dir() else None)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"load_model: no usable config.json at {source}: {reason}") from error
+    return {key: value for key, value in config.items() if not key.endswith(_CODE)}
 
 
 def load_pretrained(
@@ -160,8 +177,16 @@ def load_pretrained(
     dtype = floating_type(dtype)
     try:
         with _quiet():
-            model, info = model_class.from_pretrained(source, dtype=dtype, output_loading_info=True)
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+            model, info = model_class.from_pretrained(
+                source,
+                config=model_class.config_class.from_dict(read_pretrained_config(source)),
+                attn_implementation="sdpa" if model_class._supports_sdpa else "eager",
+                dtype=dtype,
+                output_loading_info=True,
+            )
+    except InputError:
+        raise
+    except Exception as error:  # a configuration can break a class in all sorts of ways
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise InputError(
             f"load_model: {source} could not be loaded as {model_class.__name__}: {first_line}"
@@ -202,6 +227,5 @@ def read_preprocessor_config(source: str | Path) -> dict[str, Any]:
         except OSError:
             found = None
         if found is not None:
-            config: dict[str, Any] = json.loads(Path(found).read_text(encoding="utf-8"))
-            return config
+            return read_config(found)
     return {}

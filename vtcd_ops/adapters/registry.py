@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vtcd_ops.adapter import Adapter
+from vtcd_ops.adapters.configs import read_config
 from vtcd_ops.adapters.names import split_options
 from vtcd_ops.errors import InputError
 
@@ -186,10 +186,9 @@ def _model_type(source: str) -> str:
     else:
         path = _config_from_hub(source)
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"load_model: {path} is no JSON file: {error}") from error
-    model_type = config.get("model_type") if isinstance(config, dict) else None
+        model_type = read_config(path).get("model_type")
+    except InputError as error:
+        raise InputError(f"load_model: {error}") from error
     if not isinstance(model_type, str):
         raise InputError(f"load_model: {path} has no entry 'model_type'")
     return model_type

@@ -191,7 +191,7 @@ def test_options(folder: Path, tmp_path: Path) -> None:
     assert adapter.model.visual_proj.dtype == torch.bfloat16
     assert adapter.model.tokenizer is not None
     assert int(adapter.model.tokenizer(["xyz"])[0, 1]) == 512
-    assert adapter.name == f"internvideo:{folder}?vocabulary={tmp_path}/other.txt"
+    assert adapter.name == f"internvideo:{folder}?dtype=bfloat16&vocabulary={tmp_path}/other.txt"
 
 
 def test_bare_weights(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from vtcd_internvideo.model import InternVideo
 from vtcd_internvideo.tokenizer import Tokenizer
 from vtcd_ops.adapters import FrameTransform, ProjectionAdapter, Projections, TokenLayout
 from vtcd_ops.adapters.bundled import BundledModels
+from vtcd_ops.adapters.configs import read_config
 from vtcd_ops.adapters.weights import floating_type, placed
 from vtcd_ops.errors import InputError
 
@@ -239,10 +239,4 @@ def _beside(source: Path, name: str) -> dict[str, Any] | None:
     path = source / name
     if not path.is_file():
         return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"load_model: {path} is no JSON file: {error}") from error
-    if not isinstance(found, dict):
-        raise InputError(f"load_model: {path} expected to hold a JSON object")
-    return found
+    return read_config(path)

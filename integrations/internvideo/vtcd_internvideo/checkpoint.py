@@ -16,6 +16,7 @@ from torch import Tensor
 from vtcd_internvideo.config import InternVideoConfig
 from vtcd_internvideo.model import InternVideo
 from vtcd_ops.adapters.checkpoints import load_strictly, read_checkpoint
+from vtcd_ops.adapters.configs import check_sizes, read_config
 from vtcd_ops.errors import InputError
 
 __all__ = ["MODEL_TYPE", "build", "load", "save", "sizes_of"]
@@ -35,6 +36,7 @@ def load(path: str | os.PathLike[str], changes: Mapping[str, Any]) -> InternVide
     source = Path(path)
     if source.is_dir():
         config = _read_config(source / "config.json")
+        check_sizes(config, source / "config.json", weights=source)
         source = source / "model.safetensors"
         state = read_checkpoint(source)
     else:
@@ -77,11 +79,8 @@ def save(
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"from_checkpoint: no readable {path}: {error}") from error
-    if not isinstance(config, dict) or config.pop("model_type", None) != MODEL_TYPE:
+    config = read_config(path)
+    if config.pop("model_type", None) != MODEL_TYPE:
         raise InputError(f"from_checkpoint: {path} expected the model type {MODEL_TYPE}")
     return config
 

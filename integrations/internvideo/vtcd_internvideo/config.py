@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from vtcd_ops.adapters.configs import check_sizes, shown
 from vtcd_ops.errors import InputError
 
 __all__ = ["InternVideoConfig", "TextConfig", "VisualConfig"]
@@ -55,7 +56,12 @@ class VisualConfig:
         values = _known(cls, "visual", values)
         _require("visual", values, ("input_resolution", "patch_size", "width", "layers", "heads"))
         layers = values["layers"]
-        layer_list = tuple(values.get("return_list", range(layers)))
+        layer_list = values.get("return_list", range(layers))
+        if not isinstance(layer_list, Sequence) or isinstance(layer_list, str):
+            raise InputError(
+                f"InternVideo: visual.return_list expected layers, got {shown(layer_list)}"
+            )
+        layer_list = tuple(layer_list)
         values["return_list"] = layer_list
         values.setdefault("n_layers", len(layer_list))
         values.setdefault("n_dim", values["width"])
@@ -71,7 +77,7 @@ class VisualConfig:
         if not listed or list(listed) != sorted({i for i in listed if 0 <= i < self.layers}):
             raise InputError(
                 f"InternVideo: visual.return_list expected layers among 0 to {self.layers - 1}, "
-                f"each once and in order, got {list(listed)}"
+                f"each once and in order, got {shown(listed)}"
             )
         for name, value, expected in (
             ("n_layers", self.n_layers, len(listed)),
@@ -157,6 +163,7 @@ class InternVideoConfig:
             InputError: an entry that is missing, unknown or no possible size.
         """
         values = _known(cls, "config", values)
+        check_sizes(values, "InternVideo")
         _require("config", values, ("visual", "text"))
         config = cls(
             **{

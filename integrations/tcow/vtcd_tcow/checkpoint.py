@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from vtcd_ops.adapters.checkpoints import read_file
+from vtcd_ops.adapters.configs import check_sizes, read_config
 from vtcd_ops.errors import InputError
 
 __all__ = ["CONFIG_FILE", "MODEL_TYPE", "WEIGHTS_FILE", "read_checkpoint", "strip_prefix"]
@@ -73,14 +73,8 @@ def strip_prefix(name: str) -> str:
 def _read_folder(folder: Path) -> dict[str, Any]:
     """A folder as `vtcd_tcow.convert` writes it."""
     weights = read_file(folder / WEIGHTS_FILE)
-    try:
-        arguments = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"from_checkpoint: {folder / CONFIG_FILE} cannot be read: {error}"
-        ) from error
-    if not isinstance(arguments, dict):
-        raise InputError(f"from_checkpoint: {folder / CONFIG_FILE} expected to hold a JSON object")
+    arguments = read_config(folder / CONFIG_FILE)
+    check_sizes(arguments, folder / CONFIG_FILE, weights=folder)
     arguments.pop("model_type", None)
     return {"config": arguments, "model": weights}
 

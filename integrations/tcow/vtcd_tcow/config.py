@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vtcd_ops.adapters.configs import check_sizes
 from vtcd_ops.errors import InputError
 
 __all__ = ["TCOWConfig"]
@@ -88,7 +89,9 @@ class TCOWConfig:
             raise InputError(
                 f"TCOW: config expected names among {', '.join(known)}, got {', '.join(unknown)}"
             )
-        return cls(**values)
+        config = cls(**values)
+        check_sizes(config.to_dict(), "TCOW")
+        return config
 
     def __post_init__(self) -> None:
         self._check_numbers()
