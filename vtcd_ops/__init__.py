@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from importlib.metadata import version as _version
 
-from vtcd_ops import _fork, _library
+from vtcd_ops._waiting import sleep_while_waiting
+
+sleep_while_waiting()  # before anything imports torch
+
+from vtcd_ops import _fork, _library  # noqa: E402
 
 _fork.register()
 LIBRARY = _library.load()  #: the operators: which instruction set, and the SHA-256 of the file
