@@ -2,10 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Sequence
+from numbers import Real
 
+import numpy as np
 import torch
 from torch import Tensor
+
+
+def matrices(op: str, data: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    """Return one matrix, or a list of them, as a list.
+
+    >>> len(matrices("kmeans", torch.zeros(2, 3)))
+    1
+
+    Raises:
+        TypeError: neither a tensor nor a list of tensors.
+    """
+    if isinstance(data, Tensor):
+        return [data]
+    if not isinstance(data, Iterable) or isinstance(data, (str, np.ndarray)):
+        raise TypeError(
+            f"{op}: data expected a tensor or a list of tensors, got {type(data).__name__}"
+        )
+    found = list(data)
+    for matrix in found:
+        if not isinstance(matrix, Tensor):
+            raise TypeError(f"{op}: data expected tensors, got {type(matrix).__name__}")
+    return found
 
 
 def pack(op: str, data: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -23,8 +48,6 @@ def pack(op: str, data: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """
     first = data[0]
     for matrix in data:
-        if not isinstance(matrix, Tensor):
-            raise TypeError(f"{op}: data expected tensors, got {type(matrix).__name__}")
         if matrix.dim() != 2:
             raise ValueError(f"{op}: data expected [N, C], got {list(matrix.shape)}")
         if matrix.shape[0] == 0:
@@ -43,15 +66,99 @@ def pack(op: str, data: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     for matrix in data:
         offsets.append(offsets[-1] + matrix.shape[0])
     rows = data[0] if len(data) == 1 else torch.cat(list(data))
-    return rows.detach(), torch.tensor(offsets, dtype=torch.int64)
+    return rows.detach(), torch.tensor(offsets, dtype=torch.int64, device="cpu")
+
+
+def pack_labels(
+    op: str, argument: str, data: Sequence[Tensor], labels: Tensor | Sequence[Tensor]
+) -> Tensor:
+    """Put the labellings of matrices one after the other, each as long as its matrix.
+
+    >>> pack_labels("silhouette", "labels", [torch.zeros(2, 3)], [torch.tensor([0, 1])]).tolist()
+    [0, 1]
+
+    Args:
+        op: the operator, for the errors.
+        argument: the labels' name.
+        data: the matrices [N, C].
+        labels: the labelling [N] of the only matrix, or one for each matrix.
+
+    Returns:
+        int32 or int64 [ΣN].
+    """
+    if isinstance(labels, Tensor):
+        return labels  # of one matrix: the operator checks the length
+    if not isinstance(labels, Iterable) or isinstance(labels, (str, np.ndarray)):
+        raise TypeError(
+            f"{op}: {argument} expected a tensor or a list of tensors, got {type(labels).__name__}"
+        )
+    labels = list(labels)
+    if len(labels) != len(data):
+        raise ValueError(
+            f"{op}: {argument} expected one per matrix ({len(data)}), got {len(labels)}"
+        )
+    for index, (matrix, labelling) in enumerate(zip(data, labels, strict=True)):
+        if not isinstance(labelling, Tensor):
+            raise TypeError(f"{op}: {argument} expected tensors, got {type(labelling).__name__}")
+        if labelling.dtype not in (torch.int32, torch.int64):
+            dtype = str(labelling.dtype).removeprefix("torch.")
+            raise TypeError(f"{op}: {argument} expected int32 or int64, got {dtype}")
+        if labelling.device != matrix.device:
+            raise ValueError(
+                f"{op}: {argument} expected on {matrix.device}, got {labelling.device}"
+            )
+        if list(labelling.shape) != [matrix.shape[0]]:
+            raise ValueError(
+                f"{op}: {argument} expected [{matrix.shape[0]}], one per row of matrix {index}, "
+                f"got {list(labelling.shape)}"
+            )
+    return torch.cat(list(labels))
 
 
 def k_tensor(op: str, k: int | Sequence[int], count: int) -> Tensor:
     """Return the number of clusters of each matrix, int64 [P], from one for all or one for each."""
-    values = [k] * count if isinstance(k, int) else list(k)
+    try:
+        values: list[object] = list(k)  # type: ignore[arg-type]
+    except TypeError:  # one number
+        values = [k] * count
     if len(values) != count:
         raise ValueError(f"{op}: k expected one per matrix ({count}), got {len(values)}")
-    for value in values:
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{op}: k expected an integer, got {type(value).__name__}")
-    return torch.tensor([int(value) for value in values], dtype=torch.int64)
+    integers = [integer(op, "k", value) for value in values]
+    return torch.tensor(integers, dtype=torch.int64, device="cpu")
+
+
+def integer(op: str, argument: str, value: object) -> int:
+    """Return an integer of any kind (Python, NumPy, a tensor of one) as Python's own.
+
+    >>> integer("kmeans", "k", 3)
+    3
+
+    Raises:
+        TypeError: not an integer.
+        ValueError: an integer that 64 bits cannot hold.
+    """
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(
+            f"{op}: {argument} expected an integer, got {type(value).__name__}"
+        ) from None
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(f"{op}: {argument} expected -2**63 to 2**63 - 1, got {number}")
+    return number
+
+
+def real(op: str, argument: str, value: object) -> float:
+    """Return a real number of any kind as a float.
+
+    >>> real("kmeans", "tol", 1)
+    1.0
+
+    Raises:
+        TypeError: not a number.
+    """
+    if isinstance(value, bool) or not isinstance(value, (Real, Tensor)):
+        raise TypeError(f"{op}: {argument} expected a number, got {type(value).__name__}")
+    return float(value)

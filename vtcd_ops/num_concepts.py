@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import overload
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,6 +43,8 @@ class _Problem:
     """One matrix on its way to a number of concepts."""
 
     data: Tensor  # [N, C]
+    scaled: Tensor  # float64 [N, C]: data times 2^-exponent, less an origin
+    exponent: int
     objective: dict[int, float] = field(default_factory=dict)
     labels: dict[int, Tensor] = field(default_factory=dict)  # int32 [N] for each k
     chosen: int | None = None
@@ -106,27 +110,48 @@ def choose_num_concepts(
     op = "choose_num_concepts"
     if criterion not in CRITERIA:
         raise ValueError(f"{op}: criterion expected {', '.join(CRITERIA)}, got {criterion}")
+    threshold = _ragged.real(op, "threshold", threshold)
     if not 0 < threshold <= 1:
         raise ValueError(f"{op}: threshold expected above 0 and at most 1, got {threshold:g}")
-    matrices = [data] if isinstance(data, Tensor) else list(data)
+    matrices = _ragged.matrices(op, data)
     if not matrices:
         return []
+    num_restarts = _ragged.integer(op, "num_restarts", num_restarts)
+    seed = _ragged.integer(op, "seed", seed)
     _checks.check_num_concepts(*_ragged.pack(op, matrices), num_restarts)
-    problems = [_Problem(matrix) for matrix in matrices]
-    if criterion in ("elbow", "elbow_released"):
+    problems = [_problem(matrix) for matrix in matrices]
+    by_inertia = criterion in ("elbow", "elbow_released")
+    if by_inertia:
         _search_elbow(problems, threshold, criterion == "elbow_released", num_restarts, seed)
     else:
         _search_silhouette(problems, threshold, criterion, num_restarts, seed)
-    found = _with_silhouettes(problems)
+    found = _with_silhouettes(problems, by_inertia)
     return found[0] if isinstance(data, Tensor) else found
 
 
+# Between these the squares of a spread neither overflow nor vanish in float64.
+_SMALLEST_SPREAD, _LARGEST_SPREAD = 1e-140, 1e140
+
+
+def _problem(data: Tensor) -> _Problem:
+    """Bring data of an extreme size to one whose inertia float64 can hold."""
+    rows = data.detach().double()
+    spread = float((rows - rows[:1]).abs().max())
+    if spread == 0 or _SMALLEST_SPREAD < spread < _LARGEST_SPREAD or math.isnan(spread):
+        return _Problem(data, rows, 0)
+    exponent = 1025 if math.isinf(spread) else math.frexp(spread)[1]
+    centred = np.ldexp(rows.cpu().numpy(), -(exponent // 2))
+    centred = np.ldexp(centred - centred[:1], exponent // 2 - exponent)
+    return _Problem(data, torch.from_numpy(centred).to(rows.device), exponent)
+
+
 def _cluster(problems: list[_Problem], k: int, num_restarts: int, seed: int) -> list[float]:
-    """Cluster every problem into k, keep the labels, return the inertia per row."""
-    rows, offsets = _ragged.pack("choose_num_concepts", [problem.data for problem in problems])
+    """Cluster every problem into k, keep the labels, return the inertia per row, scaled."""
+    rows, offsets = _ragged.pack("choose_num_concepts", [problem.scaled for problem in problems])
+    k_each = _ragged.k_tensor("choose_num_concepts", k, len(problems))
     with _checks.kernel_errors("kmeans", caller="choose_num_concepts"):
         labels, _, inertia, _ = torch.ops.vtcd.kmeans(
-            rows, offsets, torch.full((len(problems),), k), num_restarts=num_restarts, seed=seed
+            rows, offsets, k_each, num_restarts=num_restarts, seed=seed
         )
     sizes = [len(problem.data) for problem in problems]
     for problem, part in zip(problems, labels.split(sizes), strict=True):
@@ -160,7 +185,7 @@ def _search_silhouette(
     for problem in problems:
         if problem.largest == 1:
             problem.chosen = 1
-            problem.labels[1] = torch.zeros(len(problem.data), dtype=torch.int32)
+            problem.labels[1] = problem.data.new_zeros(len(problem.data), dtype=torch.int32)
     for k in range(2, MAX_NUM_CONCEPTS + 1):
         running = [problem for problem in problems if problem.chosen is None]
         if not running:
@@ -191,13 +216,23 @@ def _elbow(
     return None
 
 
-def _with_silhouettes(problems: list[_Problem]) -> list[NumConcepts]:
+def _unscaled(problem: _Problem, by_inertia: bool) -> dict[int, float]:
+    """Return what each number scored at the size of the data; inf or 0 beyond float64."""
+    if not by_inertia or problem.exponent == 0:
+        return problem.objective
+    values = np.array(list(problem.objective.values()))
+    with np.errstate(over="ignore", under="ignore"):
+        scored = np.ldexp(values, 2 * problem.exponent)
+    return dict(zip(problem.objective, scored.tolist(), strict=True))
+
+
+def _with_silhouettes(problems: list[_Problem], by_inertia: bool) -> list[NumConcepts]:
     chosen = [problem.chosen or 1 for problem in problems]
     means = _mean_silhouettes(
         [problem.data for problem in problems],
         [problem.labels[k] for problem, k in zip(problems, chosen, strict=True)],
     )
     return [
-        NumConcepts(k, problem.objective, mean)
+        NumConcepts(k, _unscaled(problem, by_inertia), mean)
         for problem, k, mean in zip(problems, chosen, means, strict=True)
     ]

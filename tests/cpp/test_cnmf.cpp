@@ -18,7 +18,7 @@ using Eigen::VectorXd;
 // Noisy non-negative mixtures of a few directions, [C, N].
 MatrixXd mixtures(int64_t num_channels, int64_t num_points, int64_t num_directions,
                   uint32_t stream) {
-  PhiloxStream random(2, stream, 0);
+  PhiloxStream random(PhiloxDomain::kTests, 2, stream);
   MatrixXd directions(num_channels, num_directions), shares(num_directions, num_points);
   for (double& value : directions.reshaped()) value = random.uniform();
   for (double& value : shares.reshaped()) value = std::pow(random.uniform(), 4);
@@ -77,7 +77,7 @@ TEST(Cnmf, ZeroDataIsRepresentedExactly) {
 TEST(Cnmf, CornersOfASimplexAreFound) {
   MatrixXd points = MatrixXd::Zero(4, 40);
   points.leftCols(4).setIdentity();
-  PhiloxStream random(3, 0, 0);
+  PhiloxStream random(PhiloxDomain::kTests, 3, 0);
   for (int64_t n = 4; n < 40; ++n) {
     for (int64_t c = 0; c < 4; ++c) points(c, n) = random.uniform();
     points.col(n) /= points.col(n).sum();

@@ -16,7 +16,7 @@ using Eigen::VectorXd;
 
 // Points around the corners of a simplex, the corner of point n is n % num_clusters: [C, N].
 MatrixXd corners(int64_t num_channels, int64_t num_points, int64_t num_clusters, double noise) {
-  PhiloxStream random(4, 0, 0);
+  PhiloxStream random(PhiloxDomain::kTests, 4, 0);
   MatrixXd points(num_channels, num_points);
   for (double& value : points.reshaped()) value = noise * (random.uniform() - 0.5);
   for (int64_t n = 0; n < num_points; ++n) points(n % num_clusters, n) += 10;
@@ -24,35 +24,35 @@ MatrixXd corners(int64_t num_channels, int64_t num_points, int64_t num_clusters,
 }
 
 TEST(KMeans, FindsTheCorners) {
-  const PointSet data(corners(6, 60, 6, 1.0));
+  const MatrixXd data(corners(6, 60, 6, 1.0));
   const KMeansResult found = kmeans(data, 6, {}, serial_for);
   for (int64_t n = 6; n < 60; ++n) EXPECT_EQ(found.labels[n], found.labels[n % 6]);
   EXPECT_EQ(std::set<int32_t>(found.labels.begin(), found.labels.begin() + 6).size(), 6u);
   double inertia = 0;
   for (int64_t n = 0; n < 60; ++n) {
-    inertia += (data.points.col(n) - found.centers.col(found.labels[n])).squaredNorm();
+    inertia += (data.col(n) - found.centers.col(found.labels[n])).squaredNorm();
   }
   EXPECT_NEAR(found.inertia, inertia, 1e-9);
 }
 
 TEST(KMeans, OneClusterIsTheMean) {
-  const PointSet data(corners(3, 30, 3, 2.0));
+  const MatrixXd data(corners(3, 30, 3, 2.0));
   const KMeansResult found = kmeans(data, 1, {}, serial_for);
-  const VectorXd mean = data.points.rowwise().mean();
+  const VectorXd mean = data.rowwise().mean();
   EXPECT_TRUE(found.centers.col(0).isApprox(mean, 1e-12));
-  EXPECT_NEAR(found.inertia, (data.points.colwise() - mean).squaredNorm(), 1e-9);
+  EXPECT_NEAR(found.inertia, (data.colwise() - mean).squaredNorm(), 1e-9);
 }
 
 TEST(KMeans, DuplicatesLeaveClustersEmptyWithoutHarm) {
   MatrixXd points(2, 6);
   points << 0, 1, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0;
-  const KMeansResult found = kmeans(PointSet(points), 4, {}, serial_for);
+  const KMeansResult found = kmeans(points, 4, {}, serial_for);
   EXPECT_EQ(found.inertia, 0.0);
   EXPECT_TRUE(found.centers.allFinite());
 }
 
 TEST(KMeans, SeedDecides) {
-  const PointSet data(corners(8, 100, 8, 12.0));
+  const MatrixXd data(corners(8, 100, 8, 12.0));
   KMeansOptions options;
   options.num_restarts = 1;
   const KMeansResult first = kmeans(data, 5, options, serial_for);
@@ -65,7 +65,7 @@ TEST(KMeans, SeedDecides) {
 }
 
 TEST(KMeans, ThreadsDoNotChangeABit) {
-  const PointSet data(corners(5, 2000, 5, 8.0));
+  const MatrixXd data(corners(5, 2000, 5, 8.0));
   KMeansOptions options;
   options.num_restarts = 2;
   const KMeansResult alone = kmeans(data, 7, options, serial_for);

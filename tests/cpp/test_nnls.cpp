@@ -18,7 +18,7 @@ using Eigen::MatrixXd;
 using Eigen::VectorXd;
 
 MatrixXd random_matrix(int64_t rows, int64_t columns, uint32_t stream, double offset = 0.0) {
-  PhiloxStream random(1, stream, 0);
+  PhiloxStream random(PhiloxDomain::kTests, 1, stream);
   MatrixXd matrix(rows, columns);
   for (double& value : matrix.reshaped()) value = random.uniform() - 0.5 + offset;
   return matrix;

@@ -18,22 +18,34 @@ TEST(Random, PhiloxKnownAnswers) {
 
 TEST(Random, StreamIsTheWordsOfConsecutiveCounters) {
   const uint64_t seed = 0x123456789abcdef0;
-  PhiloxStream stream(seed, 7, 9);
+  PhiloxStream stream(PhiloxDomain::kKMeans, seed, 0x900000007);
   for (uint32_t block = 0; block < 3; ++block) {
-    const PhiloxCounter words = philox4x32({block, 0, 7, 9}, {0x9abcdef0, 0x12345678});
+    const PhiloxCounter words = philox4x32({block, 1 << 24, 7, 9}, {0x9abcdef0, 0x12345678});
     for (const uint32_t word : words) EXPECT_EQ(stream.next(), word);
   }
 }
 
-TEST(Random, SeedsStreamsAndSubstreamsDiffer) {
-  const uint32_t first = PhiloxStream(1, 2, 3).next();
-  EXPECT_NE(PhiloxStream(2, 2, 3).next(), first);
-  EXPECT_NE(PhiloxStream(1, 3, 3).next(), first);
-  EXPECT_NE(PhiloxStream(1, 2, 4).next(), first);
+TEST(Random, DomainsSeedsAndIndicesDiffer) {
+  const PhiloxDomain masks = PhiloxDomain::kMasks, kmeans = PhiloxDomain::kKMeans;
+  const uint32_t first = PhiloxStream(masks, 1, 2).next();
+  EXPECT_NE(PhiloxStream(kmeans, 1, 2).next(), first);
+  EXPECT_NE(PhiloxStream(masks, 2, 2).next(), first);
+  EXPECT_NE(PhiloxStream(masks, 1, 3).next(), first);
+  EXPECT_NE(PhiloxStream(masks, 1, uint64_t{2} << 32).next(), first);
+}
+
+// Once restart 0 of k-means drew the numbers of the second block of masks of the same seed.
+TEST(Random, DomainsShareNoCounter) {
+  for (uint64_t index = 0; index < 8; ++index) {
+    PhiloxStream clusters(PhiloxDomain::kKMeans, 5, 0);
+    const uint32_t word = clusters.next();
+    PhiloxStream masks(PhiloxDomain::kMasks, 5, index);
+    for (int i = 0; i < 64; ++i) EXPECT_NE(masks.next(), word);
+  }
 }
 
 TEST(Random, UniformLiesInTheUnitIntervalWithItsMoments) {
-  PhiloxStream stream(5, 0, 0);
+  PhiloxStream stream(PhiloxDomain::kTests, 5, 0);
   double sum = 0, sum_of_squares = 0;
   const int count = 100000;
   for (int i = 0; i < count; ++i) {

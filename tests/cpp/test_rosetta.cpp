@@ -25,7 +25,7 @@ struct Case {
 
 // Noisy copies of two objects; some supports are empty, and so are all in the last video.
 Case make_case(const std::vector<int64_t>& models, const std::vector<int64_t>& num_words) {
-  PhiloxStream random(11, 0, 0);
+  PhiloxStream random(PhiloxDomain::kTests, 11, 0);
   Case made;
   made.set.models = models;
   made.set.videos = {0};
@@ -104,7 +104,7 @@ RosettaOptions options(double least, int64_t max_order, int64_t top = 0,
 }
 
 TEST(BitCount, EveryLengthAgainstWordByWord) {
-  PhiloxStream random(3, 0, 0);
+  PhiloxStream random(PhiloxDomain::kTests, 3, 0);
   for (int64_t count = 0; count < 600; count += count < 40 ? 1 : 37) {
     std::vector<std::vector<uint64_t>> rows(5, std::vector<uint64_t>(count));
     std::vector<const uint64_t*> pointers;

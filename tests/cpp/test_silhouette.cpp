@@ -16,7 +16,7 @@ using Eigen::MatrixXd;
 std::vector<double> coefficients(const MatrixXd& points, const std::vector<int64_t>& labels,
                                  const ParallelFor& parallel_for = serial_for) {
   std::vector<double> values(points.cols(), -7.0);
-  silhouette(PointSet(points), labels.data(), values.data(), parallel_for);
+  silhouette(points, labels.data(), values.data(), parallel_for);
   return values;
 }
 
@@ -49,7 +49,7 @@ TEST(Silhouette, EqualPointsInTwoClustersAreZero) {
 }
 
 TEST(Silhouette, ThreadsDoNotChangeABit) {
-  PhiloxStream random(6, 0, 0);
+  PhiloxStream random(PhiloxDomain::kTests, 6, 0);
   MatrixXd points(7, 300);
   for (double& value : points.reshaped()) value = random.uniform();
   std::vector<int64_t> labels(300);

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -267,3 +268,83 @@ def test_start_and_labels_of_a_list() -> None:
         vtcd_ops.cnmf([DATA, DATA], 2, init=[LABELS])
     with pytest.raises(TypeError, match=r"^silhouette: labels expected a tensor for a tensor"):
         vtcd_ops.silhouette(DATA, [LABELS])
+
+
+MIXED = [torch.arange(40.0).reshape(10, 4), torch.arange(20.0).reshape(5, 4)]
+SWAPPED = [torch.arange(5) % 2, torch.arange(10) % 2]  # as many labels as rows, all together
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        (SWAPPED, ValueError, "expected [10], one per row of matrix 0, got [5]"),
+        ([SWAPPED[1], SWAPPED[1]], ValueError, "expected [5], one per row of matrix 1, got [10]"),
+        ([SWAPPED[1]], ValueError, "expected one per matrix (2), got 1"),
+        ([*SWAPPED, SWAPPED[0]], ValueError, "expected one per matrix (2), got 3"),
+        ([SWAPPED[1], SWAPPED[0].bool()], TypeError, "expected int32 or int64, got bool"),
+        ([SWAPPED[1], [0, 1, 0, 1, 0]], TypeError, "expected tensors, got list"),
+        ([SWAPPED[1], SWAPPED[0].to("meta")], ValueError, "expected on cpu, got meta"),
+    ],
+)
+def test_labels_of_a_list_fit_their_own_matrix(
+    labels: list, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error) as caught:
+        vtcd_ops.silhouette(MIXED, labels)
+    assert str(caught.value) == f"silhouette: labels {message}"
+    with pytest.raises(error) as caught:
+        vtcd_ops.cnmf(MIXED, 2, init=labels)
+    assert str(caught.value) == f"cnmf: init {message}"
+
+
+def test_one_labelling_for_several_matrices() -> None:
+    with pytest.raises(TypeError, match=r"^cnmf: init expected a list of tensors for a list, got"):
+        vtcd_ops.cnmf(MIXED, 2, init=torch.cat(SWAPPED))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"data": None}, TypeError, "data expected a tensor or a list of tensors, got NoneType"),
+        (
+            {"data": DATA.numpy()},
+            TypeError,
+            "data expected a tensor or a list of tensors, got ndarray",
+        ),
+        ({"data": [[1.0, 2.0]]}, TypeError, "data expected tensors, got list"),
+        ({"k": None}, TypeError, "k expected an integer, got NoneType"),
+        ({"k": 2.0}, TypeError, "k expected an integer, got float"),
+        ({"k": "2"}, TypeError, "k expected an integer, got str"),
+        ({"k": 2**63}, ValueError, f"k expected -2**63 to 2**63 - 1, got {2**63}"),
+        ({"seed": 2**63}, ValueError, f"seed expected -2**63 to 2**63 - 1, got {2**63}"),
+        ({"seed": 0.5}, TypeError, "seed expected an integer, got float"),
+        ({"max_num_iter": 10.0}, TypeError, "max_num_iter expected an integer, got float"),
+        ({"tol": "1"}, TypeError, "tol expected a number, got str"),
+        ({"tol": None}, TypeError, "tol expected a number, got NoneType"),
+    ],
+)
+def test_arguments_that_are_no_tensors_or_numbers(
+    arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    for op in (vtcd_ops.cnmf, vtcd_ops.kmeans):
+        with pytest.raises(error) as caught:
+            op(**({"data": DATA, "k": 2} | arguments))
+        assert str(caught.value) == f"{op.__name__}: {message}"
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    expected = vtcd_ops.kmeans(DATA, 2, seed=3)
+    found = vtcd_ops.kmeans(DATA, np.int64(2), seed=np.int32(3), tol=np.float32(1e-4))
+    assert torch.equal(found.labels, expected.labels)
+    assert len(vtcd_ops.kmeans([DATA, DATA], np.array([1, 2]))[1].centers) == 2
+
+
+def test_device_of_the_surroundings_does_not_matter() -> None:
+    """Offsets and numbers stay on the processor; once they landed on the device of a context."""
+    expected = vtcd_ops.cnmf(DATA, 2), vtcd_ops.choose_num_concepts(DATA)
+    with torch.device("meta"):
+        found = vtcd_ops.cnmf(DATA, 2), vtcd_ops.choose_num_concepts(DATA)
+        silhouette = vtcd_ops.silhouette(DATA, LABELS)
+    assert torch.equal(found[0].error, expected[0].error)
+    assert found[1] == expected[1]
+    assert silhouette.device.type == "cpu"

@@ -28,26 +28,29 @@ struct CnmfOutputs {
   Tensor num_iter;  // int64 [P]
 };
 
-// Writes the factors of one problem into its part of the outputs, which are 0 where it has fewer
-// concepts.
+// Writes the factors of one problem, whose data are 2^exponent times those factorised, into its
+// part of the outputs, which are 0 where it has fewer concepts.
 template <typename T>
-void write_factors(const CnmfFactors& factors, int64_t problem, int64_t first_row,
+void write_factors(const CnmfFactors& factors, int exponent, int64_t problem, int64_t first_row,
                    const CnmfOutputs& outputs) {
   const int64_t num_points = factors.weights.rows(), num_concepts = factors.weights.cols();
   const int64_t max_k = outputs.weights.size(1), num_channels = outputs.centers.size(2);
   T* weights = outputs.weights.mutable_data_ptr<T>() + first_row * max_k;
   T* encoding = outputs.encoding.mutable_data_ptr<T>() + first_row * max_k;
+  double largest = 0;
   for (int64_t n = 0; n < num_points; ++n) {
     for (int64_t k = 0; k < num_concepts; ++k) {
       weights[n * max_k + k] = static_cast<T>(factors.weights(n, k));
       encoding[n * max_k + k] = static_cast<T>(factors.encoding(k, n));
+      largest = std::max(largest, factors.encoding(k, n));
     }
   }
+  narrow<T>("cnmf", "an encoding", largest, 0, problem);
   T* centers = outputs.centers.mutable_data_ptr<T>() + problem * max_k * num_channels;
-  for (int64_t i = 0; i < num_concepts * num_channels; ++i) {
-    centers[i] = static_cast<T>(factors.centers.data()[i]);
-  }
-  outputs.error.mutable_data_ptr<T>()[problem] = static_cast<T>(factors.error);
+  const Eigen::MatrixXd scaled = times_power_of_two(factors.centers, exponent);
+  for (int64_t i = 0; i < scaled.size(); ++i) centers[i] = static_cast<T>(scaled.data()[i]);
+  outputs.error.mutable_data_ptr<T>()[problem] =
+      narrow<T>("cnmf", "an error", factors.error, exponent, problem);
   outputs.num_iter.mutable_data_ptr<int64_t>()[problem] = factors.num_iter;
 }
 
@@ -61,7 +64,7 @@ CnmfFactors factorise(const PointSet& data, int64_t num_concepts, const int64_t*
   } else {
     KMeansOptions start;
     start.seed = seed;
-    labels = kmeans(data, num_concepts, start, parallel_for).labels;
+    labels = kmeans(data.points, num_concepts, start, parallel_for).labels;
   }
   return multiplicative ? cnmf_multiplicative(data, labels.data(), num_concepts, options)
                         : cnmf_descent(data, labels.data(), num_concepts, options, parallel_for);
@@ -89,13 +92,14 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> cnmf(
   const CnmfOptions options{max_num_iter, tol};
   for_each_problem(batch, [&](int64_t problem, const ParallelFor& parallel_for) {
     const int64_t first_row = batch.offsets[problem];
-    const CnmfFactors factors = factorise(batch.points(problem), num_concepts[problem],
+    const PointSet points(batch.columns(problem));
+    const CnmfFactors factors = factorise(points, num_concepts[problem],
                                           labels.empty() ? nullptr : labels.data() + first_row,
                                           solver == "mu", options, seed, parallel_for);
     if (data.scalar_type() == ScalarType::Float) {
-      write_factors<float>(factors, problem, first_row, outputs);
+      write_factors<float>(factors, points.exponent, problem, first_row, outputs);
     } else {
-      write_factors<double>(factors, problem, first_row, outputs);
+      write_factors<double>(factors, points.exponent, problem, first_row, outputs);
     }
   });
   return {outputs.weights, outputs.encoding, outputs.centers, outputs.error, outputs.num_iter};

@@ -19,10 +19,11 @@ using torch::stable::Tensor;
 
 // centers [Kmax, C], inertia [1]: those of one problem.
 template <typename T>
-void write_clusters(const KMeansResult& result, T* centers, T* inertia) {
+void write_clusters(const KMeansResult& result, int64_t problem, T* centers, T* inertia) {
   for (int64_t i = 0; i < result.centers.size(); ++i)
     centers[i] = static_cast<T>(result.centers.data()[i]);
-  *inertia = static_cast<T>(result.inertia);
+  *inertia = narrow<T>("kmeans", "an inertia", result.inertia, result.inertia_exponent, problem,
+                       /*is_zero_exact=*/true);
 }
 
 // data [ΣN, C], offsets int64 [P + 1], k int64 [P].
@@ -45,15 +46,15 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> kmeans_op(const Tensor& data, const T
   const KMeansOptions options{num_restarts, max_num_iter, tol, seed};
   for_each_problem(batch, [&](int64_t problem, const ParallelFor& parallel_for) {
     const KMeansResult result =
-        kmeans(batch.points(problem), num_clusters[problem], options, parallel_for);
+        kmeans(batch.columns(problem), num_clusters[problem], options, parallel_for);
     std::copy(result.labels.begin(), result.labels.end(),
               labels.mutable_data_ptr<int32_t>() + batch.offsets[problem]);
     const int64_t first_center = problem * max_k * num_channels;
     if (data.scalar_type() == ScalarType::Float) {
-      write_clusters(result, centers.mutable_data_ptr<float>() + first_center,
+      write_clusters(result, problem, centers.mutable_data_ptr<float>() + first_center,
                      inertia.mutable_data_ptr<float>() + problem);
     } else {
-      write_clusters(result, centers.mutable_data_ptr<double>() + first_center,
+      write_clusters(result, problem, centers.mutable_data_ptr<double>() + first_center,
                      inertia.mutable_data_ptr<double>() + problem);
     }
     num_iter.mutable_data_ptr<int64_t>()[problem] = result.num_iter;

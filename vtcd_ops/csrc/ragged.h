@@ -21,10 +21,6 @@
 
 namespace vtcd {
 
-// A problem of at least this many rows has all threads to itself; smaller ones run side by side,
-// one thread each.
-inline constexpr int64_t kLargeProblem = 2048;
-
 struct RaggedBatch {
   torch::stable::Tensor data;    // [ΣN, C], contiguous
   std::vector<int64_t> offsets;  // [P + 1]
@@ -32,14 +28,15 @@ struct RaggedBatch {
   int64_t num_problems() const { return static_cast<int64_t>(offsets.size()) - 1; }
   int64_t num_rows(int64_t problem) const { return offsets[problem + 1] - offsets[problem]; }
 
-  PointSet points(int64_t problem) const {
+  // The rows of a problem as columns in double precision, [C, N].
+  Eigen::MatrixXd columns(int64_t problem) const {
     const int64_t num_channels = data.size(1), first = offsets[problem] * num_channels;
     if (data.scalar_type() == torch::headeronly::ScalarType::Float) {
-      return PointSet::from_rows(data.const_data_ptr<float>() + first, num_rows(problem),
-                                 num_channels);
-    }
-    return PointSet::from_rows(data.const_data_ptr<double>() + first, num_rows(problem),
+      return columns_from_rows(data.const_data_ptr<float>() + first, num_rows(problem),
                                num_channels);
+    }
+    return columns_from_rows(data.const_data_ptr<double>() + first, num_rows(problem),
+                             num_channels);
   }
 };
 
@@ -78,7 +75,7 @@ inline RaggedBatch check_ragged(const char* op, const torch::stable::Tensor& dat
   VTCD_CHECK(batch.offsets[0] == 0, op, ": offsets expected to start with 0, got ",
              batch.offsets[0]);
   for (int64_t p = 0; p < batch.num_problems(); ++p) {
-    VTCD_CHECK(batch.num_rows(p) > 0, op, ": offsets expected to increase, got ",
+    VTCD_CHECK(batch.offsets[p + 1] > batch.offsets[p], op, ": offsets expected to increase, got ",
                batch.offsets[p + 1], " after ", batch.offsets[p]);
   }
   VTCD_CHECK(batch.offsets.back() == data.size(0), op, ": offsets expected to end with ",
@@ -129,19 +126,37 @@ inline void check_iterations(const char* op, int64_t max_num_iter, double tol) {
   VTCD_CHECK(tol >= 0 && std::isfinite(tol), op, ": tol expected finite and at least 0, got ", tol);
 }
 
-// Calls solve(problem, parallel_for) for every problem. A problem's result does not depend on which
-// ParallelFor it is given, so neither threads nor batching change it.
+// value * 2^exponent in the dtype of the data; refuses what that cannot hold. What is below its
+// smallest number is 0, unless 0 would say something else (`is_zero_exact`).
+template <typename T>
+T narrow(const char* op, const char* what, double value, int exponent, int64_t problem,
+         bool is_zero_exact = false) {
+  const T narrowed = static_cast<T>(std::ldexp(value, exponent));
+  const bool vanished = is_zero_exact && narrowed == 0 && value != 0;
+  VTCD_CHECK(std::isfinite(narrowed) && !vanished, op, ": data expected ", what, " that ",
+             sizeof(T) == 4 ? "float32" : "float64", " can hold, got ",
+             std::ldexp(static_cast<long double>(value), exponent), " in problem ", problem);
+  return narrowed;
+}
+
+// Calls solve(problem, parallel_for) for every problem: side by side with one thread each, or one
+// after the other with all threads inside where there are fewer problems than threads, and for
+// large ones. A problem's result does not depend on which ParallelFor it is given, so neither
+// threads nor batching change it.
 inline void for_each_problem(const RaggedBatch& batch,
                              const std::function<void(int64_t, const ParallelFor&)>& solve) {
+  constexpr int64_t kLargeProblem = 2048;
   std::vector<int64_t> small;
   for (int64_t p = 0; p < batch.num_problems(); ++p) {
-    if (batch.num_rows(p) >= kLargeProblem) {
-      solve(p, torch_parallel_for);
-    } else {
-      small.push_back(p);
-    }
+    if (batch.num_rows(p) < kLargeProblem) small.push_back(p);
   }
-  torch_parallel_for(0, static_cast<int64_t>(small.size()), 1, [&](int64_t begin, int64_t end) {
+  const int64_t num_small = static_cast<int64_t>(small.size());
+  const bool side_by_side = num_small >= static_cast<int64_t>(torch::stable::get_num_threads());
+  for (int64_t p = 0; p < batch.num_problems(); ++p) {
+    if (batch.num_rows(p) >= kLargeProblem || !side_by_side) solve(p, torch_parallel_for);
+  }
+  if (!side_by_side) return;
+  torch_parallel_for(0, num_small, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) solve(small[i], serial_for);
   });
 }

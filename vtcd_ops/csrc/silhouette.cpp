@@ -23,7 +23,7 @@ Tensor silhouette_op(const Tensor& data, const Tensor& offsets, const Tensor& la
   for_each_problem(batch, [&](int64_t problem, const ParallelFor& parallel_for) {
     const int64_t first_row = batch.offsets[problem];
     std::vector<double> values(batch.num_rows(problem));
-    silhouette(batch.points(problem), clusters.data() + first_row, values.data(), parallel_for);
+    silhouette(batch.columns(problem), clusters.data() + first_row, values.data(), parallel_for);
     if (data.scalar_type() == torch::headeronly::ScalarType::Float) {
       std::copy(values.begin(), values.end(), coefficients.mutable_data_ptr<float>() + first_row);
     } else {

@@ -110,15 +110,19 @@ def cnmf(
         A :class:`ConvexNMF`, or a list of them.
 
     Raises:
-        ValueError: shapes that do not fit, NaN or Inf, k > N, a label out of range.
+        ValueError: shapes that do not fit, NaN or Inf, k > N, a label out of range, an error or an
+            encoding that the dtype cannot hold.
         TypeError: another dtype.
     """
-    matrices = [data] if isinstance(data, Tensor) else list(data)
+    matrices = _ragged.matrices("cnmf", data)
     if not matrices:
         return []
     rows, offsets = _ragged.pack("cnmf", matrices)
     k_each = _ragged.k_tensor("cnmf", k, len(matrices))
-    labels = _start(init, len(matrices))
+    labels = _start(init, matrices)
+    max_num_iter = _ragged.integer("cnmf", "max_num_iter", max_num_iter)
+    seed = _ragged.integer("cnmf", "seed", seed)
+    tol = _ragged.real("cnmf", "tol", tol)
     _checks.check_cnmf(rows, offsets, k_each, labels, solver, max_num_iter, tol)
     with _checks.kernel_errors("cnmf"):
         weights, encoding, centers, error, num_iter = torch.ops.vtcd.cnmf(
@@ -140,17 +144,15 @@ def cnmf(
     return results[0] if isinstance(data, Tensor) else results
 
 
-def _start(init: str | Tensor | Sequence[Tensor], count: int) -> Tensor | None:
+def _start(init: str | Tensor | Sequence[Tensor], matrices: list[Tensor]) -> Tensor | None:
     """Return the labelling to start from, [ΣN], or None for that of k-means."""
     if isinstance(init, str):
         if init != "kmeans":
             raise ValueError(f"cnmf: init expected kmeans or a labelling, got {init}")
         return None
-    if isinstance(init, Tensor):
-        return init
-    if len(init) != count:
-        raise ValueError(f"cnmf: init expected one per matrix ({count}), got {len(init)}")
-    return torch.cat(list(init))
+    if isinstance(init, Tensor) and len(matrices) > 1:
+        raise TypeError("cnmf: init expected a list of tensors for a list, got Tensor")
+    return _ragged.pack_labels("cnmf", "init", matrices, init)
 
 
 @overload
@@ -206,14 +208,19 @@ def kmeans(
         A :class:`KMeans`, or a list of them.
 
     Raises:
-        ValueError: shapes that do not fit, NaN or Inf, k > N.
+        ValueError: shapes that do not fit, NaN or Inf, k > N, an inertia that the dtype cannot hold
+            (float32 data of 1e20: convert them to float64).
         TypeError: another dtype.
     """
-    matrices = [data] if isinstance(data, Tensor) else list(data)
+    matrices = _ragged.matrices("kmeans", data)
     if not matrices:
         return []
     rows, offsets = _ragged.pack("kmeans", matrices)
     k_each = _ragged.k_tensor("kmeans", k, len(matrices))
+    num_restarts = _ragged.integer("kmeans", "num_restarts", num_restarts)
+    max_num_iter = _ragged.integer("kmeans", "max_num_iter", max_num_iter)
+    seed = _ragged.integer("kmeans", "seed", seed)
+    tol = _ragged.real("kmeans", "tol", tol)
     _checks.check_kmeans(rows, offsets, k_each, num_restarts, max_num_iter, tol)
     with _checks.kernel_errors("kmeans"):
         labels, centers, inertia, num_iter = torch.ops.vtcd.kmeans(
@@ -259,11 +266,11 @@ def silhouette(
             "silhouette: labels expected a tensor for a tensor and a list for a list, "
             f"got {type(labels).__name__}"
         )
-    matrices = [data] if isinstance(data, Tensor) else list(data)
-    if not matrices:
+    matrices = _ragged.matrices("silhouette", data)
+    if not matrices and not len(labels):
         return []
+    clusters = _ragged.pack_labels("silhouette", "labels", matrices, labels)
     rows, offsets = _ragged.pack("silhouette", matrices)
-    clusters = labels if isinstance(labels, Tensor) else torch.cat(list(labels))
     _checks.check_silhouette(rows, offsets, clusters)
     with _checks.kernel_errors("silhouette"):
         coefficients = torch.ops.vtcd.silhouette(rows, offsets, clusters)

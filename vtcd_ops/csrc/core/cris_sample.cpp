@@ -63,7 +63,7 @@ class BlockSampler {
 
   // The masks of a block, each [U]; those that are not wanted are null.
   void draw(uint64_t seed, int64_t block, const std::vector<bool*>& masks) {
-    PhiloxStream random(seed, static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32));
+    PhiloxStream random(PhiloxDomain::kMasks, seed, static_cast<uint64_t>(block));
     switch (design_) {
       case MaskDesign::kSimple:
         permutation_.reset();

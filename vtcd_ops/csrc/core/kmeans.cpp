@@ -2,11 +2,15 @@
 #include "core/kmeans.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <utility>
 
+#include "core/distinct_points.h"
+#include "core/formulas/distance.h"
 #include "core/formulas/philox.h"
+#include "core/point_set.h"
 
 namespace vtcd {
 namespace {
@@ -17,21 +21,22 @@ using Eigen::VectorXd;
 // Points of a chunk: partial sums over chunks are added in order, so results do not depend on the
 // threads.
 constexpr int64_t kChunk = 512;
-// Stream number of the Philox generator; the substream is the restart.
-constexpr uint32_t kSeedingStream = 1;
+// Runs whose results are kept at a time.
+constexpr int64_t kRunsAtOnce = 16;
 
 class KMeansRun {
  public:
-  KMeansRun(const PointSet& data, int64_t num_clusters, const ParallelFor& parallel_for)
+  KMeansRun(const DistinctPoints& data, int64_t num_clusters, const ParallelFor& parallel_for)
       : data_(data),
         parallel_for_(parallel_for),
-        num_points_(data.size()),
+        num_points_(data.points.cols()),
         num_clusters_(num_clusters),
         num_chunks_((num_points_ + kChunk - 1) / kChunk),
         centers_(data.points.rows(), num_clusters),
         labels_(num_points_, -1),
         distances_(num_points_) {}
 
+  // Labels and centres of the distinct points.
   KMeansResult run(PhiloxStream random, int64_t max_num_iter, double max_shift) {
     choose_centers(&random);
     int64_t iteration = 0;
@@ -43,7 +48,7 @@ class KMeansRun {
       settled = update_centers() <= max_shift;
     }
     if (settled || iteration == max_num_iter) assign();  // labels of the last centres
-    return {labels_, centers_, inertia(), iteration};
+    return {labels_, centers_, distances_.dot(data_.weights), 0, iteration};
   }
 
  private:
@@ -52,17 +57,18 @@ class KMeansRun {
   void choose_centers(PhiloxStream* random) {
     const int64_t num_trials =
         2 + static_cast<int64_t>(std::log(static_cast<double>(num_clusters_)));
-    const int64_t first = draw_uniform(random);
+    const int64_t first = draw_by_weight(data_.weights, random);
     centers_.col(0) = data_.points.col(first);
     VectorXd closest = squared_distances(first);
     for (int64_t k = 1; k < num_clusters_; ++k) {
+      const VectorXd weights = closest.cwiseProduct(data_.weights);
       VectorXd best_closest;
       double best_sum = std::numeric_limits<double>::infinity();
       int64_t best_point = 0;
       for (int64_t trial = 0; trial < num_trials; ++trial) {
-        const int64_t point = draw_by_weight(closest, random);
+        const int64_t point = draw_by_weight(weights, random);
         VectorXd candidate = squared_distances(point).cwiseMin(closest);
-        const double sum = candidate.sum();
+        const double sum = candidate.dot(data_.weights);
         if (sum < best_sum) {
           best_sum = sum;
           best_point = point;
@@ -74,14 +80,10 @@ class KMeansRun {
     }
   }
 
-  int64_t draw_uniform(PhiloxStream* random) const {
-    return std::min(static_cast<int64_t>(random->uniform() * static_cast<double>(num_points_)),
-                    num_points_ - 1);
-  }
-
   int64_t draw_by_weight(const VectorXd& weights, PhiloxStream* random) const {
     const double total = weights.sum();
-    if (total <= 0) return draw_uniform(random);  // every point lies on a centre
+    // no distance is left that a double could square: any point
+    if (total <= 0) return draw_by_weight(data_.weights, random);
     const double threshold = random->uniform() * total;
     double sum = 0;
     for (int64_t n = 0; n < num_points_; ++n) {
@@ -92,15 +94,12 @@ class KMeansRun {
   }
 
   VectorXd squared_distances(int64_t point) const {
+    const int64_t num_channels = data_.points.rows();
+    const double* center = data_.points.col(point).data();
     VectorXd distances(num_points_);
     parallel_for_(0, num_chunks_, 2, [&](int64_t begin, int64_t end) {
-      for (int64_t chunk = begin; chunk < end; ++chunk) {
-        const int64_t first = chunk * kChunk, count = std::min(kChunk, num_points_ - first);
-        const VectorXd products =
-            data_.points.middleCols(first, count).transpose() * data_.points.col(point);
-        distances.segment(first, count) = (data_.squared_norms.segment(first, count).array() +
-                                           data_.squared_norms[point] - 2 * products.array())
-                                              .max(0.0);
+      for (int64_t n = begin * kChunk; n < std::min(end * kChunk, num_points_); ++n) {
+        distances[n] = squared_distance(data_.points.col(n).data(), center, num_channels);
       }
     });
     return distances;
@@ -109,43 +108,83 @@ class KMeansRun {
   // Every point to its nearest centre, ties to the lower index. Returns whether a label changed.
   // The chunks also sum their points by label for the next centres.
   bool assign() {
-    const VectorXd center_norms = centers_.colwise().squaredNorm();
+    center_norms_ = centers_.colwise().squaredNorm();
+    largest_center_ = center_norms_.maxCoeff();
     chunk_sums_.resize(num_chunks_);
     chunk_sizes_.resize(num_chunks_);
     std::vector<char> changed(num_chunks_, 0);
     parallel_for_(0, num_chunks_, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t chunk = begin; chunk < end; ++chunk)
-        changed[chunk] = assign_chunk(chunk, center_norms);
+      for (int64_t chunk = begin; chunk < end; ++chunk) changed[chunk] = assign_chunk(chunk);
     });
     return std::find(changed.begin(), changed.end(), 1) != changed.end();
   }
 
-  bool assign_chunk(int64_t chunk, const VectorXd& center_norms) {
+  bool assign_chunk(int64_t chunk) {
     const int64_t first = chunk * kChunk, count = std::min(kChunk, num_points_ - first);
     const auto points = data_.points.middleCols(first, count);
-    const MatrixXd products = centers_.transpose() * points;  // [K, chunk]
+    const std::array<int64_t, kChunk> nearest = nearest_centers(first, count);
     MatrixXd& sums = chunk_sums_[chunk];
     VectorXd& sizes = chunk_sizes_[chunk];
     sums.setZero(centers_.rows(), num_clusters_);
     sizes.setZero(num_clusters_);
     bool changed = false;
     for (int64_t n = 0; n < count; ++n) {
-      int32_t nearest = 0;
-      double smallest = std::numeric_limits<double>::infinity();
-      for (int64_t k = 0; k < num_clusters_; ++k) {
-        const double distance = center_norms[k] - 2 * products(k, n);
-        if (distance < smallest) {
-          smallest = distance;
-          nearest = static_cast<int32_t>(k);
-        }
-      }
-      changed |= labels_[first + n] != nearest;
-      labels_[first + n] = nearest;
-      distances_[first + n] = std::max(0.0, smallest + data_.squared_norms[first + n]);
-      sums.col(nearest) += points.col(n);
-      sizes[nearest] += 1;
+      const int64_t k = nearest[n];
+      const double weight = data_.weights[first + n];
+      changed |= labels_[first + n] != k;
+      labels_[first + n] = static_cast<int32_t>(k);
+      distances_[first + n] =
+          squared_distance(points.col(n).data(), centers_.col(k).data(), centers_.rows());
+      sums.col(k) += weight * points.col(n);
+      sizes[k] += weight;
     }
     return changed;
+  }
+
+  // By |c|^2 - 2 x.c from one matrix product; where the best two lie within its rounding, by
+  // differences.
+  std::array<int64_t, kChunk> nearest_centers(int64_t first, int64_t count) const {
+    std::array<int64_t, kChunk> nearest{};
+    std::array<double, kChunk> smallest, second;
+    smallest.fill(std::numeric_limits<double>::infinity());
+    second.fill(std::numeric_limits<double>::infinity());
+    MatrixXd scores = data_.points.middleCols(first, count).transpose() * centers_;  // [chunk, K]
+    for (int64_t k = 0; k < num_clusters_; ++k) {
+      double* score = scores.col(k).data();
+      const double norm = center_norms_[k];
+#pragma omp simd
+      for (int64_t n = 0; n < count; ++n) {
+        score[n] = norm - 2 * score[n];
+        const bool closer = score[n] < smallest[n];
+        const double other = closer ? smallest[n] : score[n];
+        second[n] = other < second[n] ? other : second[n];
+        smallest[n] = closer ? score[n] : smallest[n];
+        nearest[n] = closer ? k : nearest[n];
+      }
+    }
+    const double rounding = product_rounding(centers_.rows());
+    for (int64_t n = 0; n < count; ++n) {
+      const double margin = rounding * (data_.squared_norms[first + n] + largest_center_);
+      if (second[n] - smallest[n] > margin) continue;
+      nearest[n] = nearest_by_differences(first + n, scores.row(n), smallest[n] + margin);
+    }
+    return nearest;
+  }
+
+  template <typename Row>
+  int64_t nearest_by_differences(int64_t point, const Row& scores, double threshold) const {
+    double smallest = std::numeric_limits<double>::infinity();
+    int64_t nearest = 0;
+    for (int64_t k = 0; k < num_clusters_; ++k) {
+      if (scores[k] > threshold) continue;
+      const double distance =
+          squared_distance(data_.points.col(point).data(), centers_.col(k).data(), centers_.rows());
+      if (distance < smallest) {
+        smallest = distance;
+        nearest = k;
+      }
+    }
+    return nearest;
   }
 
   // Centres become the means of their points. Returns the sum of squared shifts.
@@ -159,8 +198,7 @@ class KMeansRun {
     move_empty_clusters(&sums, &sizes);
     double shift = 0;
     for (int64_t k = 0; k < num_clusters_; ++k) {
-      if (sizes[k] == 0)
-        continue;  // fewer distinct points than clusters: the centre stays on its point
+      if (sizes[k] <= 0) continue;  // no point is left to take over: the centre stays
       const VectorXd mean = sums.col(k) / sizes[k];
       shift += (mean - centers_.col(k)).squaredNorm();
       centers_.col(k) = mean;
@@ -176,59 +214,96 @@ class KMeansRun {
       Eigen::Index farthest;
       if (distances_.maxCoeff(&farthest) <= 0) return;
       const int32_t donor = labels_[farthest];
-      sums->col(donor) -= data_.points.col(farthest);
-      (*sizes)[donor] -= 1;
-      sums->col(k) = data_.points.col(farthest);
-      (*sizes)[k] = 1;
+      const double weight = data_.weights[farthest];
+      sums->col(donor) -= weight * data_.points.col(farthest);
+      (*sizes)[donor] -= weight;
+      sums->col(k) = weight * data_.points.col(farthest);
+      (*sizes)[k] = weight;
       labels_[farthest] = static_cast<int32_t>(k);
       distances_[farthest] = 0;
     }
   }
 
-  double inertia() const {
-    std::vector<double> partial(num_chunks_, 0.0);
-    parallel_for_(0, num_chunks_, 2, [&](int64_t begin, int64_t end) {
-      for (int64_t chunk = begin; chunk < end; ++chunk) {
-        for (int64_t n = chunk * kChunk; n < std::min((chunk + 1) * kChunk, num_points_); ++n) {
-          partial[chunk] += (data_.points.col(n) - centers_.col(labels_[n])).squaredNorm();
-        }
-      }
-    });
-    double sum = 0;
-    for (const double value : partial) sum += value;
-    return sum;
-  }
-
-  const PointSet& data_;
+  const DistinctPoints& data_;
   const ParallelFor& parallel_for_;
   const int64_t num_points_, num_clusters_, num_chunks_;
   MatrixXd centers_;             // [C, K]
+  VectorXd center_norms_;        // [K] squared
+  double largest_center_ = 0;    // of center_norms_
   std::vector<int32_t> labels_;  // [N]
   VectorXd distances_;           // [N] squared, to the centre of the label
   std::vector<MatrixXd> chunk_sums_;
   std::vector<VectorXd> chunk_sizes_;
 };
 
-double mean_channel_variance(const PointSet& data) {
-  const VectorXd mean = data.points.rowwise().mean();
-  return (data.points.colwise() - mean).squaredNorm() / static_cast<double>(data.points.size());
+double mean_channel_variance(const DistinctPoints& data) {
+  const double total = data.weights.sum();
+  const VectorXd mean = data.points * data.weights / total;
+  const VectorXd squares = (data.points.colwise() - mean).colwise().squaredNorm();
+  return squares.dot(data.weights) / (total * static_cast<double>(data.points.rows()));
+}
+
+// The best of the runs, the first of equally good ones. Runs go side by side where a single one is
+// too small to be shared.
+KMeansResult best_run(const DistinctPoints& data, int64_t num_clusters,
+                      const KMeansOptions& options, const ParallelFor& parallel_for) {
+  const double max_shift = options.tol * mean_channel_variance(data);
+  const bool side_by_side = data.points.cols() < 4 * kChunk;
+  const auto run = [&](int64_t restart, const ParallelFor& inner) {
+    const PhiloxStream random(PhiloxDomain::kKMeans, static_cast<uint64_t>(options.seed),
+                              static_cast<uint64_t>(restart));
+    return KMeansRun(data, num_clusters, inner).run(random, options.max_num_iter, max_shift);
+  };
+  KMeansResult best;
+  std::vector<KMeansResult> results;
+  for (int64_t first = 0; first < options.num_restarts; first += kRunsAtOnce) {
+    const int64_t count = std::min(kRunsAtOnce, options.num_restarts - first);
+    results.resize(count);
+    if (side_by_side) {
+      parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) results[i] = run(first + i, serial_for);
+      });
+    } else {
+      for (int64_t i = 0; i < count; ++i) results[i] = run(first + i, parallel_for);
+    }
+    for (KMeansResult& result : results) {
+      if (best.labels.empty() || result.inertia < best.inertia) best = std::move(result);
+    }
+  }
+  return best;
+}
+
+// Every distinct point is a cluster; the clusters left over lie on the first point.
+KMeansResult one_cluster_each(const MatrixXd& columns, const DistinctPoints& data,
+                              int64_t num_clusters) {
+  KMeansResult result;
+  result.centers = columns.col(0).replicate(1, num_clusters);
+  result.centers.leftCols(data.points.cols()) = columns(Eigen::all, data.columns);
+  for (int64_t n = 0; n < data.points.cols(); ++n) {
+    result.labels.push_back(static_cast<int32_t>(n));
+  }
+  result.num_iter = 1;
+  return result;
 }
 
 }  // namespace
 
-KMeansResult kmeans(const PointSet& data, int64_t num_clusters, const KMeansOptions& options,
+KMeansResult kmeans(const MatrixXd& columns, int64_t num_clusters, const KMeansOptions& options,
                     const ParallelFor& parallel_for) {
-  const double max_shift = options.tol * mean_channel_variance(data);
-  KMeansResult best;
-  best.inertia = std::numeric_limits<double>::infinity();
-  for (int64_t restart = 0; restart < options.num_restarts; ++restart) {
-    PhiloxStream random(static_cast<uint64_t>(options.seed), kSeedingStream,
-                        static_cast<uint32_t>(restart));
-    KMeansResult result =
-        KMeansRun(data, num_clusters, parallel_for).run(random, options.max_num_iter, max_shift);
-    if (result.inertia < best.inertia) best = std::move(result);
+  const CentredPoints centred(columns);
+  const DistinctPoints data(centred.points);
+  KMeansResult result;
+  if (data.points.cols() <= num_clusters) {
+    result = one_cluster_each(columns, data, num_clusters);
+  } else {
+    result = best_run(data, num_clusters, options, parallel_for);
+    result.centers = centred.restore(result.centers);
+    result.inertia_exponent = 2 * centred.exponent;
   }
-  return best;
+  std::vector<int32_t> labels(columns.cols());
+  for (int64_t n = 0; n < columns.cols(); ++n) labels[n] = result.labels[data.group[n]];
+  result.labels = std::move(labels);
+  return result;
 }
 
 }  // namespace vtcd

@@ -7,6 +7,9 @@
 #include <numeric>
 #include <vector>
 
+#include "core/formulas/distance.h"
+#include "core/point_set.h"
+
 namespace vtcd {
 namespace {
 
@@ -15,6 +18,9 @@ using Eigen::VectorXd;
 
 // Points whose distances to all others are in memory at a time, [N, kBlock].
 constexpr int64_t kBlock = 32;
+// A squared distance below this share of the squared lengths is computed by differences: of the
+// others no more than three digits are lost.
+constexpr double kCloseToTheLengths = 1e-3;
 
 // Points ordered by cluster, so that the distances to a cluster are one contiguous run.
 struct Clusters {
@@ -55,25 +61,46 @@ double coefficient(const double* distances, const std::vector<int64_t>& starts, 
   return larger > 0 ? (between - within) / larger : 0.0;
 }
 
+// Distances [N] of a point to all, from its products with them: |x|^2 + |y|^2 - 2 x.y, or by
+// differences where that would cost too many digits.
+void distances_to_all(const MatrixXd& points, const VectorXd& norms, int64_t point,
+                      double* values) {
+  const int64_t num_points = points.cols();
+  const double norm = norms[point];
+  int64_t num_close = 0;
+#pragma omp simd reduction(+ : num_close)
+  for (int64_t i = 0; i < num_points; ++i) {
+    values[i] = norms[i] + norm - 2 * values[i];
+    num_close += values[i] <= kCloseToTheLengths * (norms[i] + norm);
+  }
+  std::vector<int64_t> close;
+  close.reserve(num_close);
+  for (int64_t i = 0; i < num_points && num_close > 1; ++i) {  // the point itself is close
+    if (values[i] <= kCloseToTheLengths * (norms[i] + norm)) close.push_back(i);
+  }
+#pragma omp simd
+  for (int64_t i = 0; i < num_points; ++i) values[i] = std::sqrt(std::max(values[i], 0.0));
+  for (const int64_t i : close) {
+    values[i] = distance(points.col(i).data(), points.col(point).data(), points.rows());
+  }
+  values[point] = 0;
+}
+
 }  // namespace
 
-void silhouette(const PointSet& data, const int64_t* labels, double* coefficients,
+void silhouette(const MatrixXd& columns, const int64_t* labels, double* coefficients,
                 const ParallelFor& parallel_for) {
-  const int64_t num_points = data.size();
+  const int64_t num_points = columns.cols();
   const Clusters clusters = sort_by_label(labels, num_points);
   if (clusters.starts.size() <= 2) {
     std::fill(coefficients, coefficients + num_points, 0.0);
     return;
   }
-  // |x|^2 + |y|^2 - 2 x^T y loses digits where lengths are large against distances: centre the
-  // points first.
-  const VectorXd mean = data.points.rowwise().mean();
-  MatrixXd sorted(data.points.rows(), num_points);
+  const MatrixXd sorted = CentredPoints(columns(Eigen::all, clusters.order)).points;
   std::vector<int64_t> own(num_points);  // cluster of a sorted position
   for (int64_t i = 0, cluster = 0; i < num_points; ++i) {
     if (i == clusters.starts[cluster + 1]) ++cluster;
     own[i] = cluster;
-    sorted.col(i) = data.points.col(clusters.order[i]) - mean;
   }
   const VectorXd norms = sorted.colwise().squaredNorm();
   const int64_t num_blocks = (num_points + kBlock - 1) / kBlock;
@@ -83,11 +110,9 @@ void silhouette(const PointSet& data, const int64_t* labels, double* coefficient
       const int64_t first = block * kBlock, count = std::min(kBlock, num_points - first);
       distances.leftCols(count).noalias() = sorted.transpose() * sorted.middleCols(first, count);
       for (int64_t j = 0; j < count; ++j) {
-        auto column = distances.col(j);
-        column = (norms.array() + norms[first + j] - 2 * column.array()).max(0.0).sqrt();
-        column[first + j] = 0;
+        distances_to_all(sorted, norms, first + j, distances.col(j).data());
         coefficients[clusters.order[first + j]] =
-            coefficient(column.data(), clusters.starts, own[first + j]);
+            coefficient(distances.col(j).data(), clusters.starts, own[first + j]);
       }
     }
   });

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "core/cnmf/cnmf.h"
 
@@ -16,6 +15,9 @@ constexpr double kStartOffset = 0.2;
 // Entries that decay towards 0 are set to 0 here, before they and their squares turn into subnormal
 // numbers, which the processor multiplies an order of magnitude slower.
 constexpr double kFlushBelow = 1e-140;
+// Added above and below: 0 / 0 becomes 1, no change, and so does what is nothing beside the largest
+// number of the data, which are scaled to 1.
+constexpr double kNothing = 1e-200;
 // Iterations between two looks at the stopping rule.
 constexpr int64_t kCheckEvery = 10;
 
@@ -65,8 +67,7 @@ class MultiplicativeUpdates {
   }
 
   static void multiply(const MatrixXd& numerator, const MatrixXd& denominator, MatrixXd* factor) {
-    constexpr double kTiny = std::numeric_limits<double>::min();  // 0 / 0 becomes 1: no change
-    factor->array() *= ((numerator.array() + kTiny) / (denominator.array() + kTiny)).sqrt();
+    factor->array() *= ((numerator.array() + kNothing) / (denominator.array() + kNothing)).sqrt();
     *factor = (factor->array() < kFlushBelow).select(0.0, *factor);
   }
 

@@ -26,12 +26,17 @@ inline PhiloxCounter philox4x32(PhiloxCounter counter, PhiloxKey key) {
   return counter;
 }
 
-// A sequence of numbers under (seed, stream, substream).
+// What random numbers are for: the same seed gives each use numbers of its own.
+enum class PhiloxDomain : uint32_t { kMasks = 0, kKMeans = 1, kTests = 255 };
+
+// A sequence of numbers under (domain, seed, index); it has 2^58 of them before it runs into
+// another domain's.
 class PhiloxStream {
  public:
-  PhiloxStream(uint64_t seed, uint32_t stream, uint32_t substream)
+  PhiloxStream(PhiloxDomain domain, uint64_t seed, uint64_t index)
       : key_{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)},
-        counter_{0, 0, stream, substream} {}
+        counter_{0, static_cast<uint32_t>(domain) << 24, static_cast<uint32_t>(index),
+                 static_cast<uint32_t>(index >> 32)} {}
 
   uint32_t next() {
     if (used_ == 4) {
