@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.integrate import trapezoid
 from torch import Tensor
 
 from vtcd_ops import _files
-from vtcd_ops._equality import same_fields
 from vtcd_ops.adapter import Adapter
+from vtcd_ops.curve_results import DIRECTIONS, RANDOM, Curves
 from vtcd_ops.errors import InputError
 from vtcd_ops.importance import Importance, of_class
 from vtcd_ops.importance_store import run_fingerprint, stored_names
 from vtcd_ops.masking import MaskedModel
-from vtcd_ops.metrics import Metric, get_metric, metric_identity
-from vtcd_ops.pipeline import library_versions
+from vtcd_ops.measurement import AskedForward, Measurement, check_model
+from vtcd_ops.metrics import Metric, get_metric
 from vtcd_ops.ranked_videos import RankedVideo, find_videos
-from vtcd_ops.ranking import check_model, forward_settings
 from vtcd_ops.samples import Sample
 from vtcd_ops.scores_store import (
     RESULT_FILE,
@@ -46,120 +42,10 @@ from vtcd_ops.units import choose_units
 __all__ = ["RANDOM", "Curves", "curves", "read_curves"]
 
 FOLDER = "curves"
-RANDOM = "random"
-DIRECTIONS = ("positive", "negative")
 _LATER = "later"  # folder of rankings that came after the curves were begun
-_NUM_RESAMPLES = 2000
 
 #: What scores depend on, and the scores.
 Scores = tuple[dict[str, Any], Tensors]
-
-
-@dataclass(frozen=True, repr=False, eq=False)
-class Curves:
-    """Scores of videos against the fraction of units removed.
-
-    Attributes:
-        name: of the curves in their run.
-        settings: everything that they depend on.
-        fractions: float64 [P], the share of all units that is removed, from 0 to 1.
-        scores: for each (ranking, direction) float64 [V, P]. Direction "positive": the most
-            important first (the lower the better the ranking); "negative": the least important
-            first (the higher the better); ("random", "positive"): mean of random orders.
-    """
-
-    name: str
-    settings: dict[str, Any]
-    fractions: np.ndarray
-    scores: dict[tuple[str, str], np.ndarray] = field(repr=False)
-
-    def __eq__(self, other: object) -> bool:
-        return same_fields(self, other)
-
-    __hash__ = None  # type: ignore[assignment]  # equal by content
-
-    def __repr__(self) -> str:
-        areas = ", ".join(f"{r} {d[:3]} {self.area(r, d):.3g}" for r, d in self.scores)
-        return f"Curves({self.name!r}, {self.settings['metric']}; areas: {areas})"
-
-    def mean(self, ranking: str, direction: str = "positive") -> np.ndarray:
-        """Return the mean over the videos, [P]."""
-        return self.scores[ranking, direction].mean(axis=0)
-
-    def area(self, ranking: str, direction: str = "positive") -> float:
-        """Return the area below the mean curve, by the trapezoid rule."""
-        return float(trapezoid(self.mean(ranking, direction), self.fractions))
-
-    def band(
-        self, ranking: str, direction: str = "positive", level: float = 0.95
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return lower and upper ends [P] of the mean's confidence band over videos.
-
-        Percentiles of the mean over videos drawn again with replacement (bootstrap).
-        """
-        means = _resampled(self.scores[ranking, direction])
-        low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
-        return low, high
-
-    def area_interval(
-        self, ranking: str, direction: str = "positive", level: float = 0.95
-    ) -> tuple[float, float]:
-        """Return the confidence interval of the area over videos, as for the band."""
-        areas = trapezoid(_resampled(self.scores[ranking, direction]), self.fractions, axis=1)
-        low, high = np.quantile(areas, [(1 - level) / 2, (1 + level) / 2])
-        return float(low), float(high)
-
-    def summary(self) -> list[str]:
-        """Return lines that say the area below each curve, with its confidence interval."""
-        lines = [f"{self.name}: areas below {self.settings['metric']}, 95 % intervals over videos"]
-        for ranking, direction in self.scores:
-            low, high = self.area_interval(ranking, direction)
-            area = self.area(ranking, direction)
-            lines.append(f"  {ranking} {direction}: {area:.4g} [{low:.4g}, {high:.4g}]")
-        return lines
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Return a row a point: ranking, direction, fraction removed, mean, band."""
-        rows = []
-        for ranking, direction in self.scores:
-            mean, (low, high) = self.mean(ranking, direction), self.band(ranking, direction)
-            for point, fraction in enumerate(self.fractions):
-                rows.append(
-                    {
-                        "ranking": ranking,
-                        "direction": direction,
-                        "fraction": float(fraction),
-                        "score": float(mean[point]),
-                        "low": float(low[point]),
-                        "high": float(high[point]),
-                    }
-                )
-        return rows
-
-    def write(self, path: str | Path) -> Path:
-        """Write the curves to a .json or .csv file."""
-        path = Path(path)
-        if path.suffix == ".json":
-            areas = [
-                {
-                    "ranking": ranking,
-                    "direction": direction,
-                    "area": self.area(ranking, direction),
-                    "interval": list(self.area_interval(ranking, direction)),
-                }
-                for ranking, direction in self.scores
-            ]
-            document = {"metric": self.settings["metric"], "areas": areas, "points": self.rows()}
-            path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        elif path.suffix == ".csv":
-            with path.open("w", encoding="utf-8", newline="") as file:
-                rows = self.rows()
-                writer = csv.DictWriter(file, list(rows[0]))
-                writer.writeheader()
-                writer.writerows(rows)
-        else:
-            raise InputError(f"curves: a .json or .csv file expected, got {path}")
-        return path
 
 
 def curves(
@@ -226,31 +112,18 @@ def curves(
     adapter = check_model("curves", run, model)
     _check(num_points, num_random, seed)
     chosen = _rankings(run, rankings)
-    first = chosen[0].settings
-    units = choose_units(run, first["units"], first["part"], adapter)
+    target = chosen[0].target
+    units = choose_units(run, target.units, target.part, adapter)
     chosen_metric = get_metric(metric, adapter)
-    classes = first["classes"]
-    videos, _ = find_videos(run, adapter, samples, classes=classes, assign=assign)
+    videos, _ = find_videos(run, adapter, samples, classes=target.classes, assign=assign)
     path = run.path / FOLDER / folder_name(name or chosen_metric.name.replace("_", "-"))
     counts = np.round(np.linspace(0, 1, num_points + 1) * len(units)).astype(np.int64)
-    document = {
-        "run": run_fingerprint(run),
-        "model": adapter.name,
-        "versions": library_versions(),
-        **metric_identity(chosen_metric),
-        "units": units.kind,
-        "part": units.part,
-        "counts": np.unique(counts).tolist(),
-        "num_random": num_random,
-        "seed": seed,
-        "videos": [video.identity() for video in videos],
-    }
-    document |= forward_settings(
-        adapter, path, document, masks_per_forward, dtype, compiled, max_memory
-    )
-    masked = MaskedModel(adapter, units, chosen_metric, dtype=document["dtype"], compiled=compiled)
+    measured = Measurement(run, adapter, units, chosen_metric, videos)
+    asked = AskedForward(masks_per_forward, dtype, compiled, max_memory)
+    more = {"counts": np.unique(counts).tolist(), "num_random": num_random, "seed": seed}
+    document = measured.document(path, asked, more)
     shown = progress and os.environ.get("RANK", "0") == "0"
-    measure = _Measuring(document, masked, videos, progress=shown)
+    measure = _Measuring(document, measured.masked(document), videos, progress=shown)
     available = [run.importance(one) for one in stored_names(run)]
     found = _measured(path, chosen, [one for one in available if one], measure, overwrite)
     return _curves(path.name, found, [_what(one) for one in chosen])
@@ -370,27 +243,21 @@ def _rankings(run: Run, names: Sequence[str] | None) -> list[Importance]:
         raise InputError(f"curves: {run.path} has no ranking: rank its units first")
     found = [run.importance(name) for name in (stored_names(run) if names is None else names)]
     known = [one for one in found if one is not None]
-    kinds = [_kind(one) for one in known]
     if names is None:
         # one ranking of each method and metric that ranks what the main one ranks
-        known = [one for one, kind in zip(known, kinds, strict=True) if kind == _kind(main)]
+        known = [one for one in known if one.target == main.target]
         known = [one for one in known if one.settings["method"] != RANDOM]
-    elif len(set(kinds)) > 1:
+    elif len({one.target for one in known}) > 1:
         raise InputError("curves: rankings expected of the same units, part and classes")
     if not known:
         raise InputError("curves: at least one ranking expected, got none")
     return known
 
 
-def _kind(importance: Importance) -> tuple[str, str, str]:
-    settings = importance.settings
-    return settings["units"], settings["part"], str(settings["classes"])
-
-
 def _what(importance: Importance) -> tuple[str, str]:
     """What the curves of a ranking depend on: its name, and a hash of its orders."""
-    classes = importance.settings["classes"]
-    every = [importance, *(of_class(importance, label) for label in classes or ())]
+    classes = importance.target.classes or ()
+    every = [importance, *(of_class(importance, label) for label in classes)]
     return importance.name, _files.sha256_bytes(b"".join(one.order.tobytes() for one in every))
 
 
@@ -406,7 +273,7 @@ def _orders(
     by_class: dict[str, list[np.ndarray]] = {}
     for video in videos:
         label = str(video.sample.label)
-        key = label if rankings[0].settings["classes"] is not None else ""
+        key = label if rankings[0].target.classes is not None else ""
         if key not in by_class:
             own = [of_class(one, label) if key else one for one in rankings]
             by_class[key] = [order for one in own for order in (one.order, one.order[::-1])]
@@ -483,12 +350,3 @@ def read_curves(run: Run, name: str | None = None) -> Curves | None:
             now = run.importance(ranking)
             shown[ranking] = _what(now) if now and _what(now) in of_ranking else of_ranking[-1]
     return _curves(path.name, found, list(shown.values()))
-
-
-def _resampled(scores: np.ndarray) -> np.ndarray:
-    """Means [resamples, P] of the rows of [V, P] drawn again with replacement."""
-    rng = np.random.default_rng(0)
-    drawn = rng.integers(0, len(scores), (_NUM_RESAMPLES, len(scores)))
-    weights = np.stack([np.bincount(row, minlength=len(scores)) for row in drawn]) / len(scores)
-    means: np.ndarray = weights @ scores
-    return means

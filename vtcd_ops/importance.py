@@ -20,6 +20,21 @@ __all__ = ["Importance", "estimate_importance"]
 MEAN = "mean"
 
 
+@dataclass(frozen=True)
+class Target:
+    """What a ranking ranks: curves compare rankings of the same.
+
+    Args:
+        units: "concepts" or "heads".
+        part: where they are removed.
+        classes: over which it is averaged, each video being one of its own class; None: all as one.
+    """
+
+    units: str
+    part: str
+    classes: tuple[str, ...] | None
+
+
 @dataclass(frozen=True, repr=False, eq=False)
 class Importance:
     """The importance of the units of a run; larger is more important.
@@ -65,6 +80,13 @@ class Importance:
     def units(self) -> np.ndarray:
         """Layer, head and concept of each unit, int64 [U, 3]; concept -1: the whole head."""
         return self.tensors["units"]
+
+    @property
+    def target(self) -> Target:
+        """What is ranked."""
+        classes = self.settings["classes"]
+        kept = None if classes is None else tuple(classes)
+        return Target(self.settings["units"], self.settings["part"], kept)
 
     @property
     def num_masks(self) -> int:

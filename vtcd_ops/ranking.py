@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,20 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vtcd_ops.adapter import Adapter, model_device
-from vtcd_ops.adapters import load_model
+from vtcd_ops.adapter import Adapter
 from vtcd_ops.errors import InputError
 from vtcd_ops.importance import Importance, draw_masks, estimate_reliability
 from vtcd_ops.importance_estimators import DESIGNS, ESTIMATORS
-from vtcd_ops.importance_store import finish_importance, importance_path, run_fingerprint
-from vtcd_ops.masking import MaskedModel, choose_dtype, model_dtype
-from vtcd_ops.metrics import Metric, get_metric, metric_identity
-from vtcd_ops.pipeline import expect_model, library_versions
+from vtcd_ops.importance_store import finish_importance, importance_path
+from vtcd_ops.measurement import AskedForward, Measurement, check_model, gradient_dtype
+from vtcd_ops.metrics import Metric, get_metric
 from vtcd_ops.ranked_videos import find_videos
 from vtcd_ops.samples import Sample
-from vtcd_ops.scores_store import ScoresWriter, Tensors, read_settings
+from vtcd_ops.scores_store import ScoresWriter, Tensors
 from vtcd_ops.scoring import Gradients, Masks, Method, Scoring
-from vtcd_ops.settings import parse_bytes
 from vtcd_ops.store import Run, load
 from vtcd_ops.units import Units, choose_units
 
@@ -36,7 +31,6 @@ __all__ = ["METHODS", "rank"]
 METHODS = ("cris", "occlusion", "gradient", "integrated_gradients", "random")
 GRADIENTS = ("gradient", "integrated_gradients")
 DEFAULT_RATIO = 0.5
-_MOST_MASKS = 32  # of one forward, where the user does not say; more gain nothing on the CPUs tried
 
 
 def rank(
@@ -136,41 +130,17 @@ def rank(
     _check(method, num_masks, ratio, design, estimator, stop_at, num_steps, seed)
     chosen_units = choose_units(run, units, part, adapter)
     chosen_metric = get_metric(metric, adapter)
-    if method in GRADIENTS and not chosen_metric.smooth:
-        raise InputError(
-            f"rank: metric {chosen_metric.name} is flat almost everywhere, so its gradients say "
-            "nothing: choose another metric or method"
-        )
-    if method == "gradient" and getattr(chosen_metric, "peaks", False):
-        raise InputError(
-            f"rank: metric {chosen_metric.name} is largest where nothing is removed, so its "
-            "gradient there is zero: choose integrated_gradients or another metric"
-        )
+    _check_gradients(method, chosen_metric)
     videos, kept_classes = find_videos(run, adapter, samples, classes=classes, assign=assign)
     name = _default_name(method, chosen_metric, chosen_units, run) if name is None else name
     path = importance_path(run, name)
-    if method in GRADIENTS and dtype == "auto" and model_dtype(adapter.model) == torch.float32:
-        dtype = "float32"
-    document = {
-        "run": run_fingerprint(run),
-        "model": adapter.name,
-        "versions": library_versions(),
-        "method": method,
-        **metric_identity(chosen_metric),
-        "units": units,
-        "part": chosen_units.part,
-        "num_units": len(chosen_units),
-        "seed": seed,
-        "classes": kept_classes,
-        "videos": [video.identity() for video in videos],
-        **_of_method(method, ratio, design, num_steps),
-    }
-    document |= forward_settings(
-        adapter, path, document, masks_per_forward, dtype, compiled, max_memory
-    )
-    masked = MaskedModel(
-        adapter, chosen_units, chosen_metric, dtype=document["dtype"], compiled=compiled
-    )
+    dtype = gradient_dtype(dtype, adapter) if method in GRADIENTS else dtype
+    measured = Measurement(run, adapter, chosen_units, chosen_metric, videos)
+    asked = AskedForward(masks_per_forward, dtype, compiled, max_memory)
+    more = {"method": method, "num_units": len(chosen_units), "seed": seed, "classes": kept_classes}
+    more |= _of_method(method, ratio, design, num_steps)
+    document = measured.document(path, asked, more)
+    masked = measured.masked(document)
     writer = ScoresWriter(path, document, "a ranking", overwrite=overwrite)
 
     def reliability(tensors: Tensors) -> float:
@@ -189,11 +159,18 @@ def rank(
     return scoring.run(lambda tensors: finish_importance(writer, tensors, estimator))
 
 
-def check_model(caller: str, run: Run, model: Adapter | str | Path | None) -> Adapter:
-    """Return a run's model, loaded by its name if none is given; raise where it is another."""
-    adapter = load_model(run.model["name"] if model is None else model)
-    expect_model(caller, run, adapter)
-    return adapter
+def _check_gradients(method: str, metric: Metric) -> None:
+    """Raise where gradients of a metric say nothing."""
+    if method in GRADIENTS and not metric.smooth:
+        raise InputError(
+            f"rank: metric {metric.name} is flat almost everywhere, so its gradients say nothing: "
+            "choose another metric or method"
+        )
+    if method == "gradient" and getattr(metric, "peaks", False):
+        raise InputError(
+            f"rank: metric {metric.name} is largest where nothing is removed, so its gradient "
+            "there is zero: choose integrated_gradients or another metric"
+        )
 
 
 def _check(
@@ -242,45 +219,6 @@ def _of_method(method: str, ratio: float, design: str, num_steps: int) -> dict[s
     if method == "cris":
         return {"ratio": float(ratio), "design": design}
     return {"num_steps": num_steps} if method == "integrated_gradients" else {}
-
-
-def forward_settings(
-    adapter: Adapter,
-    path: Path,
-    document: dict[str, Any],
-    masks_per_forward: int | str,
-    dtype: str,
-    compiled: bool,
-    max_memory: int | str,
-) -> dict[str, Any]:
-    """Return how the model runs; what is "auto" is as it was when these scores were begun."""
-    begun = read_settings(path) or {}
-    now = json.loads(json.dumps(document))
-    if any(begun.get(key) != value for key, value in now.items()):
-        begun = {}  # those of another ranking, to be refused or overwritten
-    dtype = begun.get("dtype", dtype) if dtype == "auto" else dtype
-    if masks_per_forward == "auto":
-        fitting = _fitting_masks(adapter, parse_bytes(max_memory))
-        masks_per_forward = begun.get("masks_per_forward", fitting)
-    if not isinstance(masks_per_forward, int) or masks_per_forward < 1:
-        raise InputError(
-            f"masks_per_forward expected a whole number above 0, or auto, got {masks_per_forward!r}"
-        )
-    return {
-        "dtype": choose_dtype(dtype, model_device(adapter.model), model_dtype(adapter.model)),
-        "masks_per_forward": masks_per_forward,
-        "compiled": compiled,
-    }
-
-
-def _fitting_masks(adapter: Adapter, max_memory: int) -> int:
-    """How many masks fit into the memory, a power of two."""
-    t, h, w = adapter.token_grid
-    tokens = t * h * w + adapter.num_prefix_tokens
-    # What lives at a time in a block of a usual transformer: the stream, its norm, queries, keys,
-    # values, outputs, and a perceptron of four times the width, before and after; float32.
-    one = 4 * tokens * adapter.num_heads * adapter.head_dim * 16
-    return 2 ** int(math.log2(min(max(max_memory // one, 1), _MOST_MASKS)))
 
 
 def _method(document: dict[str, Any], num_masks: int) -> Method:

@@ -16,7 +16,7 @@ from pipeline.videos import moving_square, run_files, write_video
 from torch import Tensor
 
 import vtcd_ops
-from vtcd_ops import InputError, Run, Sample, cli, masking, ranking
+from vtcd_ops import InputError, Run, Sample, cli, masking, measurement
 from vtcd_ops.adapters import ProjectionAdapter, Projections, example_adapter
 
 FAST: dict[str, Any] = {"progress": False, "dtype": "float32", "masks_per_forward": 16}
@@ -218,7 +218,7 @@ def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
     def by_name(model: object) -> object:
         return additive_adapter() if model == "additive" else model
 
-    monkeypatch.setattr(ranking, "load_model", by_name)
+    monkeypatch.setattr(measurement, "load_model", by_name)
     monkeypatch.setattr(sys, "argv", ["vtcd", *map(str, arguments)])
     try:
         cli.main()
