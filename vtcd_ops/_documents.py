@@ -193,7 +193,9 @@ def making_of(path: Path) -> Iterator[None]:
     """Say that a file is damaged where something cannot be made of what it holds."""
     try:
         yield
-    except InputError:
-        raise
+    except InputError as error:
+        if str(path) in str(error):
+            raise
+        raise InputError(f"{path} is damaged: {error}") from error
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(f"{path} is damaged: {error!r}") from error

@@ -16,7 +16,7 @@ from vtcd_ops.errors import InputError
 from vtcd_ops.importance_store import run_fingerprint
 from vtcd_ops.masking import MaskedModel, choose_dtype, model_dtype
 from vtcd_ops.metrics import Metric, metric_identity
-from vtcd_ops.pipeline import expect_model, library_versions
+from vtcd_ops.pipeline import answers_identity, expect_model, library_versions
 from vtcd_ops.ranked_videos import RankedVideo
 from vtcd_ops.scores_store import read_settings
 from vtcd_ops.settings import parse_bytes
@@ -88,6 +88,7 @@ class Measurement:
         document = {
             "run": run_fingerprint(self.run),
             "model": self.adapter.name,
+            "answers": answers_identity(self.adapter),
             "versions": library_versions(),
             **metric_identity(self.metric),
             "units": self.units.kind,

@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import vtcd_ops
+from vtcd_ops._documents import digest_json
 from vtcd_ops.adapter import Adapter
 from vtcd_ops.adapters import weights_sha256
 from vtcd_ops.concepts import find_concepts
@@ -279,6 +280,12 @@ def _features_identity(adapter: Adapter) -> dict[str, Any]:
     """What features depend on beside the weights, where the adapter says it."""
     identity = getattr(adapter, "identity", None)
     return {} if identity is None else {"features": identity()}
+
+
+def answers_identity(adapter: Adapter) -> str:
+    """Return a hash of what a model's answers depend on beside its weights, as far as it says."""
+    identity = getattr(adapter, "answer_identity", None)
+    return digest_json({} if identity is None else identity())
 
 
 def expect_model(caller: str, run: Run, adapter: Adapter) -> None:

@@ -194,10 +194,7 @@ class LayerTubelets:
         begin = int(ends[row - 1]) if row else 0
         blob = self._tensors["labels"][begin : int(ends[row])].tobytes()
         with making_of(self._path):
-            try:
-                labels = unpack_labels(blob, self.shape, self._dtypes[row])
-            except InputError as error:
-                raise InputError(f"{self._path}: {error}") from error
+            labels = unpack_labels(blob, self.shape, self._dtypes[row])
         if int(labels.max(initial=-1)) >= self.sizes.shape[1]:
             raise InputError(f"{self._path} is damaged: a label is that of no tubelet")
         return labels

@@ -7,7 +7,6 @@ row of a manifest (CSV or JSON lines whose columns are the fields of :class:`Sam
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from vtcd_ops._documents import parse_json
 from vtcd_ops.errors import InputError
 
 VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".gif", ".ogv")
@@ -78,7 +78,7 @@ def read_manifest(path: str | Path) -> list[Sample]:
         )
     except FileNotFoundError:
         raise InputError(f"manifest {path} does not exist") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
+    except (ValueError, csv.Error) as error:
         raise InputError(f"manifest {path} cannot be read: {error}") from error
     if not rows:
         raise InputError(f"manifest {path} lists no video")
@@ -86,7 +86,7 @@ def read_manifest(path: str | Path) -> list[Sample]:
 
 
 def _json_rows(text: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in text.splitlines() if line.strip()]
+    return [parse_json(line) for line in text.splitlines() if line.strip()]
 
 
 def _sample_of_row(path: Path, number: int, row: Any) -> Sample:

@@ -447,8 +447,5 @@ def read_settings(path: Path) -> dict[str, Any]:
     if document["kind"] == "discovery":
         expect_fields(file, document["model"], _MODEL_FIELDS, "model")
         with making_of(file):
-            try:
-                Settings.from_json(document["settings"])
-            except InputError as error:
-                raise InputError(f"{file} is damaged: {error}") from error
+            Settings.from_json(document["settings"])
     return document

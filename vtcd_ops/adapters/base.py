@@ -110,6 +110,10 @@ class AttentionAdapter(abc.ABC):
         """
         return {"frames": asdict(self.frames), "layout": asdict(self.layout)}
 
+    def answer_identity(self) -> dict[str, Any]:
+        """Return what answers depend on beside weights and features: the names of the classes."""
+        return {"class_names": self.class_names}
+
     def preprocess(self, frames: np.ndarray | Tensor) -> Tensor:
         """Turn frames, uint8 [T, H, W, 3], into the model's input, float32 [T, 3, H', W']."""
         return self.frames(frames)

@@ -13,7 +13,12 @@ from torch.nn import functional
 from vtcd_internvideo.checkpoint import MODEL_TYPE
 from vtcd_internvideo.model import InternVideo
 from vtcd_internvideo.tokenizer import Tokenizer
-from vtcd_ops.adapters import FrameTransform, ProjectionAdapter, Projections, TokenLayout
+from vtcd_ops.adapters import (
+    FrameTransform,
+    ProjectionAdapter,
+    Projections,
+    TokenLayout,
+)
 from vtcd_ops.adapters.bundled import BundledModels
 from vtcd_ops.adapters.configs import read_config
 from vtcd_ops.adapters.weights import floating_type, placed
@@ -94,6 +99,13 @@ class InternVideoAdapter(BundledModels, ProjectionAdapter):
         )
         self.classes = classes
         self._class_features: tuple[tuple[Any, ...], Tensor] | None = None
+
+    def answer_identity(self) -> dict[str, Any]:
+        """Return what answers depend on: also the texts of the classes."""
+        texts = None
+        if self.classes is not None:
+            texts = {name: list(its_texts) for name, its_texts in self.classes.items()}
+        return {**super().answer_identity(), "classes": texts}
 
     @classmethod
     def from_name(
