@@ -328,3 +328,16 @@ def test_overwrite_is_for_one_process(
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match="overwrite expected one process"):
         discover(folder / "run", overwrite=True)
+
+
+def test_a_ranking_of_other_class_texts_is_another(folder: Path) -> None:
+    """What the classes are called decides the answer, and stands in no weight."""
+    run, changed = load(folder / "run"), example_adapter()
+    changed.class_names = ("left", "right", "up")
+    with pytest.raises(InputError, match="holds a ranking with answers"):
+        vtcd_ops.rank(run, changed, labelled(), "logit", name="one", **RANK)
+
+
+def test_no_lock_stays_behind(stored: Path) -> None:
+    assert list(stored.rglob(".lock")) == []
+    assert list(stored.rglob(".tmp-*")) == []
