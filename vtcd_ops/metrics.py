@@ -6,8 +6,7 @@ each clip. Other packages add names through entry points in the group `vtcd_ops.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from importlib import metadata
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from vtcd_ops._answers import Outputs, Scored, read_output
 from vtcd_ops._code_identity import code_identity
 from vtcd_ops.adapter import Adapter
 from vtcd_ops.errors import InputError
-from vtcd_ops.features import VideoClip, Window
 from vtcd_ops.mask_reader import read_masks
 from vtcd_ops.samples import Sample
 
@@ -33,35 +32,6 @@ __all__ = [
 ]
 
 ENTRY_POINT_GROUP = "vtcd_ops.metrics"
-
-#: What `Adapter.predict` returns: tensors whose first axis is the batch.
-Outputs = Mapping[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Scored:
-    """One window of a video whose answers are to be scored.
-
-    Args:
-        adapter: the model.
-        sample: the video and what is known of it.
-        clip: the frames of the video that the model looks at.
-        window: which of them.
-        outputs: the untouched model's answer, batch 1.
-    """
-
-    adapter: Adapter
-    sample: Sample
-    clip: VideoClip
-    window: Window
-    outputs: Outputs
-
-    @property
-    def frames(self) -> list[int]:
-        """The window's frames, as indices into the video; the last is repeated at the end."""
-        last = len(self.clip.indices) - 1
-        steps = range(self.window.start, self.window.start + self.adapter.num_frames)
-        return [self.clip.indices[min(step, last)] for step in steps]
 
 
 @runtime_checkable
@@ -96,12 +66,12 @@ class _Classification:
 
     def prepare(self, scored: Scored) -> int:
         """Return the class's index."""
-        logits = _output(self.name, scored.outputs, "logits", 2)
+        logits = read_output(self.name, scored.outputs, "logits", 2)
         return _class_index(self.name, scored, logits.shape[1])
 
     def score(self, outputs: Outputs, prepared: int) -> Tensor:
         """Return the score [B] of logits [B, classes]."""
-        return self._of(_output(self.name, outputs, "logits", 2).double(), prepared)
+        return self._of(read_output(self.name, outputs, "logits", 2).double(), prepared)
 
 
 def _log_probability(logits: Tensor, target: int) -> Tensor:
@@ -115,12 +85,12 @@ class _Reconstruction:
 
     def prepare(self, scored: Scored) -> None:
         """Check that the model reconstructs."""
-        _output(self.name, scored.outputs, "reconstruction", 3)
+        read_output(self.name, scored.outputs, "reconstruction", 3)
 
     def score(self, outputs: Outputs, prepared: None) -> Tensor:
         """Return the score [B] of "reconstruction" and "pixels" [B, patches, P]."""
-        made = _output(self.name, outputs, "reconstruction", 3)
-        true = _output(self.name, outputs, "pixels", 3)
+        made = read_output(self.name, outputs, "reconstruction", 3)
+        true = read_output(self.name, outputs, "pixels", 3)
         # float64 from patch to patch; of every pixel it would take more memory than the model
         errors = (made.float() - true.float()).square().mean(dim=2)
         return -errors.mean(dim=1, dtype=torch.float64)
@@ -133,7 +103,7 @@ class _DotProduct:
 
     def prepare(self, scored: Scored) -> Tensor:
         """Return the text's feature [D]."""
-        features = _output(self.name, scored.outputs, "video_features", 2)
+        features = read_output(self.name, scored.outputs, "video_features", 2)
         text = scored.sample.text or scored.sample.label
         encode = getattr(scored.adapter, "text_features", None)
         if text is None:
@@ -146,7 +116,7 @@ class _DotProduct:
 
     def score(self, outputs: Outputs, prepared: Tensor) -> Tensor:
         """Return the dot product [B] with "video_features" [B, D]."""
-        return _output(self.name, outputs, "video_features", 2).double() @ prepared
+        return read_output(self.name, outputs, "video_features", 2).double() @ prepared
 
 
 class _MaskOverlap:
@@ -185,7 +155,7 @@ class _MaskOverlap:
 
     def _mask(self, outputs: Outputs) -> Tensor:
         """The predicted masks [B, T, H', W'], from 0 to 1."""
-        logits = _output(self.name, outputs, "masks", 5)[:, 0].float()
+        logits = read_output(self.name, outputs, "masks", 5)[:, 0].float()
         return logits.sigmoid() if self.smooth else (logits > 0).float()
 
 
@@ -380,20 +350,6 @@ def score_outputs(metric: Metric, outputs: Outputs, prepared: Any, batch: int) -
     if not bool(torch.isfinite(scores).all()):
         raise InputError(f"metric {metric.name}: expected finite numbers, got NaN or infinity")
     return scores
-
-
-def _output(metric: str, outputs: Outputs, name: str, dim: int) -> Tensor:
-    """What a metric reads of a model's answer."""
-    if name not in outputs:
-        raise InputError(
-            f"metric {metric}: the model's answer expected to hold {name}, it holds "
-            f"{', '.join(outputs) or 'nothing'}"
-        )
-    if outputs[name].dim() != dim:
-        raise InputError(
-            f"metric {metric}: {name} expected {dim} axes, got {list(outputs[name].shape)}"
-        )
-    return outputs[name]
 
 
 def _class_index(metric: str, scored: Scored, num_classes: int) -> int:

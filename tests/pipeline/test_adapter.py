@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -385,21 +384,6 @@ def test_more_inputs_reach_the_forward() -> None:
     adapter.model.forward = plain  # type: ignore[method-assign]
     assert torch.equal(keys, vtcd_ops.capture(adapter, clips + query, layers=[2])["keys"][2])
     assert torch.equal(logits, adapter.forward(clips + query))
-
-
-def test_an_encoder_answers_with_its_features() -> None:
-    """Logits first, then pooled features, then those of the tokens."""
-    adapter, clips = example_adapter(), torch.rand(2, 4, 3, 32, 32)
-    logits, pooled, tokens = torch.rand(2, 5), torch.rand(2, 7), torch.rand(2, 6, 7)
-    fields = {"logits": logits, "pooler_output": pooled, "last_hidden_state": tokens}
-    for name in ("logits", "features", "features"):
-        output = SimpleNamespace(**fields)
-        adapter.model.forward = lambda clips, output=output: output  # type: ignore[method-assign]
-        [(found, answer)] = adapter.predict(clips).items()
-        assert found == name
-        assert answer is fields.pop(next(iter(fields)))
-    adapter.model.forward = lambda clips: tokens  # type: ignore[method-assign]
-    assert adapter.predict(clips)["features"] is tokens
 
 
 def test_a_model_without_an_answer_predicts_nothing() -> None:

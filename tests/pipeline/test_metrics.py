@@ -109,6 +109,21 @@ def test_dot_product(adapter: ProjectionAdapter) -> None:
         score(adapter, "dot_product", outputs, text="abc")
 
 
+def test_an_encoder_answers_with_its_features(adapter: ProjectionAdapter) -> None:
+    """Logits first, then pooled features, then those of the tokens."""
+    clips = torch.rand(2, 4, 3, 32, 32)
+    logits, pooled, tokens = torch.rand(2, 5), torch.rand(2, 7), torch.rand(2, 6, 7)
+    fields = {"logits": logits, "pooler_output": pooled, "last_hidden_state": tokens}
+    for name in ("logits", "features", "features"):
+        output = SimpleNamespace(**fields)
+        adapter.model.forward = lambda clips, output=output: output  # type: ignore[method-assign]
+        [(found, answer)] = adapter.predict(clips).items()
+        assert found == name
+        assert answer is fields.pop(next(iter(fields)))
+    adapter.model.forward = lambda clips: tokens  # type: ignore[method-assign]
+    assert adapter.predict(clips)["features"] is tokens
+
+
 @pytest.mark.parametrize("name", ["features", "video_features", "logits"])
 @pytest.mark.parametrize("shape", [(3, 7), (3, 5, 7), (3, 2, 5, 7)])
 def test_feature_similarity(adapter: ProjectionAdapter, name: str, shape: tuple[int, ...]) -> None:
