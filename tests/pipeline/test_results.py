@@ -289,3 +289,54 @@ def test_forged_files_of_tensors_are_sentences(run: Run, tmp_path: Path, name: s
             try_with({**tensors, key: other}, info, (key, what))
         try_with({one: tensors[one] for one in tensors if one != key}, info, (key, "gone"))
     assert refused > 30
+
+
+@pytest.fixture(scope="module")
+def results(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ranking of a run, and Rosetta concepts of two."""
+    folder = tmp_path_factory.mktemp("results")
+    shutil.copytree(run.path, folder / "run")
+    samples = [vtcd_ops.Sample(video, label=1) for video in videos()]
+    options: dict[str, Any] = {"num_masks": 64, "name": "one", "progress": False}
+    vtcd_ops.rank(folder / "run", example_adapter(), samples, "logit", **options)
+    discover(
+        example_adapter(1), videos(), out=folder / "other", layers=[0, 1], parts=["values"],
+        progress=False,
+    )  # fmt: skip
+    vtcd_ops.rosetta(
+        [folder / "run", folder / "other"], importances=None, delta=None, top=5, parts="values",
+        out=folder / "shared", progress=False,
+    )  # fmt: skip
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["shared/rosetta.json", "run/importance/one/settings.json", "run/importance/one/result.json"],
+)
+def test_forged_documents_of_results_are_sentences(
+    results: Path, tmp_path: Path, name: str
+) -> None:
+    forged = tmp_path / "results"
+    shutil.copytree(results, forged)
+    document, refused = read_json(forged / name), 0
+
+    def read() -> str | None:
+        try:
+            if name.startswith("shared"):
+                found = vtcd_ops.load_rosetta(forged / "shared")
+                repr(found)
+                found.members(0)
+            else:
+                importance = load(forged / "run").importance("one")
+                assert importance is not None
+                importance.summary()
+        except InputError as error:
+            return str(error)
+        return None
+
+    for path in places(document):
+        for value in WRONG:
+            (forged / name).write_bytes(encode_json(changed(document, path, value)))
+            refused += read() is not None
+    assert refused > 30
