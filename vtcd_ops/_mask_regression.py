@@ -9,6 +9,7 @@ depend on how they are computed; everything else runs on one thread.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,20 +32,25 @@ _STEPS, _PROBES = 48, 8  # of the Lanczos quadrature
 _PENALTIES = torch.logspace(-8, 3, 111, dtype=torch.float64)
 
 
+_TURN = threading.RLock()
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Let the linear algebra of torch, NumPy and SciPy run on one thread.
 
     Their sums depend on the number of threads: NumPy's dot product of 20,000 numbers has other last
-    bits on two threads than on one, and so has every step of SciPy's conjugate gradients.
+    bits on two threads than on one, and so has every step of SciPy's conjugate gradients. The
+    numbers are those of the process, so callers in several threads take turns.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(limits=1, user_api="blas"):
-            yield
-    finally:
-        torch.set_num_threads(before)
+    with _TURN:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with threadpool_limits(limits=1, user_api="blas"):
+                yield
+        finally:
+            torch.set_num_threads(before)
 
 
 class Removals:

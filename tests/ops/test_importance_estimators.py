@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import Any
@@ -201,6 +202,34 @@ def test_threads_do_not_matter(name: str) -> None:
     assert found[0].reliability == found[1].reliability
     again = reliability(scores, present=present, baseline=baseline, estimator=name, **settings(60))
     assert again == found[0].reliability
+
+
+BITS = """
+import numpy as np, torch
+from vtcd_ops import _mask_regression
+from vtcd_ops.importance_estimators import estimate
+
+_mask_regression.DENSE = 1  # by conjugate gradients, over columns that BLAS would divide
+rng = np.random.default_rng(0)
+scores, present = torch.from_numpy(rng.standard_normal((2, 1500))), rng.random((2, 40)) < 0.8
+found = estimate(
+    scores, num_units=40, ratio=0.5, seed=0, estimator="regression",
+    present=torch.from_numpy(present),
+)
+print(found.value.numpy().tobytes().hex(), found.stderr_masks.numpy().tobytes().hex(), found.r2)
+"""
+
+
+def test_threads_of_blas_do_not_matter() -> None:
+    """NumPy's own, which torch does not set."""
+    found = set()
+    for threads in ("1", "2"):
+        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+        environment = {**os.environ, **dict.fromkeys(names, threads)}
+        command = [sys.executable, "-c", BITS]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        found.add(done.stdout)
+    assert len(found) == 1
 
 
 def test_reliability_foretells_the_correlation_with_another_run() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +203,23 @@ def test_an_interrupted_ranking_leaves_what_it_has(
     again = vtcd_ops.rank(run, adapter, samples(), **ask)
     assert np.array_equal(again.tensors["scores"], whole.tensors["scores"])
     assert np.array_equal(again.value, whole.value)
+
+
+def test_two_rankings_by_one_adapter_in_two_threads(
+    example: tuple[ProjectionAdapter, Run],
+) -> None:
+    """They take turns in the model, and neither sees the other's masks."""
+    adapter, run = example
+    ask: dict[str, Any] = {**FAST, "num_masks": 96}
+    alone = [vtcd_ops.rank(run, adapter, samples(), seed=n, name=f"a{n}", **ask) for n in range(3)]
+
+    def rank(number: int) -> Any:
+        return vtcd_ops.rank(run, adapter, samples(), seed=number, name=f"t{number}", **ask)
+
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(rank, range(3)))
+    for one, other in zip(alone, together, strict=True):
+        assert np.array_equal(one.tensors["scores"], other.tensors["scores"])
+        assert np.array_equal(one.value, other.value)
+    assert torch.get_num_threads() == threads
