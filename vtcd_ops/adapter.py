@@ -314,13 +314,26 @@ def _drop_prefix(
     if list(features.shape) != expected:
         raise InputError(
             f"capture: {adapter.name} said its features would be [B, A, P+N, C] = {expected}, "
-            f"got {list(features.shape)}"
+            f"got {list(features.shape)}{_more_tokens(expected, list(features.shape), prefix)}"
         )
     tokens = features[:, :, prefix:]
     if frames_in_batch == 1:
         return tokens
     # [B*T, A, h*w, C] -> [B, A, T, h*w, C] -> [B, A, T*h*w, C]
     return tokens.unflatten(0, (batch, t)).transpose(1, 2).flatten(2, 3)
+
+
+def _more_tokens(expected: list[int], got: list[int], prefix: int) -> str:
+    """Say what a few tokens more than expected may be."""
+    if len(got) != 4 or expected[:2] + expected[3:] != got[:2] + got[3:]:
+        return ""
+    more = got[2] - expected[2]
+    if 0 < more < max(expected[2] // 2, 8):
+        return (
+            f": {more} tokens more; num_prefix_tokens={prefix + more}? (what a model appends "
+            "behind the others must be cut off in a tap of its own adapter)"
+        )
+    return ": is token_grid that of this model, and are all its layers of one kind?"
 
 
 @contextlib.contextmanager

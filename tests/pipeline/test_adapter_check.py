@@ -11,7 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from vtcd_ops.adapter import PARTS, edit
-from vtcd_ops.adapters import FrameTransform, ProjectionAdapter, Projections, check_adapter
+from vtcd_ops.adapters import (
+    FrameTransform,
+    ProjectionAdapter,
+    Projections,
+    TokenLayout,
+    check_adapter,
+)
 from vtcd_ops.errors import InputError
 
 WIDTH, HEADS = 48, 4
@@ -253,3 +259,52 @@ class Remembers(Block):
 
 def test_a_model_that_remembers_its_attention() -> None:
     assert "traces: none" in check_adapter(wrap(Model(Remembers)))
+
+
+@pytest.mark.parametrize("appended", [False, True])
+def test_a_few_tokens_more_than_the_grid(appended: bool) -> None:
+    """In front they are prefix tokens; behind, the kit finds that they are not."""
+
+    class More(Model):
+        def forward(self, clips: Tensor) -> Tensor:
+            x = self.patch(clips.transpose(1, 2)).flatten(2).transpose(1, 2) + self.position
+            extra = x.new_ones(len(x), 5, WIDTH)
+            x = torch.cat([x, extra] if appended else [extra, x], dim=1)
+            for block in self.blocks:
+                x = block(x)
+            return x
+
+    model = More()
+    message = r"\[2, 4, 32, 12\], got \[2, 4, 37, 12\]: 5 tokens more; num_prefix_tokens=5\?"
+    with pytest.raises(InputError, match=message):
+        check_adapter(wrap(model))
+    adapter = wrap(model, layout=TokenLayout(num_prefix_tokens=5))
+    if appended:
+        with pytest.raises(InputError, match="tokens expected in"):
+            check_adapter(adapter)
+    else:
+        assert "traces: none" in check_adapter(adapter)
+
+
+@pytest.mark.parametrize("layout", [TokenLayout("hw", "t"), TokenLayout("t", "hw"), TokenLayout()])
+def test_layers_that_are_arranged_in_another_way(layout: TokenLayout) -> None:
+    """Layers of two kinds, and windows: a sentence, not an error of `unflatten`."""
+
+    class Windows(Model):
+        def forward(self, clips: Tensor) -> Tensor:
+            x = self.patch(clips.transpose(1, 2)).flatten(2).transpose(1, 2) + self.position
+            for block in self.blocks:
+                x = block(x.unflatten(1, (8, 4)).flatten(0, 1)).unflatten(0, (-1, 8)).flatten(1, 2)
+            return x
+
+    with pytest.raises(InputError, match=r"need an adapter each|all its layers of one kind|got \["):
+        check_adapter(wrap(Windows(), layout=layout))
+
+
+def test_a_module_that_returns_something_else() -> None:
+    model = Model()
+    model.blocks[1].qkv = nn.Linear(WIDTH, 2 * WIDTH)
+    model.blocks[1].forward = lambda x: x + model.blocks[1].qkv(x)[..., :WIDTH]
+    message = r"queries, keys and values of layer 1 expected to hand on \[B, N, 144\], .* got \["
+    with pytest.raises(InputError, match=message):
+        check_adapter(wrap(model))

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vtcd_ops.errors import InputError
+
 __all__ = ["TokenLayout"]
 
 
@@ -52,6 +54,7 @@ class TokenLayout:
         """Bring a model's tensor [B', A, N', C] to [B, A, P+t*h*w, C], prefix tokens first."""
         if self.token_axes == "thw":
             return raw
+        self._check(raw, grid)
         batch_sizes = self._sizes(self.batch_axes, grid)
         rows = raw.unflatten(0, (-1, *batch_sizes)).movedim(len(batch_sizes) + 1, 1)
         # rows: [B, A, *batch_axes, N', C]
@@ -74,6 +77,19 @@ class TokenLayout:
         inner = inner.flatten(2 + len(batch_sizes), 4)  # [B, A, *batch_axes, token_axes, C]
         rows = _join(prefix, inner)
         return rows.movedim(1, len(batch_sizes) + 1).flatten(0, len(batch_sizes))
+
+    def _check(self, raw: Tensor, grid: tuple[int, int, int]) -> None:
+        """Refuse tokens that are not arranged so, in words that help."""
+        rows = math.prod(self._sizes(self.batch_axes, grid))
+        tokens = self.num_prefix_tokens + math.prod(self._sizes(self.token_axes, grid))
+        if raw.shape[0] % rows or raw.shape[2] != tokens:
+            raise InputError(
+                f"TokenLayout({self.token_axes!r}, {self.batch_axes!r}, {self.num_prefix_tokens}): "
+                f"a layer expected [B*{rows}, A, {tokens}, C] on a grid of "
+                f"{'x'.join(map(str, grid))} tokens, got {list(raw.shape)}. Layers of two kinds "
+                "(over space and over time) need an adapter each; attention in windows (Swin) has "
+                "no such arrangement"
+            )
 
     def _sizes(self, axes: str, grid: tuple[int, int, int]) -> tuple[int, ...]:
         return tuple(grid["thw".index(axis)] for axis in axes)

@@ -17,6 +17,9 @@ from vtcd_ops.errors import InputError
 __all__ = ["ProjectionAdapter", "Projections"]
 
 
+_HIDING = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerEncoder)
+
+
 @dataclass(frozen=True)
 class Projections:
     """The modules of one attention layer between which its features travel.
@@ -48,13 +51,20 @@ class Projections:
         for module in (self.outputs, self.qkv, *separate):
             if module is not None and not isinstance(module, nn.Module):
                 raise InputError(f"Projections: expected modules, got {type(module).__name__}")
+            if isinstance(module, _HIDING):
+                raise InputError(
+                    f"Projections: {type(module).__name__} hides its projections: "
+                    "vtcd_ops.adapters.open_attention(model) gives a copy of the model in which "
+                    "they are modules, named queries, keys, values and out_proj"
+                )
 
 
 class ProjectionAdapter(AttentionAdapter):
     """Adapter for any model whose attention is made of projection modules, as most are.
 
     Features are read and edited where the projections return them, so rotary embeddings come later.
-    Attention that hides its projections (`torch.nn.MultiheadAttention`) has no such modules.
+    Attention that hides its projections (`torch.nn.MultiheadAttention`) has no such modules:
+    `open_attention` gives it some.
 
     >>> from torch.nn import Linear, ModuleDict
     >>> from vtcd_ops.adapters import FrameTransform, ProjectionAdapter, Projections
@@ -141,12 +151,24 @@ class ProjectionAdapter(AttentionAdapter):
 
     def _visited(self, part: str, layer: int, flat: Tensor, visit: Visitor) -> Tensor:
         """Show `visit` one part [B', N', A*C]; gives the same object back if it changed nothing."""
+        self._check(part, layer, flat)
         raw = flat.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)  # [B', A, N', C]
         features = self.layout.to_tokens(raw, self.token_grid)
         edited = visit(part, layer, features)
         if edited is features:
             return flat
         return self.layout.from_tokens(edited, self.token_grid).transpose(1, 2).flatten(2)
+
+    def _check(self, part: str, layer: int, flat: Any, parts: int = 1) -> None:
+        """Refuse what no projection of heads returns, or takes."""
+        width = parts * self.num_heads * self.head_dim
+        if not isinstance(flat, Tensor) or flat.dim() != 3 or flat.shape[-1] != width:
+            got = list(flat.shape) if isinstance(flat, Tensor) else f"a {type(flat).__name__}"
+            raise InputError(
+                f"{self.name}: the module named for the {part} of layer {layer} expected to hand "
+                f"on [B, N, {width}], {self.num_heads} heads of {self.head_dim} channels"
+                f"{' three times' if parts == 3 else ''}, got {got}"
+            )
 
     def _after(self, part: str, layer: int, visit: Visitor) -> Callable[..., Tensor | None]:
         def hook(module: nn.Module, args: Any, output: Tensor) -> Tensor | None:
@@ -157,6 +179,7 @@ class ProjectionAdapter(AttentionAdapter):
 
     def _after_fused(self, layer: int, parts: list[str], visit: Visitor) -> Callable[..., Any]:
         def hook(module: nn.Module, args: Any, output: Tensor) -> Tensor | None:
+            self._check("queries, keys and values", layer, output, parts=3)
             thirds = list(output.chunk(3, dim=-1))
             changed = [
                 self._visited(part, layer, third, visit) if part in parts else third

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -67,6 +68,14 @@ class TimesformerAdapter(HuggingFaceMixin, ProjectionAdapter):
             raise InputError(f"{name}: a {kind} model has no temporal attention of its own")
         height, width = image_sides(config.image_size)
         patch_height, patch_width = image_sides(config.patch_size)
+        if not preprocessor_config:
+            warnings.warn(
+                f"{name}: no preprocessor_config.json beside the weights, so frames get ImageNet's "
+                "colours; published models of TimeSformer were trained with mean .45 and deviation "
+                ".225: give preprocessor_config where these are such",
+                UserWarning,
+                stacklevel=2,
+            )
         self.attention = attention
         base: Any = model.base_model
         super().__init__(
