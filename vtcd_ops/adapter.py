@@ -338,10 +338,7 @@ def _more_tokens(expected: list[int], got: list[int], prefix: int) -> str:
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and no other thread in the model, for as long as it is open.
-
-    Then every module gets its own mode back.
-    """
+    """Evaluation mode, without other threads, while open; then every module gets its own back."""
     with alone_in(model):
         modes = [(module, module.training) for module in model.modules()]
         model.eval()
