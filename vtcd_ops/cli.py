@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, TextIO
 
 import typer
 
@@ -23,6 +24,7 @@ _INTERRUPTED = 130  # that of a process that was interrupted
 
 def main() -> None:
     """Run the command line; what the user can mend is one sentence, never a traceback."""
+    warnings.showwarning = _show_warning
     try:
         app(standalone_mode=True)
     except KeyboardInterrupt:
@@ -42,8 +44,36 @@ def _interrupted() -> NoReturn:
 
 
 def _fail(sentence: str, status: int = _USER_ERROR) -> NoReturn:
-    print(f"vtcd: {sentence}", file=sys.stderr)
+    from vtcd_ops.errors import printable
+
+    print(f"vtcd: {printable(sentence)}", file=sys.stderr)
     sys.exit(status)
+
+
+def _say(sentence: object) -> None:
+    """Print a line in which no name can steer the terminal."""
+    from vtcd_ops.errors import printable
+
+    print(printable(str(sentence)))
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print what the user should know as one sentence, above the progress bars."""
+    from tqdm import tqdm
+
+    from vtcd_ops.errors import InputWarning, printable
+
+    text = str(message)
+    if not issubclass(category, InputWarning):
+        text = warnings.formatwarning(message, category, filename, lineno, line)
+    tqdm.write(f"vtcd: {printable(' '.join(text.split()))}", file=file or sys.stderr)
 
 
 def _sentence(error: BaseException) -> str:
@@ -149,10 +179,14 @@ def discover_command(
         Path | None, typer.Option(help="A run whose tubelets to take, with other concepts.")
     ] = None,
     progress: Annotated[bool, typer.Option(help="Show progress bars.")] = True,
+    skip_bad: Annotated[
+        bool, typer.Option(help="Leave out samples that cannot be used, and list them.")
+    ] = False,
 ) -> None:
     """Discover the concepts of every attention head and store them in a run directory."""
     arguments = dict(locals())  # before anything else is defined
     from vtcd_ops.discovery import discover
+    from vtcd_ops.errors import counted
 
     run = discover(
         **arguments
@@ -165,7 +199,7 @@ def discover_command(
         }
     )
     num_units = sum(len(run.units(part)) for part in run.parts)
-    print(f"{run.path}: {num_units} concepts of {len(run.videos)} videos")
+    _say(f"{run.path}: {num_units} concepts of {counted(len(run.videos), 'video')}")
 
 
 Samples = Annotated[
@@ -231,7 +265,7 @@ def rank_command(
         }
     )
     for line in importance.summary():
-        print(line)
+        _say(line)
 
 
 @app.command("curves")
@@ -272,9 +306,9 @@ def curves_command(
         }
     )
     for line in found.summary():
-        print(line)
+        _say(line)
     if out is not None:
-        print(found.write(out))
+        _say(found.write(out))
 
 
 @app.command("rosetta")
@@ -317,8 +351,8 @@ def rosetta_command(
         }
     )
     for row in found.summary():
-        print(found.line(row))
-    print(report(found, progress=progress))
+        _say(found.line(row))
+    _say(report(found, progress=progress))
 
 
 @app.command("report")
@@ -332,7 +366,7 @@ def report_command(
     """Write the concepts of a run as one HTML file that plays offline."""
     from vtcd_ops.report import report
 
-    print(report(run, out, max_clips=max_clips, max_videos=max_videos, progress=progress))
+    _say(report(run, out, max_clips=max_clips, max_videos=max_videos, progress=progress))
 
 
 @app.command("demo")
@@ -343,7 +377,7 @@ def demo_command(
     """Discover the concepts of a bundled miniature model on bundled clips, and report them."""
     from vtcd_ops.demo import demo
 
-    print(f"Look at {demo(out, sanity=sanity).resolve().as_uri()}")
+    _say(f"Look at {demo(out, sanity=sanity).resolve().as_uri()}")
 
 
 @app.command("doctor")

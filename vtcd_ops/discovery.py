@@ -12,6 +12,7 @@ from vtcd_ops.adapter import Adapter
 from vtcd_ops.adapters import load_model, randomize_weights
 from vtcd_ops.errors import InputError
 from vtcd_ops.pipeline import Pipeline
+from vtcd_ops.sample_checks import ClipChoice, check_samples
 from vtcd_ops.settings import Settings, parse_bytes
 from vtcd_ops.store import SANITY_FOLDER, SETTINGS_FILE, Run, load
 
@@ -42,6 +43,7 @@ def discover(
     overwrite: bool = False,
     reuse: str | Path | None = None,
     progress: bool = True,
+    skip_bad: bool = False,
 ) -> Run:
     """Discover the concepts of every attention head, and store them in a run directory.
 
@@ -81,6 +83,9 @@ def discover(
             videos that it has under the same numbers are not looked at again, their tubelets are
             taken over (as hard links where the file system has them).
         progress: show progress bars.
+        skip_bad: leave out samples that cannot be used, with a warning for each, instead of ending
+            with an error. What the model sees of every video is decoded once more for that, before
+            the first is worked on.
 
     Returns:
         The finished run.
@@ -95,6 +100,7 @@ def discover(
         raise InputError("discover: with sanity the samples are read twice, got an iterator")
     out, memory = Path(out), parse_bytes(max_memory)
     progress = progress and os.environ.get("RANK", "0") == "0"
+    samples = check_samples(samples, ClipChoice(adapter, settings, memory), skip_bad=skip_bad)
     if overwrite and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError(
             "discover: overwrite expected one process, got several, which would remove each "

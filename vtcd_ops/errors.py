@@ -1,7 +1,42 @@
-"""The error that means: what you gave cannot be used, and this is why."""
+"""What the user is told: the error and the warning about what was given, as a terminal may show."""
 
 from __future__ import annotations
+
+import warnings
 
 
 class InputError(ValueError):
     """What the user gave cannot be used; the message is one sentence that says what to change."""
+
+
+class InputWarning(UserWarning):
+    """What the user gave is used otherwise than it may look; the message says how."""
+
+
+def warn(sentence: str) -> None:
+    """Warn the user once of what a sentence says."""
+    warnings.warn(sentence, InputWarning, stacklevel=2)
+
+
+def printable(text: str) -> str:
+    r"""Return text with what a terminal would obey, or could not print, as escapes.
+
+    Names of files and labels come from anywhere; shown as they are they could move the cursor,
+    recolour the terminal or reverse what follows.
+
+    >>> printable("a\x1b[2J.mp4")
+    'a\\x1b[2J.mp4'
+    """
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
+        for letter in text
+    )
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number of things in words.
+
+    >>> counted(1, "video"), counted(0, "video")
+    ('1 video', '0 videos')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

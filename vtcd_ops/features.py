@@ -12,18 +12,22 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vtcd_ops.adapter import Adapter, capture
-from vtcd_ops.errors import InputError
+from vtcd_ops.errors import InputError, counted, warn
 from vtcd_ops.samples import Sample
 from vtcd_ops.video_reader import VideoSource
 
+Frame = TypeVar("Frame", np.ndarray, Tensor)
+
 IMAGE_MODEL_FRAMES = 16  # frames of a video that an image model looks at by default
+
+_BYTES_PER_PIXEL = 16  # what decoding and resizing a frame takes, decoder's frames included
 
 _AHEAD_BYTES = 64 << 20  # of windows that are read before a video's turn
 
@@ -60,7 +64,9 @@ def frame_indices(
         return list(range(0, num_video_frames, sampling_rate or 1))
     count = int(num_frames)
     if num_video_frames < count:
-        raise InputError(f"expected a video of at least {count} frames, got {num_video_frames}")
+        raise InputError(
+            f"expected a video of at least {counted(count, 'frame')}, got {num_video_frames}"
+        )
     if sampling_rate is None:
         shift = 0 if from_first else 1
         return [(2 * i + shift) * num_video_frames // (2 * count) for i in range(count)]
@@ -93,7 +99,9 @@ def plan_windows(num_frames: int, clip_frames: int, tubelet_size: int) -> list[W
         InputError: fewer frames than a clip.
     """
     if num_frames < clip_frames:
-        raise InputError(f"expected a video of at least {clip_frames} frames, got {num_frames}")
+        raise InputError(
+            f"expected a video of at least {counted(clip_frames, 'frame')}, got {num_frames}"
+        )
     padded = padded_length(num_frames, tubelet_size)
     windows = []
     for begin in range(0, padded, clip_frames):
@@ -108,20 +116,20 @@ def padded_length(num_frames: int, tubelet_size: int) -> int:
 
 
 def window_clips(
-    frames: Iterable[np.ndarray], windows: Sequence[Window], clip_frames: int
-) -> Iterator[np.ndarray]:
-    """Yield each window's frames [clip_frames, H, W, 3], holding one window in memory.
+    frames: Iterable[Frame], windows: Sequence[Window], clip_frames: int
+) -> Iterator[list[Frame]]:
+    """Yield each window's frames, holding one window in memory.
 
     The last frame is repeated where a window reaches past the end of ``frames``.
     """
     stream = iter(frames)
-    held: deque[np.ndarray] = deque(maxlen=clip_frames)
+    held: deque[Frame] = deque(maxlen=clip_frames)
     num_read = 0
     for window in windows:
         while num_read < window.start + clip_frames:
             held.append(next(stream, held[-1]) if held else next(stream))
             num_read += 1
-        yield np.stack(list(held))
+        yield list(held)
 
 
 @dataclass(frozen=True)
@@ -149,10 +157,19 @@ class VideoClip:
     def clips(self) -> Iterator[Tensor]:
         """Yield each window as the model wants it, float [T, 3, H', W']."""
         yield from self.first
-        windows = self.windows
-        if len(self.first) < len(windows):
-            clips = window_clips(self.source.frames(self.indices), windows, self.adapter.num_frames)
-            yield from map(self.adapter.preprocess, islice(clips, len(self.first), None))
+        windows = self.windows[len(self.first) :]
+        if not windows:
+            return
+        begin = windows[0].start
+        windows = [replace(window, start=window.start - begin) for window in windows]
+        frames = self.source.frames(self.indices[begin:])
+        adapter, length = self.adapter, self.adapter.num_frames
+        if frame_by_frame(adapter):  # no more than one frame at its full size is held
+            small = (adapter.preprocess(frame[None])[0] for frame in frames)
+            yield from map(torch.stack, window_clips(small, windows, length))
+        else:
+            for clip in window_clips(frames, windows, length):
+                yield adapter.preprocess(np.stack(clip))
 
     def read_ahead(self) -> VideoClip:
         """Return this with the first windows in memory: all of them, or a bounded number."""
@@ -181,37 +198,80 @@ class VideoClip:
         return {} if self.sample is None else self.adapter.inputs(self.sample, self, window.start)
 
 
+def frame_by_frame(adapter: Adapter) -> bool:
+    """Whether an adapter's `preprocess` treats each frame alone, as far as it says."""
+    return bool(getattr(adapter, "frame_by_frame", False))
+
+
 def choose_clip(
     adapter: Adapter,
     source: VideoSource,
     num_frames: int | str | None = None,
     sampling_rate: int | None = None,
     sample: Sample | None = None,
+    *,
+    max_memory: int | None = None,
 ) -> VideoClip:
     """Choose the frames of a video that the model looks at.
 
     Args:
         adapter: the model.
         source: the video.
-        num_frames: how many, or ``"all"``; None: one clip of the model (16 of an image model).
+        num_frames: how many, or ``"all"``; None: one clip of the model (16 of an image model, or
+            all of a video that has fewer).
         sampling_rate: step in frames; None: the model's own, else evenly spaced.
         sample: what else is known of the video, for a model that needs more than frames.
+        max_memory: refuse frames so large that reading them takes more bytes; None: read any.
 
     Raises:
-        InputError: too few frames, or a field of the sample that the model needs is missing.
+        InputError: too few or too large frames, or a field of the sample that the model needs is
+            missing.
     """
     for field in adapter.sample_fields:
         if getattr(sample, field, None) is None and field != "video":
             raise InputError(f"{adapter.name} needs the {field} of every video, got none")
+    if max_memory is not None:
+        _check_memory(adapter, source, max_memory)
     clip_frames = adapter.num_frames
+    name = "" if sample is None or sample.name is None else f"video {sample.name}: "
     if num_frames is None:
-        num_frames = clip_frames if clip_frames > 1 else IMAGE_MODEL_FRAMES
+        num_frames = clip_frames
+        if clip_frames == 1:
+            num_frames = min(IMAGE_MODEL_FRAMES, source.num_frames)
+            if num_frames < IMAGE_MODEL_FRAMES:
+                warn(
+                    f"{name}it has {counted(num_frames, 'frame')}, fewer than "
+                    f"{IMAGE_MODEL_FRAMES}: all are looked at"
+                )
     rate = sampling_rate if sampling_rate is not None else adapter.sampling_rate
     follows = "query_mask" in adapter.sample_fields
-    indices = frame_indices(source.num_frames, num_frames, rate, from_first=follows)
-    if len(indices) < clip_frames:
-        raise InputError(f"expected a video of at least {clip_frames} frames, got {len(indices)}")
+    try:
+        indices = frame_indices(source.num_frames, num_frames, rate, from_first=follows)
+        if len(indices) < clip_frames:
+            raise InputError(
+                f"expected a video of at least {counted(clip_frames, 'frame')}, got {len(indices)}"
+            )
+    except InputError as error:
+        reason = "" if source.cut is None else f" (it seems to be cut off: {source.cut})"
+        raise InputError(f"{error}{reason}") from None
+    if rate is not None and len(indices) > 1 and indices[1] - indices[0] < rate:
+        warn(
+            f"{name}{source.num_frames} frames are too few for {len(indices)} with a step of "
+            f"{rate}: the step is {indices[1] - indices[0]}"
+        )
     return VideoClip(adapter, source, indices, sample)
+
+
+def _check_memory(adapter: Adapter, source: VideoSource, max_memory: int) -> None:
+    """Refuse frames that would take more memory than allowed, before one is decoded."""
+    height, width = source.header_size
+    frames_held = 1 if frame_by_frame(adapter) else adapter.num_frames
+    needed = height * width * (_BYTES_PER_PIXEL + 6 * (frames_held - 1))
+    if needed > max(max_memory, _AHEAD_BYTES):
+        raise InputError(
+            f"reading its frames of {width}x{height} pixels takes about {needed / 1e9:.2f} GB, "
+            f"more than max_memory, {max_memory / 1e9:.2f} GB: give more, or a smaller video"
+        )
 
 
 def capture_video(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vtcd_ops._equality import same_fields
 from vtcd_ops._mask_scores import average_over_videos, from_unit_scale, to_unit_scale
+from vtcd_ops.errors import counted
 from vtcd_ops.importance_estimators import ESTIMATORS, Estimate, estimate, reliability
 from vtcd_ops.ops import cris_sample
 
@@ -138,8 +139,8 @@ class Importance:
     def summary(self, num_units: int = 5) -> list[str]:
         """Return lines that say what was measured and which units matter most."""
         settings = self.settings
-        kind, videos = settings["units"], len(settings["videos"])
-        first = f"{self.name}: {len(self.value)} {kind} by {settings['metric']} on {videos} videos"
+        kind, videos = settings["units"], counted(len(settings["videos"]), "video")
+        first = f"{self.name}: {len(self.value)} {kind} by {settings['metric']} on {videos}"
         if self.num_masks:
             first += (
                 f", {self.num_masks} masks, estimator {self.estimator}, "

@@ -6,7 +6,8 @@ each clip. Other packages add names through entry points in the group `vtcd_ops.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import Any, Protocol, runtime_checkable
 
@@ -32,6 +33,8 @@ __all__ = [
 ]
 
 ENTRY_POINT_GROUP = "vtcd_ops.metrics"
+
+_MAX_NAMES = 20  # of classes that an error lists
 
 
 @runtime_checkable
@@ -352,6 +355,16 @@ def score_outputs(metric: Metric, outputs: Outputs, prepared: Any, batch: int) -
     return scores
 
 
+def _listed(label: str, names: Sequence[str]) -> str:
+    """The names of the classes; of many those most like a label that is none of them."""
+    if not names:
+        return ""
+    if len(names) <= _MAX_NAMES:
+        return f", or one of {', '.join(names)}"
+    like = difflib.get_close_matches(label, names, n=5, cutoff=0.4) or names[:5]
+    return f", or one of {len(names)} names such as {', '.join(like)}"
+
+
 def _class_index(metric: str, scored: Scored, num_classes: int) -> int:
     """The class that a sample's label names: its index, or its name."""
     label, names = scored.sample.label, scored.adapter.class_names
@@ -361,6 +374,8 @@ def _class_index(metric: str, scored: Scored, num_classes: int) -> int:
         return names.index(str(label))
     index = int(label) if str(label).isdecimal() else -1
     if not 0 <= index < num_classes:
-        known = f"0 to {num_classes - 1}" + (", or a class name" if names is not None else "")
-        raise InputError(f"metric {metric}: label expected {known}, got {label!r}")
+        raise InputError(
+            f"metric {metric}: label expected 0 to {num_classes - 1}"
+            f"{_listed(str(label), names or ())}, got {label!r}"
+        )
     return index

@@ -6,7 +6,6 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
@@ -22,17 +21,18 @@ from vtcd_ops._documents import digest_json
 from vtcd_ops.adapter import Adapter
 from vtcd_ops.adapters import weights_sha256
 from vtcd_ops.concepts import find_concepts
-from vtcd_ops.errors import InputError
-from vtcd_ops.features import VideoClip, choose_clip
+from vtcd_ops.errors import InputError, warn
+from vtcd_ops.features import VideoClip
 from vtcd_ops.layer_compactness import NUM_VIDEOS, layer_compactness
 from vtcd_ops.records import VideoRecord
 from vtcd_ops.run_writer import RunWriter
+from vtcd_ops.sample_checks import ClipChoice, naming
 from vtcd_ops.samples import Sample, as_samples
 from vtcd_ops.settings import Settings
 from vtcd_ops.store import Run, clip_file, concept_file
 from vtcd_ops.video_divider import VideoDivider
 from vtcd_ops.video_queue import VideoQueue
-from vtcd_ops.video_reader import VideoSource, open_video
+from vtcd_ops.video_reader import open_video
 
 
 class Pipeline:
@@ -61,6 +61,7 @@ class Pipeline:
         )
         self.max_memory = max_memory
         self.progress = progress
+        self._clip = ClipChoice(adapter, self.settings, max_memory)
         self.title = "" if control_of is None else "control: "
         document = self._document()
         if control_of is not None:
@@ -95,6 +96,11 @@ class Pipeline:
             self.writer.write_manifest(num_videos)
             self._do_concepts(num_videos)
             self.writer.finish(num_videos, self.heads)
+            if num_videos == 1:
+                warn(
+                    f"{self.writer.path}: the concepts are those of a single video; what recurs "
+                    "shows in several"
+                )
         finally:
             self.writer.close()
 
@@ -109,7 +115,7 @@ class Pipeline:
                     f"{self.writer.path}) to keep the tubelets of the others, or begin anew with "
                     "overwrite"
                 )
-            with _naming(sample):
+            with naming(sample):
                 clip = self._clip(sample, open_video(sample.video))
                 inputs_sha256 = clip.inputs_sha256()
             sha256 = clip.source.sha256()
@@ -132,18 +138,19 @@ class Pipeline:
             self.writer,
         )
         stream = itertools.chain(first, stream)
-        bar = self._bar("videos", "video", _length(samples))
         claim = partial(self.writer.claims.claim, wait=only_once)
-        with ThreadPoolExecutor(1, "vtcd-reader") as reader:
+        with (
+            self._bar("videos", "video", _length(samples)) as bar,
+            ThreadPoolExecutor(1, "vtcd-reader") as reader,
+        ):
             queue = VideoQueue(claim, self._read, reader)
             while True:
                 for turn in queue.turns(stream):
                     if (video := turn.reading.result()) is not None:
-                        with _naming(turn.sample):
+                        with naming(turn.sample):
                             divider.divide(*video)
                     bar.update()
                 if len(queue.done) == queue.num_videos:
-                    bar.close()
                     return queue.num_videos
                 # another process works on the rest, or is dying
                 self.writer.claims.wait(min(set(range(queue.num_videos)) - queue.done))
@@ -154,7 +161,7 @@ class Pipeline:
 
     def _read(self, index: int, sample: Sample) -> tuple[VideoClip, VideoRecord] | None:
         """Open a video and decode the beginning of what the model sees of it; None: it is done."""
-        with _naming(sample):
+        with naming(sample):
             clip = self._clip(sample, open_video(sample.video))
             sha256 = clip.source.sha256()
             inputs_sha256 = clip.inputs_sha256()
@@ -164,10 +171,6 @@ class Pipeline:
             if self.writer.has_video(index):
                 return None
             return clip.read_ahead(), record
-
-    def _clip(self, sample: Sample, source: VideoSource) -> VideoClip:
-        num_frames, sampling_rate = self.settings.num_frames, self.settings.sampling_rate
-        return choose_clip(self.adapter, source, num_frames, sampling_rate, sample)
 
     def _compactness(self, first: list[Sample]) -> dict[tuple[str, int], float]:
         """The compactness of every part and layer: the fixed one, or chosen from some videos."""
@@ -179,7 +182,7 @@ class Pipeline:
         def choose() -> dict[tuple[str, int], float]:
             clips = []
             for sample in first:
-                with _naming(sample):
+                with naming(sample):
                     clips.append(self._clip(sample, open_video(sample.video)))
             return layer_compactness(clips, self.layers, self.heads, self.settings, self.max_memory)
 
@@ -234,15 +237,6 @@ class Pipeline:
             for head in rows
         ]
         return joined, sources
-
-
-@contextmanager
-def _naming(sample: Sample) -> Iterator[None]:
-    """Name the video in what is said about it."""
-    try:
-        yield
-    except ValueError as error:
-        raise InputError(f"video {sample.name}: {error}") from error
 
 
 def library_versions() -> dict[str, str]:
@@ -343,6 +337,7 @@ def _record(
         frame_size=clip.source.frame_size,
         crop=clip.adapter.crop_of(*clip.source.frame_size),
         frame_indices=tuple(clip.indices),
+        frame_times=tuple(clip.source.times(clip.indices)),
         tubelet_size=clip.adapter.tubelet_size,
         label=sample.label,
         text=sample.text,

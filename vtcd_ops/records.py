@@ -42,6 +42,7 @@ _FIELDS = {
     "query_mask": optional(TEXT),
     "target_masks": optional(TEXT),
     "inputs_sha256": optional(TEXT),
+    "frame_times": either(listing(number()), one_of([], ())),
 }
 
 
@@ -56,13 +57,15 @@ class VideoRecord:
         sha256: of its content, so that other runs can tell that it is the same video.
         inputs_sha256: of what the model got beside its frames, a query mask, say; None: nothing.
         num_video_frames: frames of the whole video.
-        fps: frames per second of the video.
+        fps: frames per second of the video, on average.
         frame_size: (height, width) of its frames, in pixels.
         crop: the part of a frame that the model saw: (top, left, height, width) in pixels of the
             frame. Label volumes and token grids cover it in equal steps. Beyond the frame's edges
             where black surrounded it.
         frame_indices: the frames that the model looked at; label volumes have one step for each.
         tubelet_size: how many of them one step of the token grid spans.
+        frame_times: when each of them is shown, in seconds from the video's first frame; none in
+            runs of an earlier version.
         label: class, if known.
         text: sentence, if any.
         query_mask: path of the query mask, if any.
@@ -84,6 +87,7 @@ class VideoRecord:
     query_mask: str | None = None
     target_masks: str | None = None
     inputs_sha256: str | None = None
+    frame_times: tuple[float, ...] = ()
 
     @property
     def num_frames(self) -> int:
@@ -215,8 +219,11 @@ def record_from_json(path: Path, values: Any) -> VideoRecord:
     Raises:
         InputError: it is none.
     """
+    if isinstance(values, dict):
+        values = {"frame_times": [], **values}  # runs of an earlier version have none
     expect_fields(path, values, _FIELDS, "record")
-    tuples = {name: tuple(values[name]) for name in ("frame_size", "crop", "frame_indices")}
+    names = ("frame_size", "crop", "frame_indices", "frame_times")
+    tuples = {name: tuple(values[name]) for name in names}
     with making_of(path):
         record = VideoRecord(**{**values, **tuples})
     last = record.frame_indices[-1]
@@ -224,6 +231,8 @@ def record_from_json(path: Path, values: Any) -> VideoRecord:
         record.frame_indices
     ):
         raise InputError(f"{path} is damaged: frame_indices expected ascending within the video")
+    if record.frame_times and len(record.frame_times) != len(record.frame_indices):
+        raise InputError(f"{path} is damaged: frame_times expected one for each of frame_indices")
     return record
 
 

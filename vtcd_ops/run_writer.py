@@ -398,7 +398,8 @@ def manifest_lines(records: list[VideoRecord]) -> bytes:
             "query_mask": record.query_mask,
             "target_masks": record.target_masks,
         }
-        lines.append(json.dumps({key: value for key, value in row.items() if value is not None}))
+        known = {key: value for key, value in row.items() if value is not None}
+        lines.append(json.dumps({"video": None} | known))  # null: it was an array
     return ("\n".join(lines) + "\n").encode()
 
 

@@ -39,7 +39,7 @@ from vtcd_ops._files import Stored
 from vtcd_ops._folder import LOG_FILE, SEALED, SETTINGS_FILE, identity, read_own, verify
 from vtcd_ops.adapter import PARTS
 from vtcd_ops.concepts import paint
-from vtcd_ops.errors import InputError
+from vtcd_ops.errors import InputError, counted
 from vtcd_ops.records import (
     HeadConcepts,
     LayerTubelets,
@@ -118,8 +118,9 @@ class Run:
 
     def __repr__(self) -> str:
         return (
-            f"Run({str(self.path)!r}, model {self.model['name']!r}, {len(self.videos)} videos, "
-            f"{len(self.layers)} layers x {len(self.heads)} heads, {', '.join(self.parts)})"
+            f"Run({str(self.path)!r}, model {self.model['name']!r}, "
+            f"{counted(len(self.videos), 'video')}, {len(self.layers)} layers x "
+            f"{len(self.heads)} heads, {', '.join(self.parts)})"
         )
 
     @cached_property

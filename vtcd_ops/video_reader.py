@@ -6,14 +6,23 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from vtcd_ops.errors import InputError
-from vtcd_ops.samples import IMAGE_SUFFIXES, Video
-
-_FOLDER_FPS = 24.0  # a folder of frames does not say; DAVIS and film are 24
+from vtcd_ops.decoding import (
+    DEFAULT_FPS,
+    Scan,
+    decode,
+    decode_image,
+    demux,
+    header_size,
+    image_size,
+    scan,
+)
+from vtcd_ops.errors import InputError, warn
+from vtcd_ops.media_files import image_files
+from vtcd_ops.sample import Video
 
 
 class VideoSource(Protocol):
@@ -34,8 +43,22 @@ class VideoSource(Protocol):
         """Height and width of its frames."""
         ...
 
+    @property
+    def header_size(self) -> tuple[int, int]:
+        """Height and width as a header says, known before a frame is decoded."""
+        ...
+
+    @property
+    def cut(self) -> str | None:
+        """What shows that the video's end is missing."""
+        ...
+
     def frames(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
         """Yield the frames [H, W, 3] uint8 at ascending indices."""
+        ...
+
+    def times(self, indices: Sequence[int]) -> list[float]:
+        """Return when frames are shown, in seconds from the first frame."""
         ...
 
     def sha256(self) -> str:
@@ -43,7 +66,7 @@ class VideoSource(Protocol):
         ...
 
 
-def open_video(video: Video) -> VideoSource:
+def open_video(video: Video | None) -> VideoSource:
     """Return the source of a video file, a folder of frames, or an array [T, H, W, 3].
 
     >>> import numpy as np
@@ -54,12 +77,20 @@ def open_video(video: Video) -> VideoSource:
     Raises:
         InputError: there is no such file, it is no video, or PyAV is missing.
     """
+    if video is None:
+        raise InputError("it was an array in memory: give the array itself")
     if isinstance(video, np.ndarray):
         return ArraySource(video)
     path = Path(video)
     if not path.exists():
         raise InputError(f"{path} does not exist")
     return FolderSource(path) if path.is_dir() else FileSource(path)
+
+
+def open_video_quickly(video: Video | None) -> VideoSource:
+    """Return what `open_video` does; of a video file the frames are guessed from its packets."""
+    source = open_video(video)
+    return _DemuxedSource(source.path) if isinstance(source, FileSource) else source
 
 
 def read_video(video: Video) -> tuple[np.ndarray, float]:
@@ -77,6 +108,8 @@ def read_video(video: Video) -> tuple[np.ndarray, float]:
 class ArraySource:
     """A video held in memory."""
 
+    cut: str | None = None
+
     def __init__(self, frames: np.ndarray) -> None:
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
             raise InputError(
@@ -84,12 +117,17 @@ class ArraySource:
             )
         self._frames = frames
         self.num_frames = len(frames)
-        self.fps = _FOLDER_FPS
+        self.fps = DEFAULT_FPS
         self.frame_size: tuple[int, int] = (frames.shape[1], frames.shape[2])
+        self.header_size = self.frame_size
 
     def frames(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
         """Yield the frames [H, W, 3] uint8 at ascending indices."""
         return (self._frames[index] for index in indices)
+
+    def times(self, indices: Sequence[int]) -> list[float]:
+        """Return when frames are shown, in seconds from the first frame."""
+        return [round(index / self.fps, 6) for index in indices]
 
     def sha256(self) -> str:
         """Return the hash of shape and pixels."""
@@ -99,29 +137,39 @@ class ArraySource:
 
 
 class FolderSource:
-    """A folder whose images, sorted by name, are the frames."""
+    """A folder whose images, in natural order of their names, are the frames."""
+
+    cut: str | None = None
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._files = sorted(f for f in path.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES)
+        self._files = image_files(path)
         if not self._files:
             raise InputError(f"the folder {path} holds no frames")
         self.num_frames = len(self._files)
-        self.fps = _FOLDER_FPS
+        self.fps = DEFAULT_FPS
 
     @cached_property
     def frame_size(self) -> tuple[int, int]:
         """Height and width of the first image."""
-        height, width, _ = next(_decode(self._files[0])).shape
-        return height, width
+        return image_size(self._files[0])
+
+    @property
+    def header_size(self) -> tuple[int, int]:
+        """Height and width of the first image."""
+        return self.frame_size
 
     def frames(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
         """Yield the frames [H, W, 3] uint8 at ascending indices."""
-        size: tuple[int, ...] | None = None
+        size = None
         for index in indices:
-            frame = next(_decode(self._files[index]))
-            size = _same_size(self._files[index], frame, size)
-            yield frame
+            file = self._files[index]
+            size = _same_size(self._path, image_size(file), size)  # before a pixel is decoded
+            yield decode_image(file)
+
+    def times(self, indices: Sequence[int]) -> list[float]:
+        """Return when frames are shown, in seconds from the first frame."""
+        return [round(index / self.fps, 6) for index in indices]
 
     def sha256(self) -> str:
         """Return the hash of the files' bytes in order."""
@@ -135,116 +183,77 @@ class FileSource:
     """A video file."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
 
     @cached_property
-    def _counted(self) -> tuple[int, float, tuple[int, int]]:
+    def _scan(self) -> Scan:
         # Headers often lie about the number of frames, so they are counted
-        return _count_frames(self._path)
+        found = scan(self.path)
+        if found.cut is not None:
+            warn(
+                f"{self.path} seems to be cut off: {found.cut}; its first {len(found.times)} "
+                "frames are used"
+            )
+        return found
 
     @property
     def num_frames(self) -> int:
         """Frames that can be decoded."""
-        return self._counted[0]
+        return len(self._scan.times)
 
     @property
     def fps(self) -> float:
-        """Frames per second."""
-        return self._counted[1]
+        """Frames per second, on average."""
+        return self._scan.fps
 
     @property
     def frame_size(self) -> tuple[int, int]:
         """Height and width of the first frame, upright."""
-        return self._counted[2]
+        return self._scan.frame_size
+
+    @cached_property
+    def header_size(self) -> tuple[int, int]:
+        """Height and width that the header names."""
+        return header_size(self.path)
+
+    @property
+    def cut(self) -> str | None:
+        """What shows that the end of the file is missing."""
+        return self._scan.cut
 
     def frames(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
         """Yield the frames [H, W, 3] uint8 at ascending indices."""
-        size: tuple[int, ...] | None = None
-        for frame in _decode(self._path, indices):
-            size = _same_size(self._path, frame, size)
+        size = None
+        for frame in decode(self.path, indices, self._scan.threads):
+            size = _same_size(self.path, (frame.shape[0], frame.shape[1]), size)
             yield frame
+
+    def times(self, indices: Sequence[int]) -> list[float]:
+        """Return when frames are shown, in seconds from the first frame."""
+        return [self._scan.times[index] for index in indices]
 
     def sha256(self) -> str:
         """Return the hash of the file's bytes."""
         digest = hashlib.sha256()
-        with self._path.open("rb") as file:
+        with self.path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
         return digest.hexdigest()
 
 
-def _same_size(path: Path, frame: np.ndarray, size: tuple[int, ...] | None) -> tuple[int, ...]:
-    if size is not None and frame.shape != size:
+class _DemuxedSource(FileSource):
+    """A video file of which nothing was decoded."""
+
+    @cached_property
+    def _scan(self) -> Scan:
+        return demux(self.path)
+
+
+def _same_size(
+    path: Path, size: tuple[int, int], before: tuple[int, int] | None
+) -> tuple[int, int]:
+    if before is not None and size != before:
         raise InputError(
-            f"{path}: frames of different sizes, {size[1]}x{size[0]} and "
-            f"{frame.shape[1]}x{frame.shape[0]}"
+            f"{path}: frames of different sizes, {before[1]}x{before[0]} and {size[1]}x{size[0]}"
         )
-    return frame.shape
-
-
-def _import_av() -> Any:
-    try:
-        import av
-    except ImportError:
-        raise InputError(
-            "reading videos needs PyAV, which is not installed: pip install 'vtcd-ops[video]'"
-        ) from None
-    return av
-
-
-def _open_stream(av: Any, path: Path) -> tuple[Any, Any]:
-    container = av.open(str(path))
-    if not container.streams.video:
-        raise InputError(f"{path} is not a video: it has no picture stream")
-    stream = container.streams.video[0]
-    stream.thread_type = "AUTO"
-    return container, stream
-
-
-def _count_frames(path: Path) -> tuple[int, float, tuple[int, int]]:
-    """Return the number of frames, frames per second, and height and width of the first frame."""
-    av = _import_av()
-    try:
-        container, stream = _open_stream(av, path)
-        with container:
-            rate = stream.average_rate
-            frames = container.decode(stream)
-            first = next(frames, None)
-            count = 1 + sum(1 for _ in frames)
-    except av.FFmpegError as error:
-        raise InputError(f"{path} is not a video that can be read: {error.strerror}") from error
-    if first is None:
-        raise InputError(f"{path} is not a video: it has no frame")
-    size = (first.height, first.width)
-    return count, float(rate) if rate else _FOLDER_FPS, size[:: -1 if _turns(first) % 2 else 1]
-
-
-def _decode(path: Path, indices: Sequence[int] = (0,)) -> Iterator[np.ndarray]:
-    """Yield the frames at ascending indices of a video or image as RGB, upright."""
-    av = _import_av()
-    wanted = iter(indices)
-    target = next(wanted, None)
-    try:
-        container, stream = _open_stream(av, path)
-        with container:
-            for number, frame in enumerate(container.decode(stream)):
-                while number == target:
-                    yield _upright(frame)
-                    target = next(wanted, None)
-                if target is None:
-                    return
-    except av.FFmpegError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    raise InputError(f"{path} ends before its frame {target}")
-
-
-def _upright(frame: Any) -> np.ndarray:
-    """RGB pixels, turned as the file's rotation says (videos of telephones)."""
-    pixels = frame.to_ndarray(format="rgb24")
-    quarter_turns = _turns(frame)
-    return np.ascontiguousarray(np.rot90(pixels, quarter_turns)) if quarter_turns else pixels
-
-
-def _turns(frame: Any) -> int:
-    """Quarter turns that bring a frame upright."""
-    return round(getattr(frame, "rotation", 0) / 90)
+    return size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pipeline.videos import moving_square
 from torch import Tensor
 
 from vtcd_ops.adapter import capture
+from vtcd_ops.adapters.frames import FrameTransform
 from vtcd_ops.adapters.projections import ProjectionAdapter
 from vtcd_ops.discovery import discover
 from vtcd_ops.errors import InputError
@@ -57,7 +59,7 @@ def test_clips_hold_the_frames_of_their_window(
     for window, got in zip(windows, window_clips(frames, windows, clip), strict=True):
         # padding repeats the last frame
         expected = np.minimum(window.start + np.arange(clip), num_frames - 1)
-        np.testing.assert_array_equal(got[:, 0, 0, 0], expected)
+        np.testing.assert_array_equal(np.stack(got)[:, 0, 0, 0], expected)
 
 
 @given(st.integers(1, 200), st.integers(1, 60), st.one_of(st.none(), st.integers(1, 9)))
@@ -160,3 +162,47 @@ def test_discovery_hands_it_over(adapter: ProjectionAdapter, tmp_path: Path) -> 
     assert not np.array_equal(other.labels(2), run.labels(2, 2))
     with pytest.raises(InputError, match="example needs the text of every video, got none"):
         run.assign(samples[2].video, steered(adapter))
+
+
+class Whole(ProjectionAdapter):
+    """The example model, which may look at whole clips to preprocess them."""
+
+    def preprocess(self, frames: np.ndarray | Tensor) -> Tensor:
+        return super().preprocess(frames)
+
+
+TRANSFORMS = [
+    FrameTransform(size=(32, 32)),
+    FrameTransform(size=(32, 32), resample="bicubic", shortest_edge=40),
+    FrameTransform(size=(32, 32), resample="nearest-exact", fit="cover"),
+    FrameTransform(size=(32, 32), shortest_edge=20),
+]
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize("edge", [32, 90])
+def test_frame_by_frame_is_the_same_bits(
+    adapter: ProjectionAdapter, transform: FrameTransform, edge: int
+) -> None:
+    adapter.frames = transform
+    whole = copy.copy(adapter)
+    whole.__class__ = Whole
+    assert adapter.frame_by_frame
+    assert not whole.frame_by_frame
+    frames = moving_square(11, edge=edge)[:, : edge - 7]
+    for first in (0, 1, 2):  # windows that were read ahead
+        clips = [list(choose_clip(a, open_video(frames), "all").clips()) for a in (adapter, whole)]
+        ahead = replace(choose_clip(adapter, open_video(frames), "all"), first=clips[1][:first])
+        for one, other, third in zip(*clips, ahead.clips(), strict=True):
+            assert torch.equal(one, other)
+            assert torch.equal(one, third)
+
+
+def test_more_than_frames_by_frames_counts_whole_clips(adapter: ProjectionAdapter) -> None:
+    """A model that preprocesses whole clips holds them at their full size."""
+    frames = np.zeros((4, 3000, 2000, 3), np.uint8)
+    choose_clip(adapter, open_video(frames), max_memory=10**8)
+    whole = copy.copy(adapter)
+    whole.__class__ = Whole
+    with pytest.raises(InputError, match=r"takes about 0\.20 GB, more than max_memory, 0\.10 GB"):
+        choose_clip(whole, open_video(frames), max_memory=10**8)

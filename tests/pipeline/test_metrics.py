@@ -386,7 +386,7 @@ def test_files_that_hold_no_masks(tmp_path: Path) -> None:
         "none.npy": "does not exist",
         "two.npz": "expected an array target_masks, got a, b",
         "flat.npy": r"masks expected \[T, H, W\], got float64 \[3, 4\]",
-        "pickle.npy": "cannot be read as .npy or .npz: Object arrays",
+        "pickle.npy": r"masks expected \[T, H, W\], got object \[1\]",
         "text.npy": "cannot be read as .npy or .npz",
         "sizes": "masks expected of one size, got several",
     }

@@ -118,6 +118,17 @@ class AttentionAdapter(abc.ABC):
         """Turn frames, uint8 [T, H, W, 3], into the model's input, float32 [T, 3, H', W']."""
         return self.frames(frames)
 
+    @property
+    def frame_by_frame(self) -> bool:
+        """Whether `preprocess` treats each frame alone, so that a clip may be read frame by frame.
+
+        An override may look at the whole clip; a subclass whose override does not can say so here.
+        """
+        return (
+            type(self).preprocess is AttentionAdapter.preprocess
+            and type(self.frames).__call__ is FrameTransform.__call__
+        )
+
     def display(self, clip: Tensor) -> np.ndarray:
         """Turn an input, float [T, 3, H', W'], back into frames, uint8 [T, H', W', 3]."""
         return self.frames.display(clip)

@@ -95,7 +95,10 @@ class FrameTransform:
             values.update(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
         if config.get("do_rescale", True):
             values["scale"] = config.get("rescale_factor", values.get("scale", 1 / 255))
-        values["offset"] = -1.0 if config.get("offset", values.get("offset", 0.0) < 0) else 0.0
+            shifted = config.get("offset", values.get("offset", 0.0) < 0)
+            values["offset"] = -1.0 if shifted else 0.0
+        else:  # bytes as they are; the offset belongs to the scaling
+            values.update(scale=1.0, offset=0.0)
         if config.get("resample") is not None:
             values["resample"] = _filter(config["resample"])
         return cls(**values)

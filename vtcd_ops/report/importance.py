@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vtcd_ops.errors import counted
 from vtcd_ops.report.figures import Axis, round_axis
 from vtcd_ops.report.quantities import Quantity
 
@@ -132,7 +133,7 @@ def _facts(importance: Importance) -> list[tuple[str, str]]:
     """What was measured, as (name, value)."""
     settings = importance.settings
     facts = [
-        ("Measured on", f"{settings['metric']}, {len(settings['videos'])} videos"),
+        ("Measured on", f"{settings['metric']}, {counted(len(settings['videos']), 'video')}"),
         ("Method", settings["method"]),
     ]
     if importance.num_masks:

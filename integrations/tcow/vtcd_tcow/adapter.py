@@ -6,7 +6,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -207,4 +206,4 @@ def _query_mask(name: str, sample: Sample, frame: int) -> Tensor:  # bool [H, W]
 def _video(sample: Sample) -> str:
     if sample.name is not None:
         return sample.name
-    return "a video" if isinstance(sample.video, np.ndarray) else Path(sample.video).name
+    return Path(sample.video).name if isinstance(sample.video, str | Path) else "a video"
