@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vtcd_ops.ops.reference_contours import contour_match, contour_of  # noqa: F401
 from vtcd_ops.reference_masks import concept_mask, cris_accumulate, cris_sample  # noqa: F401
 
 

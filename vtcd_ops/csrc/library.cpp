@@ -90,4 +90,9 @@ STABLE_TORCH_LIBRARY(vtcd, m) {
   // empty.
   //   supports, videos, models as above   tuples int32 [Q, D]   ->   float64 [Q, V]
   m.def("rosetta_ratios(Tensor supports, Tensor videos, Tensor models, Tensor tuples) -> Tensor");
+
+  // Pixels of the contours of two masks that lie at most `radius` from the other contour.
+  //   prediction, truth bool [T, H, W]   ->   int64 [T, 4]: of the prediction matched and all, of
+  //   the truth matched and all
+  m.def("contour_match(Tensor prediction, Tensor truth, int radius) -> Tensor");
 }
