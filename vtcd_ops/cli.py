@@ -369,6 +369,29 @@ def report_command(
     _say(report(run, out, max_clips=max_clips, max_videos=max_videos, progress=progress))
 
 
+@app.command("evaluate")
+def evaluate_command(
+    prediction_dir: Annotated[Path, typer.Argument(help="Masks: <sequence>/00000.png and so on.")],
+    truth_dir: Annotated[Path, typer.Argument(help="The same of the truth, or DAVIS.")],
+    rule: Annotated[
+        str | None, typer.Option(help="davis16, davis17 or paper; by default told by the labels.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Of DAVIS: train or val.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The table as CSV.")] = None,
+    frames: Annotated[Path | None, typer.Option(help="The scores of every frame as CSV.")] = None,
+    progress: Annotated[bool, typer.Option(help="Show progress bars.")] = True,
+) -> None:
+    """Score masks of video objects by J and F, as DAVIS does."""
+    from vtcd_ops.vos_metrics import evaluate
+
+    table = evaluate(prediction_dir, truth_dir, rule, split=split, progress=progress)
+    if out is not None:
+        table.write_csv(out)
+    if frames is not None:
+        table.write_csv(frames, per_frame=True)
+    print(table)
+
+
 @app.command("demo")
 def demo_command(
     out: Out = Path("vtcd-run"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 from pipeline.test_vos_metrics import by_trackeval, ellipses
 
+from vtcd_ops import cli
 from vtcd_ops.errors import InputError
 from vtcd_ops.vos_metrics import contour_accuracy, evaluate, region_similarity, statistics
 
@@ -260,3 +262,25 @@ def test_names_of_sequences(tmp_path: Path) -> None:
         evaluate(ours, theirs, sequences=["s", "t"], progress=False)
     with pytest.raises(InputError, match="sequences expected at least 1, got none"):
         evaluate(ours, theirs, sequences=[], progress=False)
+
+
+def test_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours, theirs = broken("", tmp_path)
+    command = ["vtcd", "evaluate", str(ours), str(theirs), "--rule", "paper"]
+    files = ["--out", str(tmp_path / "table.csv"), "--frames", str(tmp_path / "frames.csv")]
+    monkeypatch.setattr(sys, "argv", command + files)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    assert capsys.readouterr().out.splitlines()[-1].split()[:3] == ["mean", "(paper)", "1.000"]
+    assert [row["sequence"] for row in read_csv(tmp_path / "table.csv")] == ["s", "mean"]
+    assert len(read_csv(tmp_path / "frames.csv")) == 7
+    (ours / "s/00003.png").unlink()
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"vtcd: {ours}/s/00003.png does not exist: s lacks a mask"
+    )

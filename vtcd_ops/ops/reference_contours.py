@@ -31,7 +31,7 @@ def contour_match(prediction: np.ndarray, truth: np.ndarray, radius: int) -> np.
 
     >>> square = np.eye(4, dtype=bool)[None]
     >>> contour_match(square, square, 0).tolist()
-    [[6, 6, 6, 6]]
+    [[9, 9, 9, 9]]
 
     Args:
         prediction: [T, H, W].

@@ -133,7 +133,7 @@ def statistics(scores: Any) -> Statistics:
     """Return mean, recall and decay of the scores of any number of frames.
 
     >>> statistics([1.0, 0.9, 0.6, 0.3])
-    Statistics(mean=0.7, recall=0.75, decay=0.7)
+    Statistics(mean=0.7, recall=0.75, decay=0.5)
 
     Args:
         scores: [T], at least one.
