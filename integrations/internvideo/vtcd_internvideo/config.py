@@ -77,7 +77,7 @@ class VisualConfig:
         if not listed or list(listed) != sorted({i for i in listed if 0 <= i < self.layers}):
             raise InputError(
                 f"InternVideo: visual.return_list expected layers among 0 to {self.layers - 1}, "
-                f"each once and in order, got {shown(listed)}"
+                f"each once and in order, got {shown(list(listed))}"
             )
         for name, value, expected in (
             ("n_layers", self.n_layers, len(listed)),
