@@ -26,9 +26,7 @@ def test_rescaling_is_that_of_transformers(
         "image_mean": [0.4, 0.5, 0.6],
         "image_std": [0.2, 0.3, 0.4],
     }
-    extra = (
-        {"offset": True, "rescale_factor": 1 / 127.5} if "Vivit" in family and do_rescale else {}
-    )
+    extra = {"offset": do_rescale, "rescale_factor": 1 / 127.5} if "Vivit" in family else {}
     processor = getattr(transformers, family)(**config, **extra)
     expected = processor(list(frames), return_tensors="pt")["pixel_values"][0].float()
     transform = FrameTransform.from_config({**config, **extra}, size=(32, 32))
