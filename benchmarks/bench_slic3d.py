@@ -173,16 +173,15 @@ def scikit_stages(volume: np.ndarray, compactness: float) -> dict[str, float]:
 def write_stages() -> None:
     grid, size = VIDEOMAE
     volume = interpolate(smooth(grid).double(), size=size, mode="trilinear", align_corners=True)
-    stages = ("range", "rescaling", "seeds", "assignment", "update", "connectivity", "total")
+    stages = ("range", "scaling", "rounds", "connectivity", "total")
     scikit_times = scikit_stages(volume[0].movedim(0, -1).contiguous().numpy(), 0.1)
     write(
         "slic3d_stages",
         [{"case": name, **our_stages(*case)} for name, case in cases().items()],
         [Column("case", "case"), *(Column(f"{s}_ms", f"{s}, ms", "{:.2f}") for s in stages)],
         note="Medians of 31 calls of the core without torch, one thread. Range: the extremes of "
-        "the interpolated features. Seeds: with the first round. Assignment, nine rounds: scores, "
-        "labels and what each cell adds to the clusters. Update, nine rounds: sums over cells, "
-        "new centres and positions. For comparison, scikit-image on the smooth volume of "
+        "the interpolated features. Scaling: tokens to the layouts and units of the rounds. "
+        "For comparison, scikit-image on the smooth volume of "
         f"{'x'.join(map(str, size))}: rescaling and the first round "
         f"{scikit_times['rescaling_and_first_round_ms']:.0f} ms, nine rounds "
         f"{scikit_times['nine_rounds_ms']:.0f} ms, connectivity "

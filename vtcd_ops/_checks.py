@@ -174,8 +174,10 @@ def check_slic3d(
         raise ValueError(f"{op}: compactness expected finite and above 0, got {compactness:g}")
     if max_num_iter < 1:
         raise ValueError(f"{op}: max_num_iter expected at least 1, got {max_num_iter}")
-    if len(spacing) != 3 or not all(0 < length < math.inf for length in spacing):
-        raise ValueError(f"{op}: spacing expected finite numbers above 0, got {_numbers(spacing)}")
+    if len(spacing) != 3 or not all(1e-100 <= length <= 1e100 for length in spacing):
+        raise ValueError(
+            f"{op}: spacing expected 3 numbers from 1e-100 to 1e+100, got {_numbers(spacing)}"
+        )
     if not 0 <= min_size_factor < math.inf:
         raise ValueError(
             f"{op}: min_size_factor expected finite and at least 0, got {min_size_factor:g}"

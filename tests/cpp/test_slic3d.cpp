@@ -8,11 +8,13 @@
 #include <set>
 #include <vector>
 
+#include "core/slic3d/cell_rounds.h"
 #include "core/slic3d/corners.h"
 #include "core/slic3d/exact.h"
 #include "core/slic3d/range.h"
 #include "core/slic3d/seeds.h"
 #include "core/slic3d/tokens.h"
+#include "core/slic3d/voxel_rounds.h"
 #include "threads.h"
 
 namespace vtcd {
@@ -164,7 +166,7 @@ TEST(Slic3dMargin, BoundsTheErrorOfInterpolatedDistances) {
 
 // Two clusters with the same features, mirror images of each other: the voxels halfway are equally
 // near in exact arithmetic, and single precision cannot tell those beside them either.
-TEST(Slic3dExact, TiesGoToTheFirstCluster) {
+TEST(Slic3dExact, OnlyTiesAreNotCertain) {
   RoundOfTokens given(24, 0.3);
   given.round.clusters.resize(2);
   for (int k = 0; k < 2; ++k) {
@@ -172,15 +174,62 @@ TEST(Slic3dExact, TiesGoToTheFirstCluster) {
     const int64_t stride = given.tokens.channel_stride();
     std::copy_n(given.tokens.token(8), stride, &given.round.centers[k * stride]);
   }
-  const ExactDistances exact(given.tokens, given.spatial, given.cells);
+  const ExactDistances exact(given.tokens, given.spatial, given.cells, 10);
   std::vector<double> feature(given.tokens.channel_stride());
   const std::vector<Candidate> both = {{0, false, {}}, {1, false, {}}};
   for (const AxisCell& x : given.cells.x)
     for (int64_t offset = 0; offset < x.count; ++offset) {
       const Box box{given.cells.z[0], given.cells.y[1], x};
-      EXPECT_EQ(exact.nearest(given.round, box, {0, 1, offset}, both, feature),
-                x.first + offset > 14 ? 1 : 0);
+      const Nearest found = exact.nearest(given.round, box, {0, 1, offset}, both, feature);
+      const int64_t voxel = x.first + offset;
+      EXPECT_EQ(found.certain, voxel != 14);
+      if (voxel != 14) {
+        EXPECT_EQ(found.cluster, voxel > 14 ? 1 : 0);
+      }
     }
+}
+
+TEST(Slic3dExact, BoundsAreRoundedUp) {
+  for (const double bound : {0.0, 1.0, 1.0 + 1e-12, 0.1, 1.0 / 3, 3e-39, 1e-60})
+    EXPECT_GE(static_cast<double>(rounded_up(bound)), bound);
+  EXPECT_EQ(rounded_up(0.25), 0.25f);
+}
+
+// The rounds over cells and the rounds voxel by voxel are two ways to the same labels.
+TEST(Slic3d, CellsGiveTheLabelsOfVoxels) {
+  for (const int64_t num_channels : {1, 3, 20}) {
+    for (const double compactness : {0.003, 0.1}) {
+      const Shape3 grid{4, 6, 9}, size{9, 40, 50};
+      const auto features = scattered(num_channels * grid.count());
+      const CellGrid cells(grid, size, Interpolation::kTrilinear);
+      const FeatureRange range = interpolated_range(features.data(), num_channels, cells);
+      const Seeds seeds(size, 20);
+      const FeatureScale scale{range.low, range.high - range.low, 1 / compactness, 0};
+      const SpatialScale space{{1, 1.5, 0.8}, seeds.spatial_weight};
+      const DistanceBounds bounds(range, scale, space, size);
+      ASSERT_TRUE(bounds.space_decides_first_round());
+      std::vector<int32_t> of_cells(size.count()), of_voxels(size.count());
+      ASSERT_TRUE(CellRounds(features.data(), num_channels, cells, seeds, range, scale, bounds,
+                             threaded_for(2), of_cells.data())
+                      .run(10));
+      const FeatureRows rows(features.data(), num_channels, cells, scale, serial_for);
+      VoxelRounds(rows, seeds, space, threaded_for(3), of_voxels.data()).run(10);
+      EXPECT_EQ(of_cells, of_voxels);
+    }
+  }
+}
+
+TEST(Interpolate, NeverBeyondItsEnds) {
+  const auto values = scattered(300);
+  for (size_t i = 0; i + 2 < values.size(); ++i) {
+    const double a = values[i], b = i % 3 == 0 ? a : values[i + 1], weight = values[i + 2];
+    EXPECT_GE(interpolate(a, b, weight), std::min(a, b));
+    EXPECT_LE(interpolate(a, b, weight), std::max(a, b));
+    EXPECT_EQ(interpolate(a, b, 0), a);
+    EXPECT_EQ(interpolate(a, b, 1), b);
+  }
+  const double most = std::numeric_limits<double>::max();
+  EXPECT_EQ(interpolate(-most, most, 0.5), 0);
 }
 
 TEST(Slic3d, TwoHalves) {
@@ -224,8 +273,10 @@ TEST(Slic3d, ThreadsDoNotMatter) {
     Slic3dOptions options;
     options.compactness = compactness;
     options.num_segments = 30;
-    const auto expected = label(features, 20, grid, size, options);
-    EXPECT_EQ(label(features, 20, grid, size, options, threaded_for(3)), expected);
+    for (const Shape3 of_labels : {size, grid}) {  // in cells, voxel by voxel
+      const auto expected = label(features, 20, grid, of_labels, options);
+      EXPECT_EQ(label(features, 20, grid, of_labels, options, threaded_for(3)), expected);
+    }
   }
 }
 

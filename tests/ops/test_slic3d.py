@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 from typing import Any
 
 import hypothesis.strategies as st
@@ -74,10 +75,90 @@ CASES: dict[str, tuple[Tensor, tuple[int, int, int], dict[str, Any]]] = {
     ),
 }  # fmt: skip
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*channels last:UserWarning")
 
-def labels_of(features: Tensor, size: tuple[int, int, int], **options: Any) -> np.ndarray:
+
+def integers(channels: int, grid: tuple[int, int, int], levels: int, seed: int = 0) -> Tensor:
+    """Whole numbers from 0, of which many are the same: many voxels are equally near."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, levels, (channels, *grid), generator=generator).float()
+
+
+def with_outlier(value: float, grid: tuple[int, int, int] = (4, 7, 7)) -> Tensor:
+    """Noise with one value far outside, in float64."""
+    features = noise(8, grid).double()
+    features[0, 0, 0, 0] = value
+    return features
+
+
+def in_line(*values: float) -> Tensor:
+    """One channel, tokens one beside the other, in float64."""
+    return torch.tensor(values, dtype=torch.float64).reshape(1, 1, 1, -1)
+
+
+HALVES = in_line(0, 0, 0, 0, 1, 1, 1, 1)
+# What rounding, or the range of the numbers, can decide.
+EXTREMES: dict[str, tuple[Tensor, tuple[int, int, int], dict[str, Any]]] = {
+    **{
+        f"outlier {value:g}, compactness {compactness:g}, {size}": (
+            with_outlier(value), size, {"compactness": compactness},
+        )
+        for value, compactness in ((1e7, 1e-7), (1e8, 1e-8), (-1e8, 1e-8), (1e5, 1e-3))
+        for size in ((4, 7, 7), (8, 28, 28))
+    },
+    **{
+        f"two halves, compactness {compactness:g}": (
+            HALVES, (1, 1, 8), {"n_segments": 2, "compactness": compactness},
+        )
+        for compactness in (1e6, 1e7, 1e8, 1e9, 1e12, 1e15, 1e200, 1e308)
+    },
+    **{
+        f"two halves twice as long, compactness {compactness:g}": (
+            HALVES, (1, 1, 16),
+            {"n_segments": 2, "compactness": compactness, "interpolation": "nearest"},
+        )
+        for compactness in (1e7, 1e8, 1e9)
+    },
+    **{
+        f"compactness {compactness:g}, {size}": (
+            noise(4, (4, 7, 7)).double(), size, {"compactness": compactness},
+        )
+        for compactness in (1e-5, 1e-7, 1e-9, 1e-50, 1e-149)
+        for size in ((4, 7, 7), (8, 28, 28))
+    },
+    "denormal": (in_line(0, 1e-308), (1, 1, 8), {"n_segments": 2}),
+    "the least number": (in_line(0, 0, 5e-324, 5e-324), (1, 1, 4), {"n_segments": 2}),
+    "1e-300": (noise(4, (4, 7, 7)).double() * 1e-300, (8, 28, 28), {}),
+    "1e300": (noise(4, (4, 7, 7)).double() * 1e300, (8, 28, 28), {}),
+    "float32, denormal": (noise(4, (4, 7, 7)) * 1e-39, (8, 28, 28), {}),
+    "float32, 1e38": (noise(4, (4, 7, 7)) * 1e37, (8, 28, 28), {}),
+    **{
+        f"integers of {levels} levels, {n_segments} segments, {size}, {interpolation}": (
+            integers(4, (8, 16, 16), levels), size,
+            {"n_segments": n_segments, "interpolation": interpolation},
+        )
+        for levels in (2, 4)
+        for n_segments in (12, 200)
+        for size, interpolation in (
+            ((8, 16, 16), "trilinear"), ((16, 32, 32), "nearest"), ((3, 16, 5), "nearest"),
+        )
+    },
+    "integers, 40 channels": (integers(40, (4, 16, 16), 2), (4, 16, 16), {"n_segments": 60}),
+    "a segment for every 10 voxels": (noise(8, (4, 8, 8)), (8, 40, 40), {"n_segments": 1280}),
+    "a segment for every 2 voxels": (noise(8, (4, 8, 8)), (4, 16, 24), {"n_segments": 768}),
+    "noise, 500 segments, no interpolation": (
+        noise(24, (8, 32, 32)), (8, 32, 32), {"n_segments": 500, "compactness": 1e-3},
+    ),
+    "much fewer voxels": (noise(16, (16, 32, 32)), (2, 8, 8), {}),
+    "much fewer voxels, many segments": (noise(16, (16, 32, 32)), (2, 8, 8), {"n_segments": 60}),
+}  # fmt: skip
+
+
+def labels_of(
+    features: Tensor, size: tuple[int, int, int], *args: Any, **options: Any
+) -> np.ndarray:
     """Labels of one volume, [T, H, W]."""
-    return vtcd_ops.ops.slic3d(features[None], size, **options)[0].numpy()
+    return vtcd_ops.ops.slic3d(features[None], size, *args, **options)[0].numpy()
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -87,6 +168,52 @@ def test_same_labels_as_scikit_image(case: str) -> None:
         found = labels_of(features, size, **options, enforce_connectivity=connected)
         expected = scikit_labels(features, size, **options, enforce_connectivity=connected)
         assert np.array_equal(found, expected), f"enforce_connectivity={connected}"
+
+
+@pytest.mark.parametrize("case", EXTREMES)
+def test_same_labels_as_scikit_image_where_rounding_may_decide(case: str) -> None:
+    features, size, options = EXTREMES[case]
+    for connected in (False, True):
+        found = labels_of(features, size, **options, enforce_connectivity=connected)
+        expected = scikit_labels(features, size, **options, enforce_connectivity=connected)
+        assert np.array_equal(found, expected), f"enforce_connectivity={connected}"
+
+
+@pytest.mark.parametrize("factor", [2.0**-1074, 2.0**-1050, 2.0**-500, 2.0**500, 2.0**1020])
+def test_scale_beyond_scikit_images_range(factor: float) -> None:
+    """Powers of 2 change no digit, so the labels are those of the numbers without them."""
+    features = integers(3, (4, 7, 7), 4).double() - 2
+    size = (8, 28, 28)
+    assert np.array_equal(labels_of(features * factor, size), scikit_labels(features, size))
+
+
+@pytest.mark.parametrize("compactness", [5e-324, 1e-320, 1e-200])
+def test_least_compactness(compactness: float) -> None:
+    """Below the range of scikit-image, whose 1 / compactness overflows, features alone decide; it
+    takes the first of the clusters that are equally near."""
+    for features, size in ((HALVES, (1, 1, 8)), (noise(4, (4, 7, 7)).double(), (4, 7, 7))):
+        assert np.array_equal(
+            labels_of(features, size, 2, compactness),
+            scikit_labels(features, size, n_segments=2, compactness=1e-149),
+        )
+
+
+def test_a_range_that_overflows() -> None:
+    features = in_line(-1.7e308, -1.7e308, 1.7e308, 1.7e308)
+    assert labels_of(features, (1, 1, 8), n_segments=2)[0, 0].tolist() == [0] * 4 + [1] * 4
+
+
+def test_constant_volume_stops_early() -> None:
+    features = torch.full((1, 4, 8, 14, 14), 2.0)
+    size = (16, 56, 56)
+    vtcd_ops.ops.slic3d(features, size)
+
+    def seconds(rounds: int) -> float:
+        started = time.process_time()
+        vtcd_ops.ops.slic3d(features, size, max_num_iter=rounds)
+        return time.process_time() - started
+
+    assert min(seconds(10**9) for _ in range(3)) < 10 * min(seconds(10) for _ in range(3))
 
 
 @pytest.mark.parametrize("compactness", [0.01, 0.1, 0.15])

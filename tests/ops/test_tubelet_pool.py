@@ -13,6 +13,8 @@ from torch import Tensor
 from vtcd_ops import reference
 from vtcd_ops.ops import slic3d, tubelet_pool
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*channels last:UserWarning")
+
 
 def direct(features: Tensor, labels: Tensor, count: int, interpolation: str) -> Tensor:
     """Means over the interpolated volume by torch, [B, S, C]; differentiable."""
@@ -82,6 +84,56 @@ def test_dtype_of_the_features_comes_back(dtype: torch.dtype) -> None:
     assert means.dtype == dtype
     expected = direct(features, labels, 5, "trilinear").to(dtype)
     torch.testing.assert_close(means, expected)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+def test_nan_and_infinity_reach_the_tubelets_that_use_them(
+    value: float, dtype: torch.dtype
+) -> None:
+    """As in a mean of the volume; a voxel on a token has weight 0 on the others."""
+    tokens = torch.tensor([1.0, 1.0, 1.0, 1.0, value]).to(dtype).reshape(1, 1, 1, 1, 5)
+    features = torch.cat([tokens, torch.ones_like(tokens)], dim=1)
+    for labels, expected in (
+        ([0, 0, 0, 0, 1], [[1, 1], [value, 1]]),
+        ([0, 0, 0, 0, -1], [[1, 1], [0, 0]]),
+        ([0, 1, 1, 1, 0], [[value, 1], [1, 1]]),
+    ):
+        means, _ = tubelet_pool(features, torch.tensor(labels).reshape(1, 1, 1, 5), 2)
+        torch.testing.assert_close(
+            means[0], torch.tensor(expected).to(dtype), equal_nan=True, atol=0, rtol=0
+        )
+    between = torch.tensor([0, 0, 0, 0, 0, 0, 0, 1, 2]).reshape(1, 1, 1, 9)  # 7 is half of each
+    means, _ = tubelet_pool(features, between, 3)
+    expected_between = torch.tensor([1, value, value]).to(dtype)
+    torch.testing.assert_close(means[0, :, 0], expected_between, equal_nan=True, atol=0, rtol=0)
+
+
+def test_nan_gradients_reach_the_tokens_that_are_used() -> None:
+    features = torch.ones(1, 1, 1, 1, 5, dtype=torch.float64, requires_grad=True)
+    labels = torch.tensor([0, 0, 0, 1, 1]).reshape(1, 1, 1, 5)
+    means, _ = tubelet_pool(features, labels, 2)
+    weight = torch.tensor([[[float("nan")], [3.0]]], dtype=torch.float64)
+    (found,) = torch.autograd.grad((means * weight).sum(), features)
+    assert found.flatten()[:3].isnan().all()
+    assert found.flatten()[3:].tolist() == [1.5, 1.5]
+
+
+@pytest.mark.parametrize("exponent", [-1074, -1022, -900, 0, 900, 1023])
+def test_means_and_gradients_at_any_scale(exponent: int) -> None:
+    """Powers of 2 change no digit while the numbers are within the range."""
+    scale = 2.0**exponent
+    features = torch.randint(0, 2, (1, 3, 2, 4, 4), dtype=torch.float64) * scale
+    labels = random_labels((1, 4, 8, 8), 5)
+    means, _ = tubelet_pool(features.requires_grad_(), labels, 5)
+    volume = torch.stack([to_volume(f, (4, 8, 8), "trilinear") for f in features / scale])
+    expected = torch.stack([volume[0][:, labels[0] == s].mean(1) for s in range(5)])
+    # a denormal mean has as many digits as are left
+    torch.testing.assert_close(means[0], expected * scale, rtol=1e-12, atol=2.0**-1074)
+    ones = torch.ones_like(means)
+    (of_ones,) = torch.autograd.grad(means, features, ones, retain_graph=True)
+    (found,) = torch.autograd.grad(means, features, ones * scale)
+    torch.testing.assert_close(found, of_ones * scale, rtol=1e-12, atol=2.0**-1070)
 
 
 @given(

@@ -76,6 +76,35 @@ CASES = [
         {"size": [2048, 1024, 1024]},
         SLIC3D,
     ),
+    Case("size expected positive numbers (T, H, W), got []", {"size": []}, SLIC3D),
+    Case("size expected positive numbers (T, H, W), got [4, 8]", {"size": [4, 8]}, SLIC3D),
+    Case(
+        "size expected positive numbers (T, H, W), got [4, 8, 8, 1]",
+        {"size": [4, 8, 8, 1]},
+        SLIC3D,
+    ),
+    Case(
+        f"size expected fewer than 2^31 voxels, got [{2**62}, {2**62}, {2**62}]",
+        {"size": [2**62] * 3},
+        SLIC3D,
+    ),
+    *[
+        Case(
+            f"spacing expected 3 numbers from 1e-100 to 1e+100, got {said}",
+            {"spacing": spacing},
+            SLIC3D,
+        )
+        for spacing, said in (
+            ([], "[]"),
+            ([1.0], "[1]"),
+            ([1.0, 2.0], "[1, 2]"),
+            ([1.0, 2.0, 3.0, 4.0], "[1, 2, 3, 4]"),
+            ([1e300, 1.0, 1.0], "[1e+300, 1, 1]"),
+            ([1.0, 5e-324, 1.0], "[1, 4.94066e-324, 1]"),
+            ([1.0, float("nan"), 1.0], "[1, nan, 1]"),
+            ([1.0, float("inf"), 1.0], "[1, inf, 1]"),
+        )
+    ],
     Case("n_segments expected at least 1, got 0", {"n_segments": 0}, SLIC3D),
     Case("n_segments expected at least 1, got -3", {"n_segments": -3}, SLIC3D),
     Case("compactness expected finite and above 0, got 0", {"compactness": 0.0}, SLIC3D),
@@ -84,12 +113,12 @@ CASES = [
     Case("compactness expected finite and above 0, got inf", {"compactness": float("inf")}, SLIC3D),
     Case("max_num_iter expected at least 1, got 0", {"max_num_iter": 0}, SLIC3D),
     Case(
-        "spacing expected finite numbers above 0, got [1, 0, 1]",
+        "spacing expected 3 numbers from 1e-100 to 1e+100, got [1, 0, 1]",
         {"spacing": [1.0, 0.0, 1.0]},
         SLIC3D,
     ),
     Case(
-        "spacing expected finite numbers above 0, got [1, -0.5, 1]",
+        "spacing expected 3 numbers from 1e-100 to 1e+100, got [1, -0.5, 1]",
         {"spacing": [1.0, -0.5, 1.0]},
         SLIC3D,
     ),
@@ -141,6 +170,16 @@ def test_fake(op: str, case: Case) -> None:
     assert str(caught.value).splitlines()[0] == f"{op}: {case.message}"
 
 
+@pytest.mark.parametrize("grid", [[], [2], [2, 4], [2, 4, 4, 1], [2, 0, 4], [2, -4, 4]], ids=str)
+def test_grid_of_the_backward_kernel(grid: list[int]) -> None:
+    means, counts = torch.ops.vtcd.tubelet_pool(FEATURES, LABELS, 3)
+    with pytest.raises(RuntimeError) as caught:
+        torch.ops.vtcd._tubelet_pool_backward(means, LABELS, counts, grid, "trilinear")
+    assert str(caught.value).splitlines()[0] == (
+        f"_tubelet_pool_backward: grid expected positive numbers (t, h, w), got {grid}"
+    )
+
+
 @pytest.mark.parametrize("op", BOTH)
 def test_the_good_calls_are_good(op: str) -> None:
     getattr(vtcd_ops.ops, op)(**GOOD[op])
@@ -149,3 +188,19 @@ def test_the_good_calls_are_good(op: str) -> None:
 def test_labels_on_another_device() -> None:
     with pytest.raises(ValueError, match="tubelet_pool: labels expected on cpu, got meta"):
         vtcd_ops.ops.tubelet_pool(FEATURES, LABELS.to("meta"), 3)
+
+
+def test_channels_last_is_warned_of() -> None:
+    features, size = torch.zeros(1, 4, 7, 7, 64), (8, 28, 28)
+    said = r"have \(7, 7, 64\) tokens for \(8, 28, 28\) voxels.*channels last"
+    with pytest.warns(UserWarning, match=f"slic3d: .*{said}") as warned:
+        vtcd_ops.ops.slic3d(features, size)
+    assert warned[0].filename == __file__
+    labels = torch.zeros(1, *size, dtype=torch.int32)
+    with pytest.warns(UserWarning, match=f"tubelet_pool: .*{said}"):
+        vtcd_ops.ops.tubelet_pool(features, labels, 1)
+
+
+@pytest.mark.filterwarnings("error")
+def test_fewer_voxels_along_all_axes_are_not_warned_of() -> None:
+    vtcd_ops.ops.slic3d(torch.zeros(1, 2, 7, 7, 7), (4, 7, 3))

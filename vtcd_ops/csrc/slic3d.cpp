@@ -5,6 +5,7 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <vector>
@@ -17,18 +18,13 @@ namespace {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-template <typename Number>
-std::string list_text(const std::vector<Number>& values) {
-  std::string text = "[";
-  for (size_t i = 0; i < values.size(); ++i) text += concatenate(i > 0 ? ", " : "", values[i]);
-  return text + "]";
-}
+// Squares of offsets in space stay within the range of float64.
+constexpr double kLeastSpacing = 1e-100, kLargestSpacing = 1e100;
 
 Shape3 check_size(const std::vector<int64_t>& size) {
+  check_positive_triple("slic3d", "size", "T, H, W", size);
   int64_t voxels = 1;
   for (const int64_t length : size) {
-    VTCD_CHECK(length > 0, "slic3d: size expected positive numbers (T, H, W), got ",
-               list_text(size));
     VTCD_CHECK(length <= std::numeric_limits<int32_t>::max() / voxels,
                "slic3d: size expected fewer than 2^31 voxels, got ", list_text(size));
     voxels *= length;
@@ -44,9 +40,11 @@ Slic3dOptions check_options(int64_t n_segments, double compactness, int64_t max_
   VTCD_CHECK(compactness > 0 && std::isfinite(compactness),
              "slic3d: compactness expected finite and above 0, got ", compactness);
   VTCD_CHECK(max_num_iter >= 1, "slic3d: max_num_iter expected at least 1, got ", max_num_iter);
-  for (const double length : spacing)
-    VTCD_CHECK(length > 0 && std::isfinite(length),
-               "slic3d: spacing expected finite numbers above 0, got ", list_text(spacing));
+  const bool moderate = std::all_of(spacing.begin(), spacing.end(), [](double length) {
+    return length >= kLeastSpacing && length <= kLargestSpacing;
+  });
+  VTCD_CHECK(spacing.size() == 3 && moderate, "slic3d: spacing expected 3 numbers from ",
+             kLeastSpacing, " to ", kLargestSpacing, ", got ", list_text(spacing));
   VTCD_CHECK(min_size_factor >= 0 && std::isfinite(min_size_factor),
              "slic3d: min_size_factor expected finite and at least 0, got ", min_size_factor);
   VTCD_CHECK(max_size_factor > 0 && std::isfinite(max_size_factor),

@@ -19,21 +19,20 @@ using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
 // labels int32 or int64 [B, T, H, W], -1 to num_tubelets - 1.
-Shape3 check_labels(const Tensor& labels, int64_t batch) {
+Shape3 check_labels(const char* op, const Tensor& labels, int64_t batch) {
   const ScalarType type = labels.scalar_type();
-  VTCD_CHECK(type == ScalarType::Int || type == ScalarType::Long,
-             "tubelet_pool: labels expected int32 or int64, got ", dtype_text(labels));
-  VTCD_CHECK(labels.dim() == 4 && labels.size(0) == batch, "tubelet_pool: labels expected [", batch,
+  VTCD_CHECK(type == ScalarType::Int || type == ScalarType::Long, op,
+             ": labels expected int32 or int64, got ", dtype_text(labels));
+  VTCD_CHECK(labels.dim() == 4 && labels.size(0) == batch, op, ": labels expected [", batch,
              ", T, H, W], got ", shape_text(labels));
   for (int64_t axis = 1; axis < 4; ++axis)
-    VTCD_CHECK(labels.size(axis) > 0, "tubelet_pool: labels expected voxels, got ",
-               shape_text(labels));
+    VTCD_CHECK(labels.size(axis) > 0, op, ": labels expected voxels, got ", shape_text(labels));
   return {labels.size(1), labels.size(2), labels.size(3)};
 }
 
 // labels [count], contiguous.
 template <typename Label>
-void check_label_values(const Label* labels, int64_t count, int64_t num_tubelets) {
+void check_label_values(const char* op, const Label* labels, int64_t count, int64_t num_tubelets) {
   if (count == 0) return;
   Label low = labels[0], high = labels[0];
 #pragma omp simd reduction(min : low) reduction(max : high)
@@ -42,8 +41,8 @@ void check_label_values(const Label* labels, int64_t count, int64_t num_tubelets
     high = std::max(high, labels[i]);
   }
   const Label outside = low < -1 ? low : high;
-  VTCD_CHECK(low >= -1 && high < num_tubelets, "tubelet_pool: labels expected -1 to ",
-             num_tubelets - 1, ", got ", outside);
+  VTCD_CHECK(low >= -1 && high < num_tubelets, op, ": labels expected -1 to ", num_tubelets - 1,
+             ", got ", outside);
 }
 
 // Calls body<Scalar, Label>() for the dtypes of two tensors.
@@ -63,7 +62,7 @@ std::tuple<Tensor, Tensor> tubelet_pool_op(const Tensor& features, const Tensor&
                                            int64_t num_tubelets, const std::string& interpolation) {
   const Shape3 grid = check_features("tubelet_pool", features);
   const int64_t batch = features.size(0), num_channels = features.size(1);
-  const Shape3 size = check_labels(labels, batch);
+  const Shape3 size = check_labels("tubelet_pool", labels, batch);
   VTCD_CHECK(num_tubelets >= 0, "tubelet_pool: num_tubelets expected at least 0, got ",
              num_tubelets);
   const CellGrid cells(grid, size, check_interpolation("tubelet_pool", interpolation));
@@ -73,7 +72,7 @@ std::tuple<Tensor, Tensor> tubelet_pool_op(const Tensor& features, const Tensor&
   dispatch(numbers, volumes, [&]<typename Scalar, typename Label>() {
     const Scalar* from = numbers.const_data_ptr<Scalar>();
     const Label* label = volumes.const_data_ptr<Label>();
-    check_label_values(label, batch * size.count(), num_tubelets);
+    check_label_values("tubelet_pool", label, batch * size.count(), num_tubelets);
     Scalar* mean = means.mutable_data_ptr<Scalar>();
     int64_t* count = counts.mutable_data_ptr<int64_t>();
     for_each_volume(batch, [&](int64_t b, const ParallelFor& parallel_for) {
@@ -95,14 +94,13 @@ Tensor tubelet_pool_backward_op(const Tensor& grad_means, const Tensor& labels,
              dtype_text(grad_means), " ", shape_text(grad_means));
   const int64_t batch = grad_means.size(0), num_tubelets = grad_means.size(1);
   const int64_t num_channels = grad_means.size(2);
-  const Shape3 size = check_labels(labels, batch);
+  const Shape3 size = check_labels("_tubelet_pool_backward", labels, batch);
   VTCD_CHECK(counts.scalar_type() == ScalarType::Long && counts.dim() == 2 &&
                  counts.size(0) == batch && counts.size(1) == num_tubelets,
              "_tubelet_pool_backward: counts expected int64 [", batch, ", ", num_tubelets,
              "], got ", dtype_text(counts), " ", shape_text(counts));
+  check_positive_triple("_tubelet_pool_backward", "grid", "t, h, w", grid);
   const Shape3 tokens = {grid[0], grid[1], grid[2]};
-  VTCD_CHECK(tokens.t > 0 && tokens.h > 0 && tokens.w > 0,
-             "_tubelet_pool_backward: grid expected positive numbers (t, h, w)");
   const CellGrid cells(tokens, size, check_interpolation("_tubelet_pool_backward", interpolation));
   const Tensor numbers = for_numerics(grad_means), volumes = torch::stable::contiguous(labels);
   const Tensor voxels = torch::stable::contiguous(counts);
@@ -112,7 +110,7 @@ Tensor tubelet_pool_backward_op(const Tensor& grad_means, const Tensor& labels,
     const Scalar* from = numbers.const_data_ptr<Scalar>();
     const Label* label = volumes.const_data_ptr<Label>();
     const int64_t* count = voxels.const_data_ptr<int64_t>();
-    check_label_values(label, batch * size.count(), num_tubelets);
+    check_label_values("_tubelet_pool_backward", label, batch * size.count(), num_tubelets);
     Scalar* to = grad.mutable_data_ptr<Scalar>();
     for_each_volume(batch, [&](int64_t b, const ParallelFor& parallel_for) {
       tubelet_pool_backward(from + b * num_tubelets * num_channels, num_channels,

@@ -6,10 +6,12 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <limits>
 #include <string>
+#include <vector>
 
 #include "checks.h"
 #include "core/interpolation.h"
@@ -50,13 +52,34 @@ inline torch::stable::Tensor for_numerics(const torch::stable::Tensor& tensor) {
   return torch::stable::contiguous(narrow ? torch::stable::to(tensor, ScalarType::Float) : tensor);
 }
 
-// Runs over the volumes of a batch in parallel; a single volume is parallel inside instead.
+// Numbers as Python prints a list of them: [1, 0.5, 2].
+template <typename Number>
+std::string list_text(const std::vector<Number>& values) {
+  std::string text = "[";
+  for (size_t i = 0; i < values.size(); ++i) text += concatenate(i > 0 ? ", " : "", values[i]);
+  return text + "]";
+}
+
+// The dispatcher does not check how many numbers a list has.
+inline void check_positive_triple(const char* op, const char* argument, const char* names,
+                                  const std::vector<int64_t>& values) {
+  bool positive = values.size() == 3;
+  for (const int64_t value : values) positive &= value > 0;
+  VTCD_CHECK(positive, op, ": ", argument, " expected positive numbers (", names, "), got ",
+             list_text(values));
+}
+
+// Runs over the volumes of a batch: as many at once as there are threads, and those that are left,
+// which are too few for all threads, one after another with all threads inside each.
 inline void for_each_volume(int64_t batch,
                             const std::function<void(int64_t, const ParallelFor&)>& body) {
-  if (batch == 1) return body(0, torch_parallel_for);
-  torch_parallel_for(0, batch, 1, [&](int64_t begin, int64_t end) {
+  const int64_t num_threads =
+      std::max<int64_t>(static_cast<int64_t>(torch::stable::get_num_threads()), 1);
+  const int64_t at_once = batch / num_threads * num_threads;
+  torch_parallel_for(0, at_once, 1, [&](int64_t begin, int64_t end) {
     for (int64_t b = begin; b < end; ++b) body(b, serial_for);
   });
+  for (int64_t b = at_once; b < batch; ++b) body(b, torch_parallel_for);
 }
 
 }  // namespace vtcd

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from vtcd_ops import _checks
+
+
+def _warn_of_order(op: str, features: Tensor, size: Sequence[int]) -> None:
+    if (
+        torch.compiler.is_compiling()
+    ):  # sizes may be symbols, and whoever compiles has called before
+        return
+    tokens = tuple(features.shape[2:])
+    more = any(n > m for n, m in zip(tokens, size, strict=True))
+    fewer = any(n < m for n, m in zip(tokens, size, strict=True))
+    if more and fewer:
+        warnings.warn(
+            f"{op}: features [B, C, t, h, w] have {tokens} tokens for {tuple(size)} voxels: more "
+            "along one axis and fewer along another. Are their channels last?",
+            stacklevel=3,
+        )
 
 
 def slic3d(
@@ -34,16 +51,21 @@ def slic3d(
     The labels are those of scikit-image's ``slic(volume, start_label=0, channel_axis=-1,
     convert2lab=False, ...)`` in float64 on the interpolated volume (equation 1 of the paper), which
     is never made: interpolation is linear, so a voxel's product with a cluster's centre is the
-    interpolation of the tokens' products with it. Where a voxel is equally near to two clusters
-    within rounding, the first one has it.
+    interpolation of the tokens' products with it. Where a voxel of interpolated features is equally
+    near to two clusters within rounding, the first one has it; without interpolation rounding
+    decides as in scikit-image.
+
+    A grid of more tokens than voxels along an axis and of fewer along another is likely to be in
+    another order of axes, such as channels last: then there is a warning.
 
     Args:
         features: floating [B, C, t, h, w]; half and bfloat16 are taken as float32.
         size: (T, H, W) of the labels; ``(t, h, w)``: no interpolation.
         n_segments: supervoxels asked for; seeds stand on a regular grid of about that many.
-        compactness: weight of the distance in space, after the features were scaled to [0, 1].
+        compactness: weight of the distance in space, after the features were scaled to [0, 1];
+            below 1e-150 it counts as 1e-150.
         max_num_iter: rounds of assignment and update, at most.
-        spacing: size of a voxel along each axis, for the distance in space.
+        spacing: size of a voxel along each axis, 1e-100 to 1e100, for the distance in space.
         enforce_connectivity: merge fragments that are too small and cut those that are too large.
         min_size_factor: fragments below this share of the mean segment are merged.
         max_size_factor: fragments of this many times the mean segment are cut.
@@ -60,6 +82,7 @@ def slic3d(
         features, size, n_segments, compactness, max_num_iter, spacing, min_size_factor,
         max_size_factor, interpolation,
     )  # fmt: skip
+    _warn_of_order("slic3d", features, size)
     with _checks.kernel_errors("slic3d"):
         labels: Tensor = torch.ops.vtcd.slic3d(
             features, size, n_segments, compactness, max_num_iter=max_num_iter, spacing=spacing,
@@ -84,7 +107,8 @@ def tubelet_pool(
     ([0.25, 1.25, 0.0], [2, 2, 0])
 
     The interpolated volume is never made: the voxels' interpolation weights are added up on the
-    token grid, then multiplied with the features. Differentiable in the features, twice.
+    token grid, then multiplied with the features. Differentiable in the features, twice. NaN and
+    infinity reach the means of those tubelets alone that have a voxel on their token.
 
     Args:
         features: floating [B, C, t, h, w].
@@ -101,6 +125,7 @@ def tubelet_pool(
         TypeError: another dtype.
     """
     _checks.check_tubelet_pool(features, labels, num_tubelets, interpolation)
+    _warn_of_order("tubelet_pool", features, labels.shape[1:])
     with _checks.kernel_errors("tubelet_pool"):
         means, counts = torch.ops.vtcd.tubelet_pool(features, labels, num_tubelets, interpolation)
     return means, counts

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "core/interpolation.h"
 
-#include <algorithm>
-#include <cmath>
-
 namespace vtcd {
 namespace {
 
@@ -22,33 +19,36 @@ void append(std::vector<AxisCell>& cells, const AxisCell& cell) {
 
 std::vector<AxisCell> axis_cells(int64_t num_tokens, int64_t num_voxels,
                                  Interpolation interpolation) {
-  const bool linear = interpolation == Interpolation::kTrilinear;
-  const double scale =
-      num_voxels > 1 ? static_cast<double>(num_tokens - 1) / static_cast<double>(num_voxels - 1)
-                     : 0.0;
-  // The last voxel belongs to the cell before the last token, with u = 1.
-  const int64_t last_lower = std::max<int64_t>(num_tokens - 2, 0);
-  auto lower_token = [&](int64_t voxel) {
-    if (!linear) return voxel * num_tokens / num_voxels;
-    return std::min(static_cast<int64_t>(scale * static_cast<double>(voxel)), last_lower);
-  };
+  const bool between = interpolation == Interpolation::kTrilinear && num_tokens > 1;
+  const double slope = between && num_voxels > 1 ? static_cast<double>(num_tokens - 1) /
+                                                       static_cast<double>(num_voxels - 1)
+                                                 : 0.0;
+  const std::vector<AxisPoint> points = axis_points(num_tokens, num_voxels, interpolation);
   std::vector<AxisCell> cells;
   for (int64_t first = 0; first < num_voxels;) {
-    const int64_t lower = lower_token(first);
+    const AxisPoint& point = points[first];
     int64_t end = first + 1;
-    while (end < num_voxels && lower_token(end) == lower) ++end;
-    const bool between = linear && num_tokens > 1;
-    const double weight = scale * static_cast<double>(first) - static_cast<double>(lower);
-    append(cells, {first, end - first, lower, between ? lower + 1 : lower, between ? weight : 0.0,
-                   between ? scale : 0.0});
+    while (end < num_voxels && points[end].lower == point.lower) ++end;
+    append(cells, {first, end - first, point.lower, point.upper, point.weight, slope});
     first = end;
   }
   return cells;
 }
 
+std::vector<AxisPoint> axis_points(int64_t num_tokens, int64_t num_voxels,
+                                   Interpolation interpolation) {
+  std::vector<AxisPoint> points(num_voxels);
+  for (int64_t voxel = 0; voxel < num_voxels; ++voxel)
+    points[voxel] = interpolation == Interpolation::kTrilinear
+                        ? linear_point(voxel, num_tokens, num_voxels)
+                        : nearest_point(voxel, num_tokens, num_voxels);
+  return points;
+}
+
 CellGrid::CellGrid(Shape3 grid, Shape3 size, Interpolation interpolation)
     : grid(grid),
       size(size),
+      interpolation(interpolation),
       z(axis_cells(grid.t, size.t, interpolation)),
       y(axis_cells(grid.h, size.h, interpolation)),
       x(axis_cells(grid.w, size.w, interpolation)) {}

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "core/formulas/interpolation.h"
+
 namespace vtcd {
 
 // Token grid (t, h, w) or volume (T, H, W).
@@ -37,12 +39,17 @@ inline constexpr int64_t kMaxCellLength = 16;
 std::vector<AxisCell> axis_cells(int64_t num_tokens, int64_t num_voxels,
                                  Interpolation interpolation);
 
+// Where each voxel of an axis lies.
+std::vector<AxisPoint> axis_points(int64_t num_tokens, int64_t num_voxels,
+                                   Interpolation interpolation);
+
 // The cells of the three axes. A product of three cells is a box on which the interpolated
 // features are affine in each coordinate, so their extremes are at the box's corner voxels.
 struct CellGrid {
   CellGrid(Shape3 grid, Shape3 size, Interpolation interpolation);
 
   Shape3 grid, size;
+  Interpolation interpolation;
   std::vector<AxisCell> z, y, x;
 };
 

@@ -6,6 +6,10 @@
 #include <cstdint>
 #include <cstring>
 
+#ifdef __SSE2__
+#include <immintrin.h>
+#endif
+
 namespace vtcd {
 
 #if defined(__AVX512F__)
@@ -73,6 +77,21 @@ inline IntPack iota() {
 inline bool any(const IntPack& pack) {
   const IntPack none = {};
   return std::memcmp(&pack, &none, sizeof pack) != 0;
+}
+
+// Whether a lane of a comparison holds.
+inline bool any(const IndexPack& pack) {
+#if defined(__AVX512F__)
+  return _mm512_movepi64_mask(reinterpret_cast<__m512i>(pack)) != 0;
+#elif defined(__AVX2__)
+  return _mm256_movemask_pd(reinterpret_cast<__m256d>(pack)) != 0;
+#elif defined(__SSE2__)
+  return _mm_movemask_pd(reinterpret_cast<__m128d>(pack)) != 0;
+#else
+  int64_t some = 0;
+  for (int lane = 0; lane < kPackSize; ++lane) some |= pack[lane];
+  return some != 0;
+#endif
 }
 
 }  // namespace vtcd

@@ -2,6 +2,7 @@
 #include "core/tubelet_pool.h"
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "core/pack.h"
@@ -130,6 +131,15 @@ void dot(const double* row, const double* const* others, int64_t length, double*
   }
 }
 
+// The mean where the product of all tokens with the weights is not finite: tokens that no voxel of
+// the label uses do not count, whatever they are, and no sum is larger than the mean's own terms.
+double careful_mean(const double* tokens, const double* weights, int64_t length, int64_t count) {
+  double mean = 0;
+  for (int64_t i = 0; i < length; ++i)
+    if (weights[i] != 0) mean += weights[i] / static_cast<double>(count) * tokens[i];
+  return mean;
+}
+
 }  // namespace
 
 template <typename Scalar, typename Label>
@@ -155,8 +165,10 @@ void tubelet_pool(const Scalar* features, int64_t num_channels, const Label* lab
         for (; s < block; ++s) dot<1>(tokens.data(), rows + s, weights.row_length(), sums + s);
         for (s = 0; s < block; ++s) {
           const int64_t count = counts[first + s];
-          means[(first + s) * num_channels + c] =
-              static_cast<Scalar>(count > 0 ? sums[s] / static_cast<double>(count) : 0.0);
+          double mean = count > 0 ? sums[s] / static_cast<double>(count) : 0.0;
+          if (!std::isfinite(mean))
+            mean = count > 0 ? careful_mean(tokens.data(), rows[s], num_tokens, count) : 0.0;
+          means[(first + s) * num_channels + c] = static_cast<Scalar>(mean);
         }
       }
     });
@@ -183,7 +195,12 @@ void tubelet_pool_backward(const Scalar* grad_means, int64_t num_channels, const
           const double factor = static_cast<double>(grad_means[(first + s) * num_channels + c]) /
                                 static_cast<double>(counts[first + s]);
           const double* weight = weights.row(s);
-          for (int64_t i = 0; i < num_tokens; ++i) grad[i] += factor * weight[i];
+          if (std::isfinite(factor)) {
+            for (int64_t i = 0; i < num_tokens; ++i) grad[i] += factor * weight[i];
+          } else {  // reaches only the tokens that the label's voxels use
+            for (int64_t i = 0; i < num_tokens; ++i)
+              if (weight[i] != 0) grad[i] += factor * weight[i];
+          }
         }
         for (int64_t i = 0; i < num_tokens; ++i) to[i] = static_cast<Scalar>(grad[i]);
       }

@@ -122,29 +122,29 @@ void Assignment::assign_seeds(const Seeds& seeds) {
 }
 
 void Assignment::write_seed_labels(const Seeds& seeds) {
-  const Shape3 size = cells_.size;
-  const int64_t num_y = static_cast<int64_t>(seeds.coordinates[1].size());
-  const int64_t num_x = static_cast<int64_t>(seeds.coordinates[2].size());
-  int32_t* label = labels_;
-  for (int64_t z = 0; z < size.t; ++z)
-    for (int64_t y = 0; y < size.h; ++y, label += size.w) {
-      const int64_t first = (seeds.nearest[0][z] * num_y + seeds.nearest[1][y]) * num_x;
-      for (int64_t x = 0; x < size.w; ++x)
-        label[x] = static_cast<int32_t>(first) + seeds.nearest[2][x];
-    }
+  seeds.write_labels(cells_.size, labels_);
   labels_known_ = true;
 }
 
-bool Assignment::assign(const Corners& corners, const ExactDistances& exact, bool write,
-                        const ParallelFor& parallel_for) {
-  std::atomic<bool> outside = false;
+Assignment::Outcome Assignment::assign(const Corners& corners, const ExactDistances& exact,
+                                       bool write, const ParallelFor& parallel_for) {
+  // More voxels in double precision take longer than all voxels one by one.
+  const int64_t most_exact = cells_.size.count() / 16;
+  std::atomic<bool> outside = false, certain = true;
+  std::atomic<int64_t> num_exact = 0;
   parallel_for(0, num_layers(), 1, [&](int64_t begin, int64_t end) {
     Worker worker(corners, exact, write, cells_.size, labels_);
-    for (int64_t layer = begin; layer < end; ++layer) assign_layer(layer, worker);
-    if (worker.outside) outside.store(true, std::memory_order_relaxed);
+    int64_t counted = 0;
+    for (int64_t layer = begin; layer < end && certain; ++layer) {
+      assign_layer(layer, worker);
+      num_exact += worker.labeller.num_exact() - counted;
+      counted = worker.labeller.num_exact();
+      if (!worker.labeller.certain() || num_exact > most_exact) certain = false;
+    }
+    if (worker.outside) outside = true;
   });
   labels_known_ = write && (labels_known_ || !outside);
-  return outside;
+  return {outside, certain};
 }
 
 void Assignment::assign_layer(int64_t layer, Worker& worker) {

@@ -23,11 +23,15 @@ class Assignment {
   void assign_seeds(const Seeds& seeds);
   void write_seed_labels(const Seeds& seeds);
 
-  // Any later round. Returns whether some voxels may be outside all windows. Those keep their
-  // labels: for the round to count, the labels of the round before must have been written. Where
-  // there are no such voxels labels need not be written.
-  bool assign(const Corners& corners, const ExactDistances& exact, bool write,
-              const ParallelFor& parallel_for);
+  struct Outcome {
+    bool outside;  // some voxels may be outside all windows
+    bool certain;  // no label is decided by rounding, and few took double precision
+  };
+  // Any later round. Voxels outside all windows keep their labels: for a round with such voxels to
+  // count, the labels of the round before must have been written. Where there are no such voxels
+  // labels need not be written.
+  Outcome assign(const Corners& corners, const ExactDistances& exact, bool write,
+                 const ParallelFor& parallel_for);
   // Adds up the layers of a round. Returns whether the sums are others than before.
   bool collect(const ParallelFor& parallel_for);
 

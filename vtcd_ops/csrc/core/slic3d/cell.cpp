@@ -221,10 +221,14 @@ CellLabeller::Line CellLabeller::clipped_line(const Tile& tile, const Candidate&
 // The labels of row y with those lanes decided exactly that are too `close` to call.
 IntPack CellLabeller::decide(const Tile& tile, int64_t y, const std::vector<Candidate>& candidates,
                              const IntPack& close, IntPack label) {
-  for (int lane = 0; lane < tile.valid; ++lane)
-    if (close[lane])
-      label[lane] =
-          exact_.nearest(round_, tile.box, {tile.z, y, tile.begin + lane}, candidates, feature_);
+  for (int lane = 0; lane < tile.valid; ++lane) {
+    if (!close[lane]) continue;
+    const Nearest found =
+        exact_.nearest(round_, tile.box, {tile.z, y, tile.begin + lane}, candidates, feature_);
+    label[lane] = found.cluster;
+    certain_ &= found.certain;
+    ++num_exact_;
+  }
   return label;
 }
 

@@ -40,6 +40,9 @@ class CellLabeller {
              bool write);
 
   const Moments& moments(size_t candidate) const { return moments_[candidate]; }
+  // Whether no label was decided by rounding so far, and how many took double precision.
+  bool certain() const { return certain_; }
+  int64_t num_exact() const { return num_exact_; }
 
  private:
   // Voxels of one plane and up to kFloatPackSize of its columns.
@@ -78,6 +81,8 @@ class CellLabeller {
   std::vector<Line> lines_;
   std::vector<Moments> moments_;
   std::vector<double> feature_;
+  bool certain_ = true;
+  int64_t num_exact_ = 0;
 };
 
 }  // namespace vtcd

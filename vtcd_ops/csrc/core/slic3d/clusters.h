@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/formulas/slic3d.h"
 #include "core/interpolation.h"
 
 namespace vtcd {
@@ -37,15 +38,12 @@ inline void move_to_mean(Cluster& cluster, const Extent& extent, Shape3 size,
                          const std::array<int64_t, 3>& reach) {
   cluster.alive = extent.count > 0;
   if (!cluster.alive) return;
-  const std::array<double, 3> bound = {static_cast<double>(size.t), static_cast<double>(size.h),
-                                       static_cast<double>(size.w)};
+  const std::array<int64_t, 3> length = {size.t, size.h, size.w};
   for (int axis = 0; axis < 3; ++axis) {
-    const double mean =
+    cluster.position[axis] =
         static_cast<double>(extent.coordinates[axis]) / static_cast<double>(extent.count);
-    const double half = static_cast<double>(reach[axis]);
-    cluster.position[axis] = mean;
-    cluster.begin[axis] = static_cast<int64_t>(std::max(mean - half, 0.0));
-    cluster.end[axis] = static_cast<int64_t>(std::min(mean + half + 1, bound[axis]));
+    search_window(cluster.position[axis], reach[axis], length[axis], cluster.begin[axis],
+                  cluster.end[axis]);
   }
 }
 
@@ -89,6 +87,7 @@ struct Candidate {
 struct Round {
   std::vector<Cluster> clusters;
   std::vector<double> centers;  // [K, channel_stride]
+  int64_t most_voxels = 0;      // of any cluster in the round before
 };
 
 }  // namespace vtcd

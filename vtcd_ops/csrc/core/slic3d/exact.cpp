@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "core/slic3d/exact.h"
 
+#include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "core/pack.h"
@@ -32,21 +34,28 @@ double squared_distance(const double* a, const double* b, int64_t stride) {
 }  // namespace
 
 ExactDistances::ExactDistances(const Tokens& tokens, const SpatialWeights& spatial,
-                               const CellGrid& cells)
-    : tokens_(tokens), spatial_(spatial), grid_(cells.grid) {
-  // Sums of C squares of numbers up to the tokens' radius, and of squares of coordinates.
-  const double scale = tokens.radius() * tokens.radius() + spatial.largest(cells.size);
-  margin_ = 64 * std::numeric_limits<double>::epsilon() * scale;
+                               const CellGrid& cells, double features)
+    : tokens_(tokens), spatial_(spatial), grid_(cells.grid), features_(features) {}
+
+// A sum of n numbers of one sign is off by n roundings of itself at most, so a centre by n + 1
+// roundings of its length, which is no longer than the longest feature; features are interpolated
+// with weights that are off by up to some tens of roundings. Then |f - c|^2 is off by twice the
+// distance times that, and by roundings of itself and of the distance in space.
+double ExactDistances::rounding(double distance, int64_t most_voxels) const {
+  constexpr double kRoundoff = std::numeric_limits<double>::epsilon() / 2;
+  const double of_features = static_cast<double>(most_voxels + 256) * features_;
+  return kRoundoff * (2 * std::sqrt(distance) * of_features + 64 * distance);
 }
 
-int32_t ExactDistances::nearest(const Round& round, const Box& box,
+Nearest ExactDistances::nearest(const Round& round, const Box& box,
                                 const std::array<int64_t, 3>& offset,
                                 const std::vector<Candidate>& candidates,
                                 std::vector<double>& feature) const {
   interpolate(box, offset, feature.data());
   const std::array<int64_t, 3> voxel = {box.z.first + offset[0], box.y.first + offset[1],
                                         box.x.first + offset[2]};
-  double least = std::numeric_limits<double>::infinity();
+  constexpr double kFar = std::numeric_limits<double>::infinity();
+  double least = kFar, second = kFar;
   int32_t nearest = -1;
   for (const Candidate& candidate : candidates) {
     const Cluster& cluster = round.clusters[candidate.cluster];
@@ -55,11 +64,13 @@ int32_t ExactDistances::nearest(const Round& round, const Box& box,
     double distance =
         squared_distance(feature.data(), &round.centers[candidate.cluster * stride], stride);
     for (int axis = 0; axis < 3; ++axis) distance += spatial_.distance(cluster, axis, voxel[axis]);
-    if (!(distance + margin_ < least)) continue;
-    least = distance;
-    nearest = candidate.cluster;
+    second = std::min(second, std::max(distance, least));
+    if (distance < least) nearest = candidate.cluster;
+    least = std::min(least, distance);
   }
-  return nearest;
+  const bool alone = second == kFar;
+  return {nearest, alone || second - rounding(second, round.most_voxels) >
+                                least + rounding(least, round.most_voxels)};
 }
 
 void ExactDistances::interpolate(const Box& box, const std::array<int64_t, 3>& offset,
@@ -98,6 +109,13 @@ double interpolation_margin(const ScoreBound& score, double spatial) {
   const double corner = score.error + kRoundoff * (23 * score.magnitude + 20 * spatial);
   const double within = kRoundoff * 41 * 2 * (score.magnitude + spatial);
   return 2 * (2 * corner + within);
+}
+
+float rounded_up(double bound) {
+  const float nearest = static_cast<float>(bound);
+  return static_cast<double>(nearest) >= bound
+             ? nearest
+             : std::nextafter(nearest, std::numeric_limits<float>::infinity());
 }
 
 }  // namespace vtcd

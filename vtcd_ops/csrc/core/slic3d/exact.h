@@ -12,19 +12,28 @@
 
 namespace vtcd {
 
+// A voxel's nearest cluster.
+struct Nearest {
+  int32_t cluster;  // -1 where no window has the voxel
+  bool certain;     // no other is as near within rounding, the reference's rounding too
+};
+
 class ExactDistances {
  public:
-  ExactDistances(const Tokens& tokens, const SpatialWeights& spatial, const CellGrid& cells);
+  // features: no scaled feature vector, less the least feature in every channel, is longer
+  ExactDistances(const Tokens& tokens, const SpatialWeights& spatial, const CellGrid& cells,
+                 double features);
 
   int64_t channel_stride() const { return tokens_.channel_stride(); }
-  // Differences of distances below this are rounding even here.
-  double margin() const { return margin_; }
 
-  // The nearest of `candidates` (ascending) whose windows have the voxel at offsets (z, y, x) of a
-  // box; the first of those that are equally near; -1 where no window has it.
+  // What rounding can do to a distance, here and in the reference, whose centres are sums of up to
+  // most_voxels voxels one after another.
+  double rounding(double distance, int64_t most_voxels) const;
+
+  // The nearest of `candidates` whose windows have the voxel at offsets (z, y, x) of a box.
   //
   //   feature    [channel_stride], working memory
-  int32_t nearest(const Round& round, const Box& box, const std::array<int64_t, 3>& offset,
+  Nearest nearest(const Round& round, const Box& box, const std::array<int64_t, 3>& offset,
                   const std::vector<Candidate>& candidates, std::vector<double>& feature) const;
 
  private:
@@ -33,11 +42,14 @@ class ExactDistances {
   const Tokens& tokens_;
   SpatialWeights spatial_;
   Shape3 grid_;
-  double margin_;
+  double features_;
 };
 
 // How far a difference of two candidates' interpolated single precision distances can be from the
 // exact one, for distances in space up to `spatial`.
 double interpolation_margin(const ScoreBound& score, double spatial);
+
+// A bound as a float that is no smaller.
+float rounded_up(double bound);
 
 }  // namespace vtcd

@@ -50,17 +50,16 @@ class Maximum {
 
   void visit_cell(const Scalar* const* rows, const AxisCell& z, const AxisCell& y,
                   const AxisCell& x) {
-    auto at = [](double a, double b, double weight) { return a + weight * (b - a); };
     for (const double wx : {x.weight, x.weight_at(x.count - 1)}) {
       double value[4];
       for (int i = 0; i < 4; ++i)
-        value[i] =
-            at(static_cast<double>(rows[i][x.lower]), static_cast<double>(rows[i][x.upper]), wx);
+        value[i] = interpolate(static_cast<double>(rows[i][x.lower]),
+                               static_cast<double>(rows[i][x.upper]), wx);
       for (const double wy : {y.weight, y.weight_at(y.count - 1)}) {
-        const double low = at(value[0], value[1], wy);
-        const double high = at(value[2], value[3], wy);
+        const double low = interpolate(value[0], value[1], wy);
+        const double high = interpolate(value[2], value[3], wy);
         for (const double wz : {z.weight, z.weight_at(z.count - 1)})
-          best_ = std::max(best_, static_cast<double>(sign_) * at(low, high, wz));
+          best_ = std::max(best_, static_cast<double>(sign_) * interpolate(low, high, wz));
       }
     }
   }

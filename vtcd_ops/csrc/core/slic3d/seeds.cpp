@@ -61,4 +61,25 @@ int64_t Seeds::count() const {
                               coordinates[2].size());
 }
 
+std::vector<Cluster> Seeds::clusters(Shape3 size) const {
+  std::vector<Cluster> found;
+  for (const int64_t z : coordinates[0])
+    for (const int64_t y : coordinates[1])
+      for (const int64_t x : coordinates[2]) {
+        found.emplace_back();
+        move_to_mean(found.back(), {1, {z, y, x}}, size, reach);
+      }
+  return found;
+}
+
+void Seeds::write_labels(Shape3 size, int32_t* labels) const {
+  const int64_t num_y = static_cast<int64_t>(coordinates[1].size());
+  const int64_t num_x = static_cast<int64_t>(coordinates[2].size());
+  for (int64_t z = 0; z < size.t; ++z)
+    for (int64_t y = 0; y < size.h; ++y, labels += size.w) {
+      const int64_t first = (nearest[0][z] * num_y + nearest[1][y]) * num_x;
+      for (int64_t x = 0; x < size.w; ++x) labels[x] = static_cast<int32_t>(first) + nearest[2][x];
+    }
+}
+
 }  // namespace vtcd

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/interpolation.h"
+#include "core/slic3d/clusters.h"
 
 namespace vtcd {
 
@@ -23,6 +24,12 @@ struct Seeds {
   Seeds(Shape3 size, int64_t num_segments);
 
   int64_t count() const;
+  // A cluster at each seed.
+  std::vector<Cluster> clusters(Shape3 size) const;
+  // Gives each voxel to its nearest seed.
+  //
+  //   labels    [T, H, W], out
+  void write_labels(Shape3 size, int32_t* labels) const;
 
   // Seed coordinates of each axis.
   std::array<std::vector<int64_t>, 3> coordinates;

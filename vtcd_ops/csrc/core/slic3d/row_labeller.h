@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+// The nearest cluster of every voxel of a row.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <vector>
+
+#include "core/pack.h"
+#include "core/slic3d/clusters.h"
+#include "core/slic3d/feature_rows.h"
+
+namespace vtcd {
+
+// What a round has found so far, shared by all rows.
+struct VoxelRound {
+  bool first;  // the centers are all 0
+  const std::vector<Cluster>& clusters;
+  const std::vector<Extent>& extents;
+  const double* centers;  // [K, C]
+  SpatialScale space;
+  // Distances of interpolated features that differ by no more than rounding are equal, and the
+  // first cluster has the voxel: d and e are where |d - e| <= tie * (2 d + |f|^2). 0 where features
+  // are not interpolated: then rounding is the reference's own.
+  double tie;
+};
+
+// The working memory of a thread.
+class RowLabeller {
+ public:
+  RowLabeller(const FeatureRows& features, const VoxelRound& round);
+
+  // Labels the row (z, y). Voxels outside all windows keep their labels. Returns whether any label
+  // changed.
+  //
+  //   reaching  the clusters whose windows have voxels of the row, ascending
+  //   labels    [W], in and out
+  bool label(int64_t z, int64_t y, std::span<const int32_t> reaching, int32_t* labels);
+
+ private:
+  static constexpr int64_t kChannelBlock = 8;  // between two looks whether to go on
+
+  void start_row(int64_t z, int64_t y, const int32_t* labels);
+  void measure_own(const int32_t* labels);
+  double squared_offsets(const Cluster& cluster) const;
+  void measure(int32_t k);
+  template <int Packs>
+  void measure_tile(int32_t k, double across, int64_t begin, int64_t end);
+  template <int Packs, bool kPrune>
+  bool distances(int32_t k, double across, int64_t begin, const IndexPack* inside,
+                 Pack* distance) const;
+  void take(int32_t k, int64_t x, const IndexPack& inside, const Pack& distance);
+  bool is_tie(int64_t x) const;
+  int32_t first_of_nearest(int64_t x, std::span<const int32_t> reaching) const;
+
+  const FeatureRows& features_;
+  const VoxelRound& round_;
+  int64_t z_ = 0, y_ = 0;
+  FeatureRow row_{};
+  std::vector<double> buffer_;
+  // Of each voxel, padded: its coordinate; |f|^2; the least distance; the least of the others; what
+  // a distance must not exceed to matter.
+  std::vector<double> voxel_, square_, least_, second_, limit_;
+  std::vector<int64_t> nearest_;  // padded
+};
+
+}  // namespace vtcd
