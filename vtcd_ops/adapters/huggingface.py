@@ -19,7 +19,7 @@ from typing_extensions import Self
 
 from vtcd_ops.adapters.base import CLASSIFIER_METRICS
 from vtcd_ops.adapters.bundled import BundledModels
-from vtcd_ops.adapters.configs import check_sizes, read_config, shown
+from vtcd_ops.adapters.configs import check_sizes, read_config
 from vtcd_ops.adapters.weights import floating_type, placed
 from vtcd_ops.errors import InputError
 
@@ -127,7 +127,8 @@ def pretrained_class(source: str, classes: Sequence[str]) -> type[Any]:
     named = named[0] if isinstance(named, (list, tuple)) else named
     if named not in classes:
         raise InputError(
-            f"load_model: {source} expected to hold one of {', '.join(classes)}, got {shown(named)}"
+            f"load_model: {source} expected to hold one of {', '.join(classes)}, "
+            f"got {str(named)[:80]}"
         )
     found: type[Any] = getattr(transformers, named)
     return found

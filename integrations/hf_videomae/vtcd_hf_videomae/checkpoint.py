@@ -69,7 +69,7 @@ def from_checkpoint(path: str | os.PathLike[str], **config: Any) -> PreTrainedMo
     pretrained = any(key.startswith("encoder.") for key in state)
     encoder = "encoder." if pretrained else ""
     sizes = _sizes(state, encoder, path) | config
-    check_sizes(sizes, os.fspath(path), weights=path)
+    check_sizes(sizes, os.fspath(path))
     model_class: Any = VideoMAEForPreTraining if pretrained else VideoMAEForVideoClassification
     with torch.device("meta"):  # nothing is drawn that the weights replace
         model = model_class(VideoMAEConfig(**sizes))
