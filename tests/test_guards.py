@@ -1,4 +1,4 @@
-"""The test suite's own guards: no network, no silent skip, no long function, no hidden import."""
+"""The guards of the test suite itself: no network, no silent skip."""
 
 from __future__ import annotations
 
