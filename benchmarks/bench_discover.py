@@ -24,10 +24,10 @@ import torch
 from _harness import RESULTS, Column, write
 from torch import Tensor, nn
 
-from vtcd_ops import pipeline, video_divider
 from vtcd_ops.adapters import FrameTransform, ProjectionAdapter, Projections
-from vtcd_ops.discovery import discover
-from vtcd_ops.run_writer import RunWriter
+from vtcd_ops.discovery import pipeline, video_divider
+from vtcd_ops.discovery.discover import discover
+from vtcd_ops.discovery.run_writer import RunWriter
 
 LAYERS, HEADS, CHANNELS = 12, 12, 64
 CLIPS = (10, 30, 100)

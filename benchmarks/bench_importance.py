@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from _harness import Column, threads, write
 
-from vtcd_ops._mask_fits import AdditiveModel
-from vtcd_ops._mask_means import means
-from vtcd_ops._mask_scores import MaskScores, spearman
+from vtcd_ops.estimates.mask_fits import AdditiveModel
+from vtcd_ops.estimates.mask_means import means
+from vtcd_ops.estimates.mask_scores import MaskScores, spearman
 from vtcd_ops.ops import cris_sample
 
 RATIO, OFFSET = 0.5, 20.0

@@ -22,12 +22,12 @@ import torch
 from _harness import Column, threads, write
 
 import vtcd_ops
-from vtcd_ops._mask_fits import AdditiveModel
-from vtcd_ops._mask_means import means
-from vtcd_ops._mask_scores import MaskScores, spearman
 from vtcd_ops.adapters import load_model
-from vtcd_ops.curves import RANDOM, Curves
-from vtcd_ops.importance import Importance, estimate_importance
+from vtcd_ops.estimates.mask_fits import AdditiveModel
+from vtcd_ops.estimates.mask_means import means
+from vtcd_ops.estimates.mask_scores import MaskScores, spearman
+from vtcd_ops.importance.curves import RANDOM, Curves
+from vtcd_ops.importance.importance import Importance, estimate_importance
 
 matplotlib.use("svg")
 import matplotlib.pyplot as plt

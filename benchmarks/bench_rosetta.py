@@ -18,7 +18,7 @@ import torch
 from _harness import Column, threads, write
 
 import vtcd_ops
-from vtcd_ops import reference
+from vtcd_ops.ops import reference
 
 GRID = (30, 15, 20)
 NUM_VIDEOS = 30

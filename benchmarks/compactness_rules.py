@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Rules for SLIC's compactness: the one of ``vtcd_ops.compactness`` and others that were tried.
+"""Rules for SLIC's compactness: the one of ``vtcd_ops.discovery.compactness`` and others tried.
 
 Each takes the features of one layer in a few videos, list of [A, C, t, h, w], and the label grid,
 and returns one value; none sees a label or a mask.
@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from vtcd_ops import choose_compactness
-from vtcd_ops.compactness import _VALUES, _trials
+from vtcd_ops.discovery.compactness import _VALUES, _trials
 
 Videos = Sequence[Tensor]
 Size = tuple[int, int, int]

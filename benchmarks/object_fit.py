@@ -22,9 +22,9 @@ from PIL import Image
 from torch import Tensor
 
 from vtcd_ops import Adapter, capture
-from vtcd_ops.concepts import find_concepts
-from vtcd_ops.settings import Settings
-from vtcd_ops.tubelets import Tubelets, find_tubelets
+from vtcd_ops.discovery.concepts import find_concepts
+from vtcd_ops.discovery.settings import Settings
+from vtcd_ops.discovery.tubelets import Tubelets, find_tubelets
 
 NUM_FRAMES = 8
 VOXELS_PER_TOKEN = 4

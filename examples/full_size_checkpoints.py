@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 import vtcd_ops
-from vtcd_ops.adapter import Adapter
+from vtcd_ops.adapters.adapter import Adapter
 
 INTEGRATIONS = Path(__file__).parents[1] / "integrations"
 

@@ -17,7 +17,7 @@ from reproduce.models import ROLES
 from reproduce.registry import EXPERIMENTS, Experiment
 from reproduce.results import Result
 from reproduce.study import FULL, QUICK, Study
-from vtcd_ops.errors import InputError
+from vtcd_ops.common.errors import InputError
 
 MODULES = ("table4", "table1", "figure8", "figure9", "parts", "control", "rosetta")
 MINIATURE = (

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 import vtcd_ops
-from vtcd_ops.features import VideoClip
-from vtcd_ops.mask_reader import read_masks
-from vtcd_ops.samples import Sample
-from vtcd_ops.video_reader import open_video
+from vtcd_ops.adapters.features import VideoClip
+from vtcd_ops.video.masks import read_masks
+from vtcd_ops.video.readers import open_video
+from vtcd_ops.video.samples import Sample
 
 #: Arrays of the `.npz` file that a sample's target_masks name; the target as if nothing hid it.
 KEYS = {"target": "amodal_target", "occluder": "occluder_masks", "container": "container_masks"}

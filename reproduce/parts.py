@@ -10,7 +10,7 @@ from reproduce.registry import experiment
 from reproduce.results import Cell, Claim, Result, Row, compare
 from reproduce.study import Study
 from reproduce.table4 import COLUMNS, ROLE, best_concepts
-from vtcd_ops.adapter import PARTS
+from vtcd_ops.adapters.adapter import PARTS
 
 AREAS = {"positive": "Positive area", "negative": "Negative area"}
 

@@ -14,7 +14,7 @@ from reproduce.published import ROSETTA
 from reproduce.registry import experiment
 from reproduce.results import Cell, Claim, Result, Row, compare
 from reproduce.study import Study
-from vtcd_ops.errors import InputError
+from vtcd_ops.common.errors import InputError
 
 #: "Rolling something across a flat surface", "dropping something behind something".
 CLASSES = ("roll", "drop_behind")

@@ -18,10 +18,10 @@ import vtcd_ops
 from reproduce.masks import with_amodal_target
 from reproduce.models import ROLES
 from vtcd_ops.adapters import load_model, randomize_weights, weights_sha256
-from vtcd_ops.curves import Curves
-from vtcd_ops.errors import InputError
-from vtcd_ops.importance import Importance
-from vtcd_ops.samples import Sample, as_samples
+from vtcd_ops.common.errors import InputError
+from vtcd_ops.importance.curves import Curves
+from vtcd_ops.importance.importance import Importance
+from vtcd_ops.video.samples import Sample, as_samples
 
 _MASKS_PER_FORWARD = 16  # as fast as more, and fewer are wasted where they do not fill a forward
 _WORTH_A_LINE = 1.0  # seconds

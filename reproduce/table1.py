@@ -15,7 +15,7 @@ from reproduce.published import TABLE_1
 from reproduce.registry import experiment
 from reproduce.results import Cell, Claim, Result, Row, compare
 from reproduce.study import Study
-from vtcd_ops.curves import RANDOM
+from vtcd_ops.importance.curves import RANDOM
 
 PAPER_ROLES = ("tcow", "videomae")
 OURS = "SLIC, CRIS (VTCD)"

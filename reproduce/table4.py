@@ -11,7 +11,7 @@ from reproduce.published import TABLE_4
 from reproduce.registry import experiment
 from reproduce.results import Cell, Claim, Result, Row, compare
 from reproduce.study import Study
-from vtcd_ops.samples import Sample
+from vtcd_ops.video.samples import Sample
 
 ROLE = "tcow"
 PROPOSALS = {"Random crops": "random_crops", "SLIC (VTCD)": "slic"}

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from vtcd_ops import _library
+from vtcd_ops.ops import library
 
 ROOT = Path(__file__).parents[1]
-LIBRARIES = [_library.library_path(name) for name in _library.INSTRUCTION_SETS]
+LIBRARIES = [library.library_path(name) for name in library.INSTRUCTION_SETS]
 # at::, c10:: and torch:: classes and functions in mangled names; torch's stable headers are inlined
 # into the library itself, so that an undefined one is a call into the unstable ABI
 UNSTABLE = re.compile(r"_Z\w*?(2at|3c10|5torch)[0-9NCEIK]")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import vtcd_ops
-from vtcd_ops import doctor
+from vtcd_ops.commands import doctor
 
 
 def test_versions_are_those_of_the_imports() -> None:

@@ -10,24 +10,24 @@ import pytest
 import torch
 
 import vtcd_ops
-from vtcd_ops import _library
+from vtcd_ops.ops import library
 
 
 def test_the_best_instruction_set_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VTCD_CPU", raising=False)
     for capability, expected in {"DEFAULT": "default", "AVX2": "avx2", "AVX512": "avx512"}.items():
         monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda c=capability: c)
-        assert _library.select_instruction_set() == expected
+        assert library.select_instruction_set() == expected
 
 
 def test_an_unknown_capability_gets_the_baseline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VTCD_CPU", raising=False)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "SVE256")
-    assert _library.select_instruction_set() == "default"
+    assert library.select_instruction_set() == "default"
 
 
 def test_every_instruction_set_was_built() -> None:
-    assert _library.built_instruction_sets() == ["default", "avx2", "avx512"]
+    assert library.built_instruction_sets() == ["default", "avx2", "avx512"]
 
 
 def test_a_wrong_choice_is_an_import_error() -> None:
@@ -46,9 +46,9 @@ def test_a_wrong_choice_is_an_import_error() -> None:
 def test_a_missing_library_is_an_import_error_with_the_mending_command(
     monkeypatch: pytest.MonkeyPatch, tmp_path: object
 ) -> None:
-    monkeypatch.setattr(_library, "library_path", lambda name: tmp_path / f"_C_{name}.so")
+    monkeypatch.setattr(library, "library_path", lambda name: tmp_path / f"_C_{name}.so")
     with pytest.raises(ImportError, match=r"does not exist: it was not built\. .*pip install"):
-        _library.load()
+        library.load()
 
 
 def test_a_broken_library_is_an_import_error_with_its_cause(
@@ -56,12 +56,12 @@ def test_a_broken_library_is_an_import_error_with_its_cause(
 ) -> None:
     broken = tmp_path / "_C_default.so"
     broken.write_bytes(b"not a library")
-    monkeypatch.setattr(_library, "library_path", lambda name: broken)
+    monkeypatch.setattr(library, "library_path", lambda name: broken)
     with pytest.raises(ImportError, match=r"needs torch >= 2\.10 \(.*\)\. Rebuild it with: pip"):
-        _library.load()
+        library.load()
 
 
 def test_one_library_is_loaded() -> None:
-    assert vtcd_ops.INSTRUCTION_SET in _library.INSTRUCTION_SETS
+    assert vtcd_ops.INSTRUCTION_SET in library.INSTRUCTION_SETS
     loaded = [path for path in torch.ops.loaded_libraries if "_C_" in path]
-    assert loaded == [str(_library.library_path(vtcd_ops.INSTRUCTION_SET))]
+    assert loaded == [str(library.library_path(vtcd_ops.INSTRUCTION_SET))]

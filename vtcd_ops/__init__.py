@@ -4,27 +4,29 @@ from __future__ import annotations
 
 from importlib.metadata import version as _version
 
-from vtcd_ops._waiting import sleep_while_waiting
+from vtcd_ops.common.waiting import sleep_while_waiting
 
 sleep_while_waiting()  # before anything imports torch
 
-from vtcd_ops import _fork, _library  # noqa: E402
+from vtcd_ops.common import fork  # noqa: E402
+from vtcd_ops.ops import LIBRARY  # noqa: E402
 
-_fork.register()
-LIBRARY = _library.load()  #: the operators: which instruction set, and the SHA-256 of the file
+fork.register()
 INSTRUCTION_SET: str = LIBRARY.instruction_set  #: default, avx2 or avx512
 __version__: str = _version("vtcd-ops")
 
-from vtcd_ops import _registrations  # noqa: E402, F401
-from vtcd_ops.adapter import Adapter, capture, edit  # noqa: E402
 from vtcd_ops.adapters import load_model, randomize_weights  # noqa: E402
-from vtcd_ops.compactness import choose_compactness  # noqa: E402
-from vtcd_ops.cris_accumulator import CrisAccumulator  # noqa: E402
-from vtcd_ops.curves import Curves, curves  # noqa: E402
-from vtcd_ops.discovery import discover  # noqa: E402
-from vtcd_ops.errors import InputError  # noqa: E402
-from vtcd_ops.foreign import store_concepts  # noqa: E402
-from vtcd_ops.importance import Importance  # noqa: E402
+from vtcd_ops.adapters.adapter import Adapter, capture, edit  # noqa: E402
+from vtcd_ops.common.errors import InputError  # noqa: E402
+from vtcd_ops.discovery.compactness import choose_compactness  # noqa: E402
+from vtcd_ops.discovery.discover import discover  # noqa: E402
+from vtcd_ops.discovery.foreign import store_concepts  # noqa: E402
+from vtcd_ops.discovery.run import Run, load  # noqa: E402
+from vtcd_ops.discovery.uniqueness import head_uniqueness  # noqa: E402
+from vtcd_ops.estimates.cris_accumulator import CrisAccumulator  # noqa: E402
+from vtcd_ops.importance.curves import Curves, curves  # noqa: E402
+from vtcd_ops.importance.importance import Importance  # noqa: E402
+from vtcd_ops.importance.ranking import rank  # noqa: E402
 from vtcd_ops.ops import (  # noqa: E402
     ConvexNMF,
     KMeans,
@@ -44,13 +46,10 @@ from vtcd_ops.ops import (  # noqa: E402
     slic3d,
     tubelet_pool,
 )
-from vtcd_ops.ranking import rank  # noqa: E402
-from vtcd_ops.report import report  # noqa: E402
-from vtcd_ops.rosetta import rosetta  # noqa: E402
-from vtcd_ops.rosetta_store import Rosetta, load_rosetta  # noqa: E402
-from vtcd_ops.samples import Sample  # noqa: E402
-from vtcd_ops.store import Run, load  # noqa: E402
-from vtcd_ops.uniqueness import head_uniqueness  # noqa: E402
+from vtcd_ops.reporting import report  # noqa: E402
+from vtcd_ops.rosetta_concepts.rosetta import rosetta  # noqa: E402
+from vtcd_ops.rosetta_concepts.store import Rosetta, load_rosetta  # noqa: E402
+from vtcd_ops.video.samples import Sample  # noqa: E402
 
 __all__ = [
     "INSTRUCTION_SET",

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vtcd_ops._answers import Outputs, Scored, read_output
-from vtcd_ops._code_identity import code_identity
-from vtcd_ops.adapter import Adapter
-from vtcd_ops.errors import InputError
-from vtcd_ops.mask_reader import read_masks
-from vtcd_ops.samples import Sample
+from vtcd_ops.adapters.adapter import Adapter
+from vtcd_ops.adapters.answers import Outputs, Scored, read_output
+from vtcd_ops.common.code_identity import code_identity
+from vtcd_ops.common.errors import InputError
+from vtcd_ops.video.masks import read_masks
+from vtcd_ops.video.samples import Sample
 
 __all__ = [
     "METRICS",

@@ -9,8 +9,8 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_score
 
 import vtcd_ops
-from vtcd_ops import reference
-from vtcd_ops.num_concepts import CRITERIA
+from vtcd_ops.ops import reference
+from vtcd_ops.ops.choose_num_concepts import CRITERIA
 
 CLUSTERS = (5, 4, 7)
 

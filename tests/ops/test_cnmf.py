@@ -14,7 +14,7 @@ from scipy.optimize import nnls
 from sklearn.cluster import KMeans
 
 import vtcd_ops
-from vtcd_ops import reference
+from vtcd_ops.ops import reference
 
 DTYPES = [torch.float32, torch.float64]
 SOLVERS = ["cd", "mu"]

@@ -14,8 +14,7 @@ from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
 
 import vtcd_ops
-from vtcd_ops import reference
-from vtcd_ops.ops import concept_mask
+from vtcd_ops.ops import concept_mask, reference
 
 UNITS = 5
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from vtcd_ops import CrisAccumulator, reference
-from vtcd_ops.ops import cris_accumulate, cris_sample
+from vtcd_ops import CrisAccumulator
+from vtcd_ops.ops import cris_accumulate, cris_sample, reference
 
 
 def empty(num_units: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -10,8 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 
-from vtcd_ops import reference
-from vtcd_ops.ops import cris_sample
+from vtcd_ops.ops import cris_sample, reference
 
 DESIGNS = ["simple", "antithetic", "balanced"]
 

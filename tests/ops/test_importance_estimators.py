@@ -14,11 +14,11 @@ from scipy.stats import spearmanr
 from sklearn.linear_model import Ridge
 from torch import Tensor
 
-from vtcd_ops import _mask_regression
-from vtcd_ops._mask_regression import Regression, Removals, one_thread
-from vtcd_ops._mask_scores import MaskScores, spearman
-from vtcd_ops.errors import InputError
-from vtcd_ops.importance_estimators import DESIGNS, ESTIMATORS, estimate, reliability
+from vtcd_ops.common.errors import InputError
+from vtcd_ops.estimates import mask_regression
+from vtcd_ops.estimates.estimators import DESIGNS, ESTIMATORS, estimate, reliability
+from vtcd_ops.estimates.mask_regression import Regression, Removals, one_thread
+from vtcd_ops.estimates.mask_scores import MaskScores, spearman
 from vtcd_ops.ops import cris_sample
 
 MEANS = ("removed", "kept", "difference", "kept_sum")
@@ -86,7 +86,7 @@ def test_regression_is_ridge(
     units: int, masks: int, dense: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Primal, dual and matrix-free: the coefficients of scikit-learn."""
-    monkeypatch.setattr(_mask_regression, "DENSE", dense)
+    monkeypatch.setattr(mask_regression, "DENSE", dense)
     scores, _ = scores_of(effects_of(2, units), masks, noise=1.0)
     data = MaskScores(-scores.numpy(), np.zeros(2), np.ones((2, units), bool), 0.5, 0, "simple")
     removed = (~cris_sample(units, masks, 0.5, 0).numpy()).astype(float)
@@ -123,7 +123,7 @@ def test_penalty_is_that_of_generalised_cross_validation(
     grid = np.logspace(-8, 3, 111) * s[0] ** 2
     best = min(grid, key=criterion)
     for dense, within in ((1500, 1e-9), (1, 0.1)):  # exact, and by quadrature with random probes
-        monkeypatch.setattr(_mask_regression, "DENSE", dense)
+        monkeypatch.setattr(mask_regression, "DENSE", dense)
         with one_thread():
             regression = Regression(Removals(data), np.arange(units))
             found = regression.penalty(torch.from_numpy(data.drops[0]), np.ones(masks, bool))
@@ -206,10 +206,10 @@ def test_threads_do_not_matter(name: str) -> None:
 
 BITS = """
 import numpy as np, torch
-from vtcd_ops import _mask_regression
-from vtcd_ops.importance_estimators import estimate
+from vtcd_ops.estimates import mask_regression
+from vtcd_ops.estimates.estimators import estimate
 
-_mask_regression.DENSE = 1  # by conjugate gradients, over columns that BLAS would divide
+mask_regression.DENSE = 1  # by conjugate gradients, over columns that BLAS would divide
 rng = np.random.default_rng(0)
 scores, present = torch.from_numpy(rng.standard_normal((2, 1500))), rng.random((2, 40)) < 0.8
 found = estimate(
@@ -368,7 +368,7 @@ def test_wrong_masks() -> None:
 
 PEAK = """
 import torch
-from vtcd_ops.importance_estimators import estimate
+from vtcd_ops.estimates.estimators import estimate
 
 def peak():
     with open("/proc/self/status") as status:

@@ -12,7 +12,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 import vtcd_ops
-from vtcd_ops import reference
+from vtcd_ops.ops import reference
 
 DTYPES = [torch.float32, torch.float64]
 

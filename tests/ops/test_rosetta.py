@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ops.shared_objects import as_concepts, pack, random_supports
 
 import vtcd_ops
-from vtcd_ops import reference
+from vtcd_ops.ops import reference
 
 MODELS = [0, 5, 9, 12, 16]
 VOXELS = [640, 64, 1, 333, 100]

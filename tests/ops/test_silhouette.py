@@ -11,7 +11,7 @@ from ops.ragged import batch, blobs, planted
 from sklearn.metrics import silhouette_samples
 
 import vtcd_ops
-from vtcd_ops import reference
+from vtcd_ops.ops import reference
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -19,7 +19,7 @@ from skimage.segmentation._slic import _enforce_label_connectivity_cython
 from torch import Tensor
 
 import vtcd_ops
-from vtcd_ops import _library, reference
+from vtcd_ops.ops import library, reference
 
 SMALL = (8, 14, 14)
 CASES: dict[str, tuple[Tensor, tuple[int, int, int], dict[str, Any]]] = {
@@ -352,7 +352,7 @@ print(hash(labels.numpy().tobytes()), hash(means.numpy().tobytes()))
 
 def test_instruction_set_does_not_matter() -> None:
     best = torch.backends.cpu.get_cpu_capability().lower()
-    order = _library.INSTRUCTION_SETS
+    order = library.INSTRUCTION_SETS
     runnable = order[: order.index(best) + 1] if best in order else order[:1]
     outputs = {
         subprocess.run(

@@ -10,8 +10,7 @@ from hypothesis import given
 from ops.volumes import noise, to_volume
 from torch import Tensor
 
-from vtcd_ops import reference
-from vtcd_ops.ops import slic3d, tubelet_pool
+from vtcd_ops.ops import reference, slic3d, tubelet_pool
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*channels last:UserWarning")
 

@@ -8,10 +8,10 @@ from pipeline.videos import moving_square
 from torch import Tensor, nn
 
 from vtcd_ops import Sample
-from vtcd_ops.adapter import capture
 from vtcd_ops.adapters import FrameTransform, ProjectionAdapter, Projections
-from vtcd_ops.importance import Importance
-from vtcd_ops.store import Run
+from vtcd_ops.adapters.adapter import capture
+from vtcd_ops.discovery.run import Run
+from vtcd_ops.importance.importance import Importance
 
 
 class AdditiveModel(nn.Module):

@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from pipeline.videos import moving_square
 
 from vtcd_ops.adapters import example_adapter
-from vtcd_ops.discovery import discover
+from vtcd_ops.discovery.discover import discover
 
 if __name__ == "__main__":
     clips = [moving_square(seed=seed) for seed in range(6)]

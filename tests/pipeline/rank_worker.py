@@ -7,7 +7,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from pipeline.additive import additive_adapter, samples
 
-from vtcd_ops.ranking import rank
+from vtcd_ops.importance.ranking import rank
 
 if __name__ == "__main__":
     rank(

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from pipeline.videos import moving_square
 
-from vtcd_ops.foreign import store_concepts
-from vtcd_ops.records import VideoRecord
-from vtcd_ops.store import Run
+from vtcd_ops.discovery.foreign import store_concepts
+from vtcd_ops.discovery.records import VideoRecord
+from vtcd_ops.discovery.run import Run
 
 MODEL = {"name": "example", "sha256": "0" * 64, "num_layers": 2, "num_heads": 2}
 

@@ -13,11 +13,11 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from vtcd_ops.concepts import Factorisation
-from vtcd_ops.foreign import store_concepts
-from vtcd_ops.records import VideoRecord
-from vtcd_ops.run_writer import PackedTubelets, RunWriter
-from vtcd_ops.store import Run, load
+from vtcd_ops.discovery.concepts import Factorisation
+from vtcd_ops.discovery.foreign import store_concepts
+from vtcd_ops.discovery.records import VideoRecord
+from vtcd_ops.discovery.run import Run, load
+from vtcd_ops.discovery.run_writer import PackedTubelets, RunWriter
 
 NUM_FRAMES, HEIGHT, WIDTH = 48, 96, 128
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import vtcd_ops
-from vtcd_ops.adapter import Adapter, Site
 from vtcd_ops.adapters import (
     FrameTransform,
     ProjectionAdapter,
@@ -22,8 +21,9 @@ from vtcd_ops.adapters import (
     example_adapter,
     weights_sha256,
 )
+from vtcd_ops.adapters.adapter import Adapter, Site
 from vtcd_ops.adapters.testkit import AdapterTests
-from vtcd_ops.errors import InputError
+from vtcd_ops.common.errors import InputError
 
 
 class TestFusedProjections(AdapterTests):

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vtcd_ops.adapter import PARTS, edit
 from vtcd_ops.adapters import (
     FrameTransform,
     ProjectionAdapter,
@@ -18,7 +17,8 @@ from vtcd_ops.adapters import (
     TokenLayout,
     check_adapter,
 )
-from vtcd_ops.errors import InputError
+from vtcd_ops.adapters.adapter import PARTS, edit
+from vtcd_ops.common.errors import InputError
 
 WIDTH, HEADS = 48, 4
 

@@ -14,7 +14,7 @@ from pipeline.test_adapter_names import FAMILIES
 
 import vtcd_ops
 from vtcd_ops.adapters.configs import check_sizes, read_config, shown
-from vtcd_ops.errors import InputError
+from vtcd_ops.common.errors import InputError
 
 # Where the sizes of each family stand.
 SIZES = {

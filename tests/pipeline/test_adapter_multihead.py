@@ -16,7 +16,7 @@ from vtcd_ops.adapters import (
     check_adapter,
     open_attention,
 )
-from vtcd_ops.errors import InputError
+from vtcd_ops.common.errors import InputError
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from vtcd_tcow.convert import save as save_tcow
 import vtcd_ops
 from vtcd_ops.adapters import weights_sha256
 from vtcd_ops.adapters.names import full_name, split_options
-from vtcd_ops.errors import InputError
+from vtcd_ops.common.errors import InputError
 
 SMALL: dict[str, Any] = {
     "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16,

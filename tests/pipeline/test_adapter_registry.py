@@ -12,7 +12,7 @@ import pytest
 
 import vtcd_ops
 from vtcd_ops.adapters import example_adapter, list_adapters, registry
-from vtcd_ops.errors import InputError
+from vtcd_ops.common.errors import InputError
 
 
 class Family:

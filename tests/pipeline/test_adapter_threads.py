@@ -15,9 +15,8 @@ from torch import Tensor
 from vtcd_hf_videomae import VideoMAEAdapter
 
 import vtcd_ops
-from vtcd_ops import adapter_lock
-from vtcd_ops.adapter import Adapter, evaluating
-from vtcd_ops.adapters import example_adapter
+from vtcd_ops.adapters import example_adapter, lock
+from vtcd_ops.adapters.adapter import Adapter, evaluating
 
 ROUNDS = 30
 
@@ -124,7 +123,7 @@ def test_the_training_mode_comes_back() -> None:
 
 
 def test_a_long_wait_says_what_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapter_lock, "_SECONDS", 0.05)
+    monkeypatch.setattr(lock, "_SECONDS", 0.05)
     adapter = example_adapter()
     opened, close = threading.Event(), threading.Event()
 
@@ -144,9 +143,9 @@ def test_a_long_wait_says_what_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_locks_do_not_keep_models() -> None:
     adapter = example_adapter()
-    before = len(adapter_lock._locks)
+    before = len(lock._locks)
     adapter.forward(torch.randn(1, 4, 3, 32, 32))
-    assert len(adapter_lock._locks) == before + 1
+    assert len(lock._locks) == before + 1
     del adapter
     gc.collect()
-    assert len(adapter_lock._locks) <= before
+    assert len(lock._locks) <= before

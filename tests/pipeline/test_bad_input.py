@@ -15,13 +15,13 @@ import torch
 from pipeline.videos import moving_square, run_files, write_image, write_video
 
 import vtcd_ops.discovery
-from vtcd_ops import cli
-from vtcd_ops._documents import encode_json, read_json
-from vtcd_ops._library import Library
 from vtcd_ops.adapters import example_adapter, load_model
 from vtcd_ops.adapters.projections import ProjectionAdapter
-from vtcd_ops.errors import InputError
-from vtcd_ops.store import load
+from vtcd_ops.commands import app
+from vtcd_ops.common.errors import InputError
+from vtcd_ops.discovery.run import load
+from vtcd_ops.ops.library import Library
+from vtcd_ops.storage.documents import encode_json, read_json
 
 Files = dict[str, str]
 
@@ -69,7 +69,7 @@ def vtcd(
     """Run the command line; return the exit status and what it wrote as error."""
     monkeypatch.setattr(sys, "argv", ["vtcd", *arguments])
     with pytest.raises(SystemExit) as exit_:
-        cli.main()
+        app.main()
     status = exit_.value.code
     return int(status or 0), capsys.readouterr().err
 
@@ -163,7 +163,7 @@ def test_a_failure_keeps_earlier_results(
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     videos = [moving_square(seed=seed) for seed in range(2)]
     out = tmp_path_factory.mktemp("finished") / "run"
-    vtcd_ops.discovery.discover(example_adapter(), videos, out=out, progress=False)
+    vtcd_ops.discovery.discover.discover(example_adapter(), videos, out=out, progress=False)
     return out
 
 
@@ -222,7 +222,7 @@ def test_an_unfinished_run_with_a_flipped_bit_is_refused(
     finished: Path, tmp_path: Path, name: str, position: float
 ) -> None:
     """Before there is a list of files, each tensor file vouches for itself."""
-    from vtcd_ops._files import read_tensors
+    from vtcd_ops.storage.files import read_tensors
 
     path = tmp_path / "file.safetensors"
     shutil.copy(finished / name, path)
@@ -261,7 +261,7 @@ def test_another_run_in_the_directory(
         "progress": False,
     }
     with pytest.raises(InputError, match=sentence):
-        vtcd_ops.discovery.discover(**{**options, **changes})  # type: ignore[arg-type]
+        vtcd_ops.discovery.discover.discover(**{**options, **changes})  # type: ignore[arg-type]
     assert run_files(finished) == before
 
 

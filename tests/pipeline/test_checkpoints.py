@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from vtcd_ops.adapters.checkpoints import load_strictly, read_checkpoint
-from vtcd_ops.errors import InputError
+from vtcd_ops.common.errors import InputError
 
 STATE = {"a.weight": torch.ones(2, 3), "a.bias": torch.zeros(2)}
 

@@ -18,14 +18,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vtcd_ops import _claims, _files
-from vtcd_ops._claims import Claims
-from vtcd_ops._documents import encode_json, read_json, read_plain_json
-from vtcd_ops._folder import ResultFolder
-from vtcd_ops.errors import InputError
+from vtcd_ops.common.errors import InputError
+from vtcd_ops.storage import claims as claiming
+from vtcd_ops.storage import files
+from vtcd_ops.storage.claims import Claims
+from vtcd_ops.storage.documents import encode_json, read_json, read_plain_json
+from vtcd_ops.storage.folder import ResultFolder
 
 HOLDER = (
-    "import sys, time, pathlib; from vtcd_ops._claims import Claims\n"
+    "import sys, time, pathlib; from vtcd_ops.storage.claims import Claims\n"
     "with Claims(pathlib.Path(sys.argv[1])).claim(3) as mine:\n"
     "    print(mine, flush=True); time.sleep(600)"
 )
@@ -58,7 +59,7 @@ def holder(tmp_path: Path) -> Any:
 def test_locks_that_are_refused_are_not_taken_for_another_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    monkeypatch.setattr(_claims.fcntl, "lockf", refusing(number))
+    monkeypatch.setattr(claiming.fcntl, "lockf", refusing(number))
     with pytest.raises(InputError, match=f"{tmp_path}/lock cannot be locked .*file system that"):
         Claims(tmp_path / "lock")
 
@@ -75,7 +76,7 @@ def test_a_held_lock_answered_eacces_is_another_process(
         except BlockingIOError:
             raise PermissionError(errno.EACCES, "Permission denied") from None
 
-    monkeypatch.setattr(_claims.fcntl, "lockf", answer_eacces)
+    monkeypatch.setattr(claiming.fcntl, "lockf", answer_eacces)
     claims = Claims(tmp_path / "lock")
     with claims.claim(3) as held, claims.claim(4) as free:
         assert (held, free) == (False, True)
@@ -85,8 +86,8 @@ def test_a_held_lock_answered_eacces_is_another_process(
 def test_a_stopped_holder_is_named_after_some_seconds(
     tmp_path: Path, holder: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_claims, "PATIENCE_SECONDS", 0.1)
-    monkeypatch.setattr(_claims, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(claiming, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(claiming, "POLL_SECONDS", 0.02)
     holder.send_signal(signal.SIGSTOP)
     claims = Claims(tmp_path / "lock")
     with caplog.at_level(logging.WARNING, "vtcd_ops"):
@@ -148,14 +149,14 @@ def test_a_failed_write_names_its_file_and_leaves_nothing(
     path = tmp_path / "report.html"
     path.write_bytes(b"old")
     if call == "fsync":
-        monkeypatch.setattr(_files.os, "fsync", refusing(number))
+        monkeypatch.setattr(files.os, "fsync", refusing(number))
     elif call == "write":
         open_file = Path.open
         monkeypatch.setattr(Path, "open", lambda *a, **o: _Full(open_file, number, *a, **o))
     else:
         monkeypatch.setattr(Path, call, refusing(number))
     with pytest.raises(InputError, match=f"{path} cannot be written: {os.strerror(number)}"):
-        _files.write_atomic(path, b"new")
+        files.write_atomic(path, b"new")
     monkeypatch.undo()
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
@@ -191,7 +192,7 @@ def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> Non
         killed = subprocess.run([sys.executable, "-c", program, path], check=False)
         assert killed.returncode == -signal.SIGKILL
         assert len(list(tmp_path.iterdir())) == 2  # they do not pile up
-    _files.write_atomic(path, b"whole")
+    files.write_atomic(path, b"whole")
     assert sorted(tmp_path.iterdir()) == sorted([path, other])
 
 
@@ -200,10 +201,10 @@ def test_where_there_are_no_hard_links(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     """FAT and some file systems in user space."""
-    monkeypatch.setattr(_files.os, "link", refusing(number))
+    monkeypatch.setattr(files.os, "link", refusing(number))
     path = tmp_path / "settings.json"
-    assert _files.write_atomic(path, b"first", replace=False)
-    assert not _files.write_atomic(path, b"second", replace=False)
+    assert files.write_atomic(path, b"first", replace=False)
+    assert not files.write_atomic(path, b"second", replace=False)
     assert path.read_bytes() == b"first"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -211,9 +212,9 @@ def test_where_there_are_no_hard_links(
 def test_other_refusals_of_a_link_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_files.os, "link", refusing(errno.EIO))
+    monkeypatch.setattr(files.os, "link", refusing(errno.EIO))
     with pytest.raises(InputError, match=f"{tmp_path}/file cannot be written: Input/output error"):
-        _files.write_atomic(tmp_path / "file", b"content", replace=False)
+        files.write_atomic(tmp_path / "file", b"content", replace=False)
 
 
 @pytest.mark.parametrize("place", ["log.jsonl", ".lock", "videos"])
@@ -265,7 +266,7 @@ def test_nested_information_of_tensors_is_a_sentence(tmp_path: Path) -> None:
     path = tmp_path / "file.safetensors"
     save_file({"a": np.zeros(3)}, path, metadata={"vtcd": "[" * 200_000})
     with pytest.raises(InputError, match=f"{path} is damaged"):
-        _files.read_tensors(path)
+        files.read_tensors(path)
 
 
 def test_what_a_document_holds_comes_back(tmp_path: Path) -> None:
@@ -283,7 +284,7 @@ def test_a_read_that_fails_names_its_file(tmp_path: Path, monkeypatch: pytest.Mo
         read_json(path)
     monkeypatch.setattr(Path, "open", refusing(errno.EIO))
     with pytest.raises(InputError, match=f"{path} cannot be read: Input/output error"):
-        _files.sha256_file(path)
+        files.sha256_file(path)
 
 
 def test_waiting_for_a_claim_is_patient_and_ends(tmp_path: Path, holder: Any) -> None:

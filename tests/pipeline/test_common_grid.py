@@ -9,11 +9,17 @@ import pytest
 from pipeline.seen_objects import HEIGHT, NUM_FRAMES, WIDTH, Eye, objects, record, write_seen
 
 import vtcd_ops
-from vtcd_ops.common_grid import CommonGrid, LabelGrid, common_grid, nearest_voxels, time_span
-from vtcd_ops.errors import InputError
-from vtcd_ops.rosetta_candidates import choose_candidates
-from vtcd_ops.rosetta_supports import support_on_grid, video_grids
-from vtcd_ops.tubelets import token_voxels
+from vtcd_ops.common.errors import InputError
+from vtcd_ops.discovery.tubelets import token_voxels
+from vtcd_ops.rosetta_concepts.candidates import choose_candidates
+from vtcd_ops.rosetta_concepts.common_grid import (
+    CommonGrid,
+    LabelGrid,
+    common_grid,
+    nearest_voxels,
+    time_span,
+)
+from vtcd_ops.rosetta_concepts.supports import support_on_grid, video_grids
 
 EYES = {
     "fine": Eye(),

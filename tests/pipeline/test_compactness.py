@@ -11,7 +11,7 @@ from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 from torch.nn import functional
 
-from vtcd_ops.compactness import _VALUES, _trials, choose_compactness
+from vtcd_ops.discovery.compactness import _VALUES, _trials, choose_compactness
 from vtcd_ops.ops import slic3d
 
 SIZE = (8, 24, 24)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vtcd_ops import concepts
-from vtcd_ops.concepts import encode, find_concepts, paint
-from vtcd_ops.errors import InputError
-from vtcd_ops.settings import Settings
+from vtcd_ops.common.errors import InputError
+from vtcd_ops.discovery import concepts
+from vtcd_ops.discovery.concepts import encode, find_concepts, paint
+from vtcd_ops.discovery.settings import Settings
 
 
 def clusters(num_clusters: int, seed: int = 0, channels: int = 12) -> tuple[np.ndarray, np.ndarray]:

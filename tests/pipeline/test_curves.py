@@ -15,8 +15,8 @@ from pipeline.videos import run_files
 import vtcd_ops
 from vtcd_ops import InputError, Run
 from vtcd_ops.adapters import ProjectionAdapter
-from vtcd_ops.curves import Curves, read_curves
-from vtcd_ops.scores_store import ScoresWriter, read_settings
+from vtcd_ops.importance.curves import Curves, read_curves
+from vtcd_ops.importance.scores_store import ScoresWriter, read_settings
 
 FAST: dict[str, Any] = {"progress": False, "dtype": "float32", "masks_per_forward": 16}
 

@@ -19,8 +19,8 @@ from pipeline.coded_videos import (
 )
 from pipeline.videos import moving_square, write_image
 
-from vtcd_ops.errors import InputError, InputWarning
-from vtcd_ops.video_reader import open_video, open_video_quickly, read_video
+from vtcd_ops.common.errors import InputError, InputWarning
+from vtcd_ops.video.readers import open_video, open_video_quickly, read_video
 
 X264 = {"g": "12"}  # keyframes, with B-frames between
 FILES = {
@@ -219,9 +219,9 @@ def test_damage_in_the_middle_is_refused(tmp_path: Path) -> None:
 
 PEAK = """
 import resource, sys
-from vtcd_ops.video_reader import open_video
+from vtcd_ops.video.readers import open_video
 from vtcd_ops.adapters import example_adapter
-from vtcd_ops.features import choose_clip
+from vtcd_ops.adapters.features import choose_clip
 adapter = example_adapter()
 clip = choose_clip(adapter, open_video(sys.argv[1]), "all")
 adapter.num_frames = len(clip.indices)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import vtcd_ops
-from vtcd_ops import cli, demo
 from vtcd_ops.adapters import example_adapter
+from vtcd_ops.commands import app, demo
 
 
 def test_demo_discovers_and_reports(
@@ -24,7 +24,7 @@ def test_demo_discovers_and_reports(
     monkeypatch.setattr(vtcd_ops.discovery, "load_model", by_name)
     monkeypatch.setattr(sys, "argv", ["vtcd", "demo", "--out", str(tmp_path / "run")])
     with pytest.raises(SystemExit) as exit_:
-        cli.main()
+        app.main()
     assert not exit_.value.code
     assert asked == [demo.DEMO_MODEL]
     report = tmp_path / "run/report.html"

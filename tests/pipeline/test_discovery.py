@@ -15,19 +15,19 @@ from pipeline.videos import moving_square, run_files, write_video
 from torch.utils.data import DataLoader
 
 import vtcd_ops
-from vtcd_ops._files import read_tensors
-from vtcd_ops.adapter import capture
 from vtcd_ops.adapters import example_adapter
-from vtcd_ops.adapters.frames import FrameTransform
+from vtcd_ops.adapters.adapter import capture
 from vtcd_ops.adapters.projections import ProjectionAdapter
-from vtcd_ops.cli import discover_command
-from vtcd_ops.compactness import choose_compactness
-from vtcd_ops.discovery import discover
-from vtcd_ops.errors import InputError
-from vtcd_ops.foreign import store_concepts
+from vtcd_ops.commands.app import discover_command
+from vtcd_ops.common.errors import InputError
+from vtcd_ops.discovery.compactness import choose_compactness
+from vtcd_ops.discovery.discover import discover
+from vtcd_ops.discovery.foreign import store_concepts
+from vtcd_ops.discovery.run import Run, load
+from vtcd_ops.discovery.video_divider import plan_groups
 from vtcd_ops.ops import slic3d
-from vtcd_ops.store import Run, load
-from vtcd_ops.video_divider import plan_groups
+from vtcd_ops.storage.files import read_tensors
+from vtcd_ops.video.frames import FrameTransform
 
 WORKER = Path(__file__).with_name("discover_worker.py")
 

@@ -15,12 +15,8 @@ from hypothesis import strategies as st
 from pipeline.videos import moving_square
 from torch import Tensor
 
-from vtcd_ops.adapter import capture
-from vtcd_ops.adapters.frames import FrameTransform
-from vtcd_ops.adapters.projections import ProjectionAdapter
-from vtcd_ops.discovery import discover
-from vtcd_ops.errors import InputError
-from vtcd_ops.features import (
+from vtcd_ops.adapters.adapter import capture
+from vtcd_ops.adapters.features import (
     VideoClip,
     capture_video,
     choose_clip,
@@ -29,8 +25,12 @@ from vtcd_ops.features import (
     plan_windows,
     window_clips,
 )
-from vtcd_ops.samples import Sample
-from vtcd_ops.video_reader import open_video
+from vtcd_ops.adapters.projections import ProjectionAdapter
+from vtcd_ops.common.errors import InputError
+from vtcd_ops.discovery.discover import discover
+from vtcd_ops.video.frames import FrameTransform
+from vtcd_ops.video.readers import open_video
+from vtcd_ops.video.samples import Sample
 
 
 @given(tokens_of_clip=st.integers(1, 8), tubelet_size=st.integers(1, 4), extra=st.integers(0, 60))

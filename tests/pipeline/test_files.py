@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from vtcd_ops import _files
-from vtcd_ops._claims import Claims
-from vtcd_ops._codec import pack_frames, pack_labels, unpack_frames, unpack_labels
-from vtcd_ops.errors import InputError
+from vtcd_ops.common.errors import InputError
+from vtcd_ops.storage import files
+from vtcd_ops.storage.claims import Claims
+from vtcd_ops.storage.codec import pack_frames, pack_labels, unpack_frames, unpack_labels
 
 SHAPES = arrays.array_shapes(min_dims=3, max_dims=3, max_side=5)
 
@@ -53,14 +53,14 @@ def test_an_interrupted_write_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "file"
-    _files.write_atomic(path, b"old")
+    files.write_atomic(path, b"old")
 
     def fail(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(_files.os, "fsync", fail)
+    monkeypatch.setattr(files.os, "fsync", fail)
     with pytest.raises(InputError, match=f"{path} cannot be written: No space left"):
-        _files.write_atomic(path, b"new")
+        files.write_atomic(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -71,15 +71,15 @@ def test_every_folder_is_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         folder.mkdir()
         (folder / "file").touch()
     flushed: list[int] = []
-    monkeypatch.setattr(_files.os, "fsync", lambda fd: flushed.append(_files.os.fstat(fd).st_ino))
-    _files.flush_folders(tmp_path)
+    monkeypatch.setattr(files.os, "fsync", lambda fd: flushed.append(files.os.fstat(fd).st_ino))
+    files.flush_folders(tmp_path)
     assert sorted(flushed) == sorted(folder.stat().st_ino for folder in folders)
 
 
 def test_only_the_first_writer_counts(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    assert _files.write_atomic(path, b"first", replace=False)
-    assert not _files.write_atomic(path, b"second", replace=False)
+    assert files.write_atomic(path, b"first", replace=False)
+    assert not files.write_atomic(path, b"second", replace=False)
     assert path.read_bytes() == b"first"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
@@ -92,8 +92,8 @@ def test_what_is_being_written_is_not_removed(
     mine = tmp_path / ".tmp-notes"
     left.touch()
     mine.touch()
-    monkeypatch.setattr(_files.os, "fsync", lambda _: _files.remove_temporaries(tmp_path))
-    assert _files.write_atomic(tmp_path / "file", b"content")
+    monkeypatch.setattr(files.os, "fsync", lambda _: files.remove_temporaries(tmp_path))
+    assert files.write_atomic(tmp_path / "file", b"content")
     assert sorted(tmp_path.iterdir()) == [mine, tmp_path / "file"]
 
 
@@ -108,8 +108,8 @@ def test_a_write_outlives_a_machine_that_knows_nothing_of_its_lock(
             removed.extend(tmp_path.glob(".tmp-*"))
             removed[0].unlink()
 
-    monkeypatch.setattr(_files.os, "fsync", remove)
-    assert _files.write_atomic(tmp_path / "file", b"content")
+    monkeypatch.setattr(files.os, "fsync", remove)
+    assert files.write_atomic(tmp_path / "file", b"content")
     assert len(removed) == 1
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
@@ -117,15 +117,15 @@ def test_a_write_outlives_a_machine_that_knows_nothing_of_its_lock(
 def test_same_content_same_bytes(tmp_path: Path) -> None:
     """Several metadata entries of safetensors would come in random order."""
     tensors = {name: np.arange(5.0) for name in ("b", "a", "c")}
-    _files.write_tensors(tmp_path / "1", tensors, {"x": 1, "y": 2})
-    _files.write_tensors(tmp_path / "2", dict(reversed(tensors.items())), {"y": 2, "x": 1})
+    files.write_tensors(tmp_path / "1", tensors, {"x": 1, "y": 2})
+    files.write_tensors(tmp_path / "2", dict(reversed(tensors.items())), {"y": 2, "x": 1})
     assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
 
 
 def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     program = (
-        "import sys, time, pathlib; from vtcd_ops._claims import Claims\n"
+        "import sys, time, pathlib; from vtcd_ops.storage.claims import Claims\n"
         "with Claims(pathlib.Path(sys.argv[1])).claim(3) as mine:\n"
         "    print(mine, flush=True); time.sleep(600)"
     )

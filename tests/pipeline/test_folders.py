@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from pipeline.videos import moving_square, write_image
 
-from vtcd_ops.errors import InputError, InputWarning
-from vtcd_ops.media_files import in_natural_order
-from vtcd_ops.samples import Sample, as_samples
-from vtcd_ops.video_reader import open_video, read_video
+from vtcd_ops.common.errors import InputError, InputWarning
+from vtcd_ops.video.media_files import in_natural_order
+from vtcd_ops.video.readers import open_video, read_video
+from vtcd_ops.video.samples import Sample, as_samples
 
 
 @pytest.fixture(autouse=True)

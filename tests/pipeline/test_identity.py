@@ -14,11 +14,11 @@ from pipeline.videos import moving_square, run_files
 from torch import nn
 
 import vtcd_ops
-from vtcd_ops._documents import encode_json, read_json
-from vtcd_ops._files import sha256_file
 from vtcd_ops.adapters import TokenLayout, example_adapter, weights, weights_sha256
-from vtcd_ops.errors import InputError
-from vtcd_ops.store import Run, load
+from vtcd_ops.common.errors import InputError
+from vtcd_ops.discovery.run import Run, load
+from vtcd_ops.storage.documents import encode_json, read_json
+from vtcd_ops.storage.files import sha256_file
 
 FAST: dict[str, Any] = {"progress": False, "layers": [0, 1]}
 RANK: dict[str, Any] = {"num_masks": 64, "progress": False, "dtype": "float32"}
@@ -120,7 +120,7 @@ def test_the_control_of_another_model_is_refused(folder: Path) -> None:
 def test_the_control_is_verified_once(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = load(stored / "run")
     control = run.sanity
-    monkeypatch.setattr(vtcd_ops.store, "load", None)
+    monkeypatch.setattr(vtcd_ops.discovery.run, "load", None)
     assert run.sanity is control
 
 
@@ -158,7 +158,7 @@ def test_exchanged_parts_of_a_ranking_are_refused(
     run = load(folder / "run")
     options = {**RANK, "name": "three", "num_masks": 256}
     with monkeypatch.context() as patch:
-        patch.setattr(vtcd_ops.scores_store.ScoresWriter, "write_scores", interrupt)
+        patch.setattr(vtcd_ops.importance.scores_store.ScoresWriter, "write_scores", interrupt)
         with pytest.raises(KeyboardInterrupt):
             vtcd_ops.rank(run, example_adapter(), labelled(), "logit", **options)
     first, second, *_ = sorted((run.path / "importance/three" / kind).iterdir())
@@ -282,7 +282,7 @@ def test_other_concepts_of_the_same_tubelets(
         discover(stored / "run", **options)
     whole = discover(tmp_path / "whole", **options)
     with monkeypatch.context() as patch:
-        patch.setattr(vtcd_ops.video_divider.VideoDivider, "divide", None)
+        patch.setattr(vtcd_ops.discovery.video_divider.VideoDivider, "divide", None)
         reused = discover(tmp_path / "reused", reuse=stored / "run", **options)
     assert run_files(reused.path) == run_files(whole.path)
     assert reused.sanity is not None

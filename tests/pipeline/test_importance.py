@@ -16,7 +16,7 @@ from torch import Tensor
 import vtcd_ops
 from vtcd_ops import InputError, Run, Sample
 from vtcd_ops.adapters import ProjectionAdapter, example_adapter
-from vtcd_ops.importance import Importance, draw_masks, estimate_importance
+from vtcd_ops.importance.importance import Importance, draw_masks, estimate_importance
 
 FAST: dict[str, Any] = {"progress": False, "dtype": "float32", "masks_per_forward": 16}
 
@@ -133,10 +133,10 @@ def test_integrated_gradients_sum_to_what_all_units_do(
 
 def test_gradient_is_a_central_difference(example: tuple[ProjectionAdapter, Run]) -> None:
     """Of the score by how much of a unit is kept, at everything kept."""
-    from vtcd_ops.masking import MaskedModel
+    from vtcd_ops.importance.masking import MaskedModel
+    from vtcd_ops.importance.ranked_videos import find_videos
+    from vtcd_ops.importance.units import choose_units
     from vtcd_ops.metrics import get_metric
-    from vtcd_ops.ranked_videos import find_videos
-    from vtcd_ops.units import choose_units
 
     adapter, run = example
     adapter = adapter.with_model(adapter.model.double(), adapter.name)  # type: ignore[assignment]

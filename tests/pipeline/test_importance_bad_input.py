@@ -16,8 +16,10 @@ from pipeline.videos import moving_square, run_files, write_video
 from torch import Tensor
 
 import vtcd_ops
-from vtcd_ops import InputError, Run, Sample, cli, masking, measurement
+from vtcd_ops import InputError, Run, Sample
 from vtcd_ops.adapters import ProjectionAdapter, Projections, example_adapter
+from vtcd_ops.commands import app
+from vtcd_ops.importance import masking, measurement
 
 FAST: dict[str, Any] = {"progress": False, "dtype": "float32", "masks_per_forward": 16}
 
@@ -221,7 +223,7 @@ def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
     monkeypatch.setattr(measurement, "load_model", by_name)
     monkeypatch.setattr(sys, "argv", ["vtcd", *map(str, arguments)])
     try:
-        cli.main()
+        app.main()
     except SystemExit as end:
         if end.code:
             raise

@@ -15,8 +15,9 @@ from pipeline.videos import moving_square, run_files
 from torch import Tensor
 
 import vtcd_ops
-from vtcd_ops import InputError, Run, Sample, scoring
+from vtcd_ops import InputError, Run, Sample
 from vtcd_ops.adapters import ProjectionAdapter, example_adapter
+from vtcd_ops.importance import scoring
 
 FAST: dict[str, Any] = {"progress": False, "dtype": "float32", "masks_per_forward": 16}
 

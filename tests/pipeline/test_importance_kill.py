@@ -17,7 +17,7 @@ from pipeline.additive import additive_adapter, samples
 from pipeline.videos import run_files
 
 import vtcd_ops
-from vtcd_ops.scores_store import ScoresWriter
+from vtcd_ops.importance.scores_store import ScoresWriter
 
 WORKER = Path(__file__).with_name("rank_worker.py")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}  # as torchrun sets it

@@ -13,8 +13,8 @@ import pytest
 from pipeline.videos import moving_square, run_files
 
 from vtcd_ops.adapters import example_adapter
-from vtcd_ops.discovery import discover
-from vtcd_ops.run_writer import LOCK_FILE
+from vtcd_ops.discovery.discover import discover
+from vtcd_ops.discovery.run_writer import LOCK_FILE
 
 WORKER = Path(__file__).with_name("discover_worker.py")
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from vtcd_ops.errors import InputError
-from vtcd_ops.mask_reader import read_mask, read_masks
+from vtcd_ops.common.errors import InputError
+from vtcd_ops.video.masks import read_mask, read_masks
 
 DISC = (np.indices((64, 80)) - [[[30]], [[35]]]).astype(float)
 OBJECT = np.hypot(*DISC) < 20  # the truth [64, 80]
@@ -186,8 +186,8 @@ def test_a_broken_archive_is_one_sentence(tmp_path: Path) -> None:
 
 MEASURE = """
 import resource, sys
-from vtcd_ops.errors import InputError
-from vtcd_ops.mask_reader import read_masks
+from vtcd_ops.common.errors import InputError
+from vtcd_ops.video.masks import read_masks
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
     print(read_masks(sys.argv[1], [0, 2]).sum().item())

@@ -22,9 +22,8 @@ from torch import Tensor
 
 from vtcd_ops import metrics
 from vtcd_ops.adapters import ProjectionAdapter
-from vtcd_ops.errors import InputError
-from vtcd_ops.features import VideoClip, Window, choose_clip
-from vtcd_ops.mask_reader import read_masks
+from vtcd_ops.adapters.features import VideoClip, Window, choose_clip
+from vtcd_ops.common.errors import InputError
 from vtcd_ops.metrics import (
     METRICS,
     Scored,
@@ -33,8 +32,9 @@ from vtcd_ops.metrics import (
     named_metric,
     score_outputs,
 )
-from vtcd_ops.samples import Sample
-from vtcd_ops.video_reader import open_video
+from vtcd_ops.video.masks import read_masks
+from vtcd_ops.video.readers import open_video
+from vtcd_ops.video.samples import Sample
 
 LOGITS = torch.tensor([[0.0, 1.0, 3.0], [2.0, 1.0, 0.0]])
 

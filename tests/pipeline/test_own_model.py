@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vtcd_ops.adapter import Adapter, Site
+from vtcd_ops.adapters.adapter import Adapter, Site
 from vtcd_ops.adapters.testkit import AdapterTests
 
 EXAMPLE = Path(__file__).parents[2] / "examples/own_model.py"

@@ -14,12 +14,12 @@ import pytest
 from pipeline.report_page import Page, links, write_run
 from pipeline.videos import moving_square
 
-from vtcd_ops.errors import InputError
-from vtcd_ops.report import report
-from vtcd_ops.report.clips import choose_videos, rank_videos
-from vtcd_ops.report.figures import round_axis
-from vtcd_ops.report.quantities import concept_values, head_values
-from vtcd_ops.store import Run, load
+from vtcd_ops.common.errors import InputError
+from vtcd_ops.discovery.run import Run, load
+from vtcd_ops.reporting import report
+from vtcd_ops.reporting.clips import choose_videos, rank_videos
+from vtcd_ops.reporting.figures import round_axis
+from vtcd_ops.reporting.quantities import concept_values, head_values
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -180,7 +180,13 @@ def test_miniature_models_are_called_so(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("name", ["absent", "."])
 def test_command_refuses_what_is_no_run(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
-    command = [sys.executable, "-c", "from vtcd_ops.cli import main; main()", "report", str(path)]
+    command = [
+        sys.executable,
+        "-c",
+        "from vtcd_ops.commands.app import main; main()",
+        "report",
+        str(path),
+    ]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert finished.returncode == 2
     assert "is not a run" in finished.stderr
@@ -244,7 +250,7 @@ def test_axis_holds_all_values(values: list[float]) -> None:
 
 def test_discovered_run_with_sanity(tmp_path: Path) -> None:
     from vtcd_ops.adapters import example_adapter
-    from vtcd_ops.discovery import discover
+    from vtcd_ops.discovery.discover import discover
 
     videos = [moving_square(seed=seed) for seed in range(3)]
     run = discover(

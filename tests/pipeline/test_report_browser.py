@@ -10,8 +10,8 @@ import pytest
 from pipeline.browser import CHROMIUM, Browser
 from pipeline.report_page import write_run
 
-from vtcd_ops.report import report
-from vtcd_ops.store import Run, load
+from vtcd_ops.discovery.run import Run, load
+from vtcd_ops.reporting import report
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None,

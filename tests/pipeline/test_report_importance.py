@@ -12,8 +12,8 @@ from pipeline.report_page import Page, links
 
 import vtcd_ops
 from vtcd_ops import Run
-from vtcd_ops.curves import Curves
-from vtcd_ops.report.importance import curve_figure
+from vtcd_ops.importance.curves import Curves
+from vtcd_ops.reporting.importance import curve_figure
 
 FAST: dict[str, Any] = {"progress": False, "dtype": "float32", "masks_per_forward": 16}
 

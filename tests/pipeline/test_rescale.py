@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vtcd_ops.adapters.frames import FrameTransform
+from vtcd_ops.video.frames import FrameTransform
 
 transformers = pytest.importorskip("transformers")
 

@@ -17,13 +17,13 @@ import torch
 from pipeline.videos import moving_square, run_files
 
 import vtcd_ops
-from vtcd_ops import _files
-from vtcd_ops._documents import encode_json, read_json
 from vtcd_ops.adapters import example_adapter
-from vtcd_ops.discovery import discover
-from vtcd_ops.errors import InputError
-from vtcd_ops.run_writer import RunWriter
-from vtcd_ops.store import Run, load
+from vtcd_ops.common.errors import InputError
+from vtcd_ops.discovery.discover import discover
+from vtcd_ops.discovery.run import Run, load
+from vtcd_ops.discovery.run_writer import RunWriter
+from vtcd_ops.storage import files
+from vtcd_ops.storage.documents import encode_json, read_json
 
 SITE = ("keys", 1)
 
@@ -138,8 +138,8 @@ def test_other_concepts_are_not_stored_over_them(run: Run, tmp_path: Path) -> No
 
 def test_a_control_c_says_how_to_go_on(tmp_path: Path) -> None:
     program = (
-        "import sys, signal, os; from vtcd_ops import cli, discovery\n"
-        "discovery.load_model = lambda model: os.kill(os.getpid(), signal.SIGINT)\n"
+        "import sys, signal, os; from vtcd_ops import cli; from vtcd_ops.discovery import discover\n"
+        "discover.load_model = lambda model: os.kill(os.getpid(), signal.SIGINT)\n"
         f"sys.argv = ['vtcd', 'discover', 'example', 'video.mp4', '--out', {str(tmp_path)!r}]\n"
         "cli.main()"
     )
@@ -228,7 +228,7 @@ def reseal(run: Path, name: str) -> None:
     if name == "run.json":
         return
     document = read_json(run / "run.json")
-    document["files"][name] = [(run / name).stat().st_size, _files.sha256_file(run / name)]
+    document["files"][name] = [(run / name).stat().st_size, files.sha256_file(run / name)]
     (run / "run.json").write_bytes(encode_json(document))
 
 
@@ -261,12 +261,12 @@ def test_forged_documents_are_sentences(run: Run, tmp_path: Path, name: str) -> 
 def test_forged_files_of_tensors_are_sentences(run: Run, tmp_path: Path, name: str) -> None:
     forged = tmp_path / "run"
     shutil.copytree(run.path, forged)
-    tensors, info, _ = _files.read_tensors(forged / name)
+    tensors, info, _ = files.read_tensors(forged / name)
     refused = 0
 
     def try_with(tensors: dict[str, np.ndarray], info: dict[str, Any], what: object) -> None:
         nonlocal refused
-        _files.write_tensors(forged / name, tensors, info)
+        files.write_tensors(forged / name, tensors, info)
         reseal(forged, name)
         said = refusal(forged)
         assert said is None or str(forged) in said, what

@@ -13,12 +13,13 @@ import torch
 from pipeline.seen_objects import Eye, write_seen, write_shared
 
 import vtcd_ops
-from vtcd_ops import cli, reference
-from vtcd_ops.errors import InputError
-from vtcd_ops.rosetta_baseline import mean_of_all
-from vtcd_ops.rosetta_store import Baseline
-from vtcd_ops.rosetta_supports import PackedSupports
-from vtcd_ops.store import Run
+from vtcd_ops.commands import app
+from vtcd_ops.common.errors import InputError
+from vtcd_ops.discovery.run import Run
+from vtcd_ops.ops import reference
+from vtcd_ops.rosetta_concepts.baseline import mean_of_all
+from vtcd_ops.rosetta_concepts.store import Baseline
+from vtcd_ops.rosetta_concepts.supports import PackedSupports
 
 SHAPE = (6, 8, 10)
 
@@ -214,7 +215,7 @@ def vtcd(
     """Run the command line; return the exit status and what it wrote."""
     monkeypatch.setattr(sys, "argv", ["vtcd", *arguments])
     with pytest.raises(SystemExit) as exit_:
-        cli.main()
+        app.main()
     written = capsys.readouterr()
     return int(exit_.value.code or 0), written.out, written.err
 

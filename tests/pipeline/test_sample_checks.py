@@ -17,14 +17,14 @@ from torch.utils.data import DataLoader
 
 import vtcd_ops.discovery
 from vtcd_ops.adapters import example_adapter
+from vtcd_ops.adapters.features import choose_clip
 from vtcd_ops.adapters.projections import ProjectionAdapter
-from vtcd_ops.discovery import discover
-from vtcd_ops.errors import InputError, InputWarning
-from vtcd_ops.features import choose_clip
-from vtcd_ops.sample_checks import ClipChoice, check_samples
-from vtcd_ops.samples import Sample
-from vtcd_ops.settings import Settings
-from vtcd_ops.video_reader import open_video
+from vtcd_ops.common.errors import InputError, InputWarning
+from vtcd_ops.discovery.discover import discover
+from vtcd_ops.discovery.sample_checks import ClipChoice, check_samples
+from vtcd_ops.discovery.settings import Settings
+from vtcd_ops.video.readers import open_video
+from vtcd_ops.video.samples import Sample
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_looking_through_decodes_no_frame(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adapter: ProjectionAdapter
 ) -> None:
     path = write_numbered(tmp_path / "a.mp4")
-    monkeypatch.setattr("vtcd_ops.decoding._frames", None)
+    monkeypatch.setattr("vtcd_ops.video.decoding._frames", None)
     choose = ClipChoice(adapter, Settings(), 10**9)
     assert len(check_samples([path, path], choose)) == 2
 
@@ -221,6 +221,6 @@ def test_frames_larger_than_the_memory_are_refused_before_one_is_decoded(
     from PIL import Image
 
     Image.new("L", (10_000, 10_000)).save(tmp_path / "0.png")
-    monkeypatch.setattr("vtcd_ops.decoding.decode_image", None)
+    monkeypatch.setattr("vtcd_ops.video.decoding.decode_image", None)
     with pytest.raises(InputError, match=r"10000x10000 pixels takes about 1\.60 GB, more than max"):
         choose_clip(adapter, open_video(tmp_path), max_memory=10**9)

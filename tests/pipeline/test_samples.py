@@ -14,10 +14,10 @@ from pipeline.videos import moving_square, write_image, write_video
 from torch.utils.data import DataLoader, TensorDataset
 
 from vtcd_ops.adapters import example_adapter
-from vtcd_ops.discovery import discover
-from vtcd_ops.errors import InputError, InputWarning
-from vtcd_ops.samples import Sample, as_samples, read_manifest
-from vtcd_ops.video_reader import open_video, read_video
+from vtcd_ops.common.errors import InputError, InputWarning
+from vtcd_ops.discovery.discover import discover
+from vtcd_ops.video.readers import open_video, read_video
+from vtcd_ops.video.samples import Sample, as_samples, read_manifest
 
 
 def test_video_file_gives_the_frames_that_were_written(tmp_path: Path) -> None:

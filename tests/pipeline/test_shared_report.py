@@ -14,8 +14,8 @@ from pipeline.report_page import Page, links
 from pipeline.seen_objects import Eye, write_seen, write_shared
 
 import vtcd_ops
-from vtcd_ops.errors import InputError
-from vtcd_ops.report import report
+from vtcd_ops.common.errors import InputError
+from vtcd_ops.reporting import report
 
 needs_browser = pytest.mark.skipif(
     CHROMIUM is None,

@@ -12,13 +12,12 @@ import pytest
 import torch
 from pipeline.videos import moving_square
 
-from vtcd_ops import features
-from vtcd_ops.adapters import example_adapter
-from vtcd_ops.errors import InputError
-from vtcd_ops.features import choose_clip
-from vtcd_ops.samples import Sample
-from vtcd_ops.video_queue import VideoQueue
-from vtcd_ops.video_reader import open_video
+from vtcd_ops.adapters import example_adapter, features
+from vtcd_ops.adapters.features import choose_clip
+from vtcd_ops.common.errors import InputError
+from vtcd_ops.discovery.video_queue import VideoQueue
+from vtcd_ops.video.readers import open_video
+from vtcd_ops.video.samples import Sample
 
 SAMPLES = [Sample(f"{number}.mp4") for number in range(5)]
 Read = Callable[[int, Sample], str]

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from pipeline.test_vos_metrics import by_trackeval, ellipses
 
-from vtcd_ops import cli
-from vtcd_ops.errors import InputError
+from vtcd_ops.commands import app
+from vtcd_ops.common.errors import InputError
 from vtcd_ops.vos_metrics import contour_accuracy, evaluate, region_similarity, statistics
 
 PALETTE = [value for i in range(6) for value in (40 * i, 128, 0)]
@@ -272,14 +272,14 @@ def test_the_command_line(
     files = ["--out", str(tmp_path / "table.csv"), "--frames", str(tmp_path / "frames.csv")]
     monkeypatch.setattr(sys, "argv", command + files)
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        app.main()
     assert not ended.value.code
     assert capsys.readouterr().out.splitlines()[-1].split()[:3] == ["mean", "(paper)", "1.000"]
     assert [row["sequence"] for row in read_csv(tmp_path / "table.csv")] == ["s", "mean"]
     assert len(read_csv(tmp_path / "frames.csv")) == 7
     (ours / "s/00003.png").unlink()
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        app.main()
     assert ended.value.code == 2
     assert capsys.readouterr().err.splitlines()[-1] == (
         f"vtcd: {ours}/s/00003.png does not exist: s lacks a mask"

@@ -23,7 +23,7 @@ from reproduce.results import Cell, Claim, Result, Row, compare
 from reproduce.study import QUICK, Scale, Study, spread
 from reproduce.table1 import METHODS, RANDOM_ORDER, Curve, curves_of, draw
 from vtcd_ops.adapters import example_adapter
-from vtcd_ops.samples import Sample
+from vtcd_ops.video.samples import Sample
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,10 +13,10 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 
-from vtcd_ops.adapter import Site, Visitor
+from vtcd_ops.adapters.adapter import Site, Visitor
 from vtcd_ops.adapters.base import AttentionAdapter
 from vtcd_ops.adapters.huggingface import HuggingFaceMixin
-from vtcd_ops.errors import InputError
+from vtcd_ops.common.errors import InputError
 
 __all__ = ["AttentionInterfaceAdapter", "attention_layers"]
 

@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vtcd_ops.adapter import Site, Visitor, model_device
-from vtcd_ops.adapter_lock import serialised
-from vtcd_ops.adapters.frames import Crop, FrameTransform
+from vtcd_ops.adapters.adapter import Site, Visitor, model_device
 from vtcd_ops.adapters.layout import TokenLayout
-from vtcd_ops.errors import InputError
+from vtcd_ops.adapters.lock import serialised
+from vtcd_ops.common.errors import InputError
+from vtcd_ops.video.frames import Crop, FrameTransform
 
 if TYPE_CHECKING:
-    from vtcd_ops.features import VideoClip
-    from vtcd_ops.samples import Sample
+    from vtcd_ops.adapters.features import VideoClip
+    from vtcd_ops.video.samples import Sample
 
 __all__ = ["CLASSIFIER_METRICS", "AttentionAdapter"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from vtcd_ops.adapters.names import full_name
-from vtcd_ops.errors import InputError
+from vtcd_ops.common.errors import InputError
 
 __all__ = ["BundledModels"]
 

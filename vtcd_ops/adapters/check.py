@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vtcd_ops.adapter import PARTS, Adapter, capture, edit
+from vtcd_ops.adapters.adapter import PARTS, Adapter, capture, edit
 from vtcd_ops.adapters.check_attention import check_attention
-from vtcd_ops.errors import InputError
-from vtcd_ops.features import VideoClip
-from vtcd_ops.samples import Sample
-from vtcd_ops.video_reader import ArraySource
+from vtcd_ops.adapters.features import VideoClip
+from vtcd_ops.common.errors import InputError
+from vtcd_ops.video.readers import ArraySource
+from vtcd_ops.video.samples import Sample
 
 __all__ = ["check_adapter", "output_difference", "random_inputs", "tensors", "traces"]
 

@@ -19,8 +19,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from vtcd_ops.adapter import Adapter, capture, edit
-from vtcd_ops.errors import InputError
+from vtcd_ops.adapters.adapter import Adapter, capture, edit
+from vtcd_ops.common.errors import InputError
 
 __all__ = ["check_attention"]
 

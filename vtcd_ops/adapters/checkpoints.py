@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from vtcd_ops.errors import InputError
+from vtcd_ops.common.errors import InputError
 
 __all__ = ["check_shapes", "load_strictly", "read_checkpoint", "read_file"]
 
@@ -107,8 +107,8 @@ def load_strictly(
     >>> import torch
     >>> load_strictly(torch.nn.Linear(2, 1), {"weight": torch.zeros(1, 3)}, "mine.pth")
     Traceback (most recent call last):
-    vtcd_ops.errors.InputError: from_checkpoint: the weights in mine.pth do not fit Linear: missing
-    key bias; misshapen key weight (expected [1, 2], got [1, 3])
+    vtcd_ops.common.errors.InputError: from_checkpoint: the weights in mine.pth do not fit Linear:
+    missing key bias; misshapen key weight (expected [1, 2], got [1, 3])
 
     Raises:
         InputError: missing, surplus or misshapen keys, by name.

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from vtcd_ops.errors import InputError
+from vtcd_ops.common.errors import InputError
 
 __all__ = ["check_sizes", "read_config", "shown"]
 
@@ -78,8 +78,8 @@ def check_sizes(
 
     >>> check_sizes({"hidden_size": 10**9}, "config.json")
     Traceback (most recent call last):
-    vtcd_ops.errors.InputError: config.json: hidden_size expected a whole number from 1 to 65536,
-    got 1000000000
+    vtcd_ops.common.errors.InputError: config.json: hidden_size expected a whole number from 1 to
+    65536, got 1000000000
 
     Args:
         config: entries under the names of any of the families, nested or not.

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from vtcd_ops.adapters.base import CLASSIFIER_METRICS
-from vtcd_ops.adapters.frames import FrameTransform
 from vtcd_ops.adapters.projections import ProjectionAdapter, Projections
+from vtcd_ops.video.frames import FrameTransform
 
 __all__ = ["example_adapter"]
 

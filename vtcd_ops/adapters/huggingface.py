@@ -21,7 +21,7 @@ from vtcd_ops.adapters.base import CLASSIFIER_METRICS
 from vtcd_ops.adapters.bundled import BundledModels
 from vtcd_ops.adapters.configs import check_sizes, read_config
 from vtcd_ops.adapters.weights import floating_type, placed
-from vtcd_ops.errors import InputError
+from vtcd_ops.common.errors import InputError
 
 # Ends of entries that say which code runs: of attention, on quantised weights, from the Hub.
 _CODE = ("_implementation", "_implementation_internal", "quantization_config", "auto_map")

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, quote
 import torch
 
 from vtcd_ops.adapters.weights import floating_type
-from vtcd_ops.errors import InputError
+from vtcd_ops.common.errors import InputError
 
 __all__ = ["full_name", "split_options"]
 

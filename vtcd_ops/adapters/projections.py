@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vtcd_ops.adapter import PARTS, Site, Visitor
+from vtcd_ops.adapters.adapter import PARTS, Site, Visitor
 from vtcd_ops.adapters.base import AttentionAdapter
-from vtcd_ops.errors import InputError
+from vtcd_ops.common.errors import InputError
 
 __all__ = ["ProjectionAdapter", "Projections"]
 

@@ -10,10 +10,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
-from vtcd_ops.adapter import Adapter
+from vtcd_ops.adapters.adapter import Adapter
 from vtcd_ops.adapters.configs import read_config
 from vtcd_ops.adapters.names import split_options
-from vtcd_ops.errors import InputError
+from vtcd_ops.common.errors import InputError
 
 __all__ = ["AdapterFamily", "AdapterInfo", "describe", "families", "list_adapters", "load_model"]
 

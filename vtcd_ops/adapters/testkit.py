@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vtcd_ops.adapter import PARTS, Adapter, Site, capture, edit
+from vtcd_ops.adapters.adapter import PARTS, Adapter, Site, capture, edit
 from vtcd_ops.adapters.check import (
     check_adapter,
     output_difference,
@@ -23,7 +23,7 @@ from vtcd_ops.adapters.check import (
     traces,
 )
 from vtcd_ops.adapters.weights import randomize_weights, weights_sha256
-from vtcd_ops.errors import InputError
+from vtcd_ops.common.errors import InputError
 
 __all__ = ["AdapterTests", "record"]
 

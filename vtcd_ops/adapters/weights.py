@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vtcd_ops.adapter import Adapter
-from vtcd_ops.errors import InputError
+from vtcd_ops.adapters.adapter import Adapter
+from vtcd_ops.common.errors import InputError
 
 __all__ = ["floating_type", "placed", "randomize_weights", "weights_sha256"]
 
@@ -122,7 +122,7 @@ def placed(model: nn.Module, device: str | torch.device) -> nn.Module:
 
     >>> placed(torch.nn.Linear(2, 2), "nowhere")
     Traceback (most recent call last):
-    vtcd_ops.errors.InputError: load_model: device 'nowhere' cannot be used: ...
+    vtcd_ops.common.errors.InputError: load_model: device 'nowhere' cannot be used: ...
 
     Raises:
         InputError: there is no such device.

@@ -9,7 +9,7 @@ from typing import NamedTuple, overload
 import torch
 from torch import Tensor
 
-from vtcd_ops import _checks, _ragged
+from vtcd_ops.ops import checks, ragged
 
 
 class ConvexNMF(NamedTuple):
@@ -114,17 +114,17 @@ def cnmf(
             encoding that the dtype cannot hold.
         TypeError: another dtype.
     """
-    matrices = _ragged.matrices("cnmf", data)
+    matrices = ragged.matrices("cnmf", data)
     if not matrices:
         return []
-    rows, offsets = _ragged.pack("cnmf", matrices)
-    k_each = _ragged.k_tensor("cnmf", k, len(matrices))
+    rows, offsets = ragged.pack("cnmf", matrices)
+    k_each = ragged.k_tensor("cnmf", k, len(matrices))
     labels = _start(init, matrices)
-    max_num_iter = _ragged.integer("cnmf", "max_num_iter", max_num_iter)
-    seed = _ragged.integer("cnmf", "seed", seed)
-    tol = _ragged.real("cnmf", "tol", tol)
-    _checks.check_cnmf(rows, offsets, k_each, labels, solver, max_num_iter, tol)
-    with _checks.kernel_errors("cnmf"):
+    max_num_iter = ragged.integer("cnmf", "max_num_iter", max_num_iter)
+    seed = ragged.integer("cnmf", "seed", seed)
+    tol = ragged.real("cnmf", "tol", tol)
+    checks.check_cnmf(rows, offsets, k_each, labels, solver, max_num_iter, tol)
+    with checks.kernel_errors("cnmf"):
         weights, encoding, centers, error, num_iter = torch.ops.vtcd.cnmf(
             rows, offsets, k_each, init=labels, solver=solver, max_num_iter=max_num_iter, tol=tol,
             seed=seed,
@@ -152,7 +152,7 @@ def _start(init: str | Tensor | Sequence[Tensor], matrices: list[Tensor]) -> Ten
         return None
     if isinstance(init, Tensor) and len(matrices) > 1:
         raise TypeError("cnmf: init expected a list of tensors for a list, got Tensor")
-    return _ragged.pack_labels("cnmf", "init", matrices, init)
+    return ragged.pack_labels("cnmf", "init", matrices, init)
 
 
 @overload
@@ -212,17 +212,17 @@ def kmeans(
             (float32 data of 1e20: convert them to float64).
         TypeError: another dtype.
     """
-    matrices = _ragged.matrices("kmeans", data)
+    matrices = ragged.matrices("kmeans", data)
     if not matrices:
         return []
-    rows, offsets = _ragged.pack("kmeans", matrices)
-    k_each = _ragged.k_tensor("kmeans", k, len(matrices))
-    num_restarts = _ragged.integer("kmeans", "num_restarts", num_restarts)
-    max_num_iter = _ragged.integer("kmeans", "max_num_iter", max_num_iter)
-    seed = _ragged.integer("kmeans", "seed", seed)
-    tol = _ragged.real("kmeans", "tol", tol)
-    _checks.check_kmeans(rows, offsets, k_each, num_restarts, max_num_iter, tol)
-    with _checks.kernel_errors("kmeans"):
+    rows, offsets = ragged.pack("kmeans", matrices)
+    k_each = ragged.k_tensor("kmeans", k, len(matrices))
+    num_restarts = ragged.integer("kmeans", "num_restarts", num_restarts)
+    max_num_iter = ragged.integer("kmeans", "max_num_iter", max_num_iter)
+    seed = ragged.integer("kmeans", "seed", seed)
+    tol = ragged.real("kmeans", "tol", tol)
+    checks.check_kmeans(rows, offsets, k_each, num_restarts, max_num_iter, tol)
+    with checks.kernel_errors("kmeans"):
         labels, centers, inertia, num_iter = torch.ops.vtcd.kmeans(
             rows, offsets, k_each, num_restarts=num_restarts, max_num_iter=max_num_iter, tol=tol,
             seed=seed,
@@ -266,13 +266,13 @@ def silhouette(
             "silhouette: labels expected a tensor for a tensor and a list for a list, "
             f"got {type(labels).__name__}"
         )
-    matrices = _ragged.matrices("silhouette", data)
+    matrices = ragged.matrices("silhouette", data)
     if not matrices and not len(labels):
         return []
-    clusters = _ragged.pack_labels("silhouette", "labels", matrices, labels)
-    rows, offsets = _ragged.pack("silhouette", matrices)
-    _checks.check_silhouette(rows, offsets, clusters)
-    with _checks.kernel_errors("silhouette"):
+    clusters = ragged.pack_labels("silhouette", "labels", matrices, labels)
+    rows, offsets = ragged.pack("silhouette", matrices)
+    checks.check_silhouette(rows, offsets, clusters)
+    with checks.kernel_errors("silhouette"):
         coefficients = torch.ops.vtcd.silhouette(rows, offsets, clusters)
     if isinstance(data, Tensor):
         return coefficients

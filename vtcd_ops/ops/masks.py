@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vtcd_ops import _checks
+from vtcd_ops.ops import checks
 
 
 def concept_mask(x: Tensor, assign: Tensor, keep: Tensor, num_prefix_tokens: int = 0) -> Tensor:
@@ -41,8 +41,8 @@ def concept_mask(x: Tensor, assign: Tensor, keep: Tensor, num_prefix_tokens: int
         ValueError: shapes that do not fit, a unit out of range.
         TypeError: another dtype.
     """
-    _checks.check_concept_mask(x, assign, keep, num_prefix_tokens)
-    with _checks.kernel_errors("concept_mask"):
+    checks.check_concept_mask(x, assign, keep, num_prefix_tokens)
+    with checks.kernel_errors("concept_mask"):
         masked: Tensor = torch.ops.vtcd.concept_mask(x, assign, keep, num_prefix_tokens)
     return masked
 
@@ -86,7 +86,7 @@ def cris_sample(
     Raises:
         ValueError: a parameter out of range.
     """
-    _checks.check_cris_sample(num_units, num_masks, ratio, start, design)
+    checks.check_cris_sample(num_units, num_masks, ratio, start, design)
     keep: Tensor = torch.ops.vtcd.cris_sample(num_units, num_masks, ratio, seed, start, design)
     return keep
 
@@ -124,8 +124,8 @@ def cris_accumulate(
         ValueError: shapes that do not fit, NaN or Inf; nothing is added then.
         TypeError: another dtype.
     """
-    _checks.check_cris_accumulate(count, total, total_sq, keep, drop, present)
-    with _checks.kernel_errors("cris_accumulate"):
+    checks.check_cris_accumulate(count, total, total_sq, keep, drop, present)
+    with checks.kernel_errors("cris_accumulate"):
         torch.ops.vtcd.cris_accumulate(count, total, total_sq, keep, drop, present)
     for sums in (count, total, total_sq):
         torch.autograd.graph.increment_version(sums)

@@ -1,4 +1,4 @@
-"""The operator on contours in plain NumPy: part of `vtcd_ops.reference`."""
+"""The operator on contours in plain NumPy: part of `vtcd_ops.ops.reference`."""
 
 from __future__ import annotations
 

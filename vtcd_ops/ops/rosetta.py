@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vtcd_ops import _checks
+from vtcd_ops.ops import checks
 
 _WORD = 64  # voxels of a word
 
@@ -105,8 +105,8 @@ def rosetta_search(
             message then says which ``delta`` gives no more.
         TypeError: another dtype.
     """
-    _checks.check_rosetta_search(supports, videos, models, delta, max_order, top, max_tuples)
-    with _checks.kernel_errors("rosetta_search"):
+    checks.check_rosetta_search(supports, videos, models, delta, max_order, top, max_tuples)
+    with checks.kernel_errors("rosetta_search"):
         tuples, scores = torch.ops.vtcd.rosetta_search(
             supports, videos, models, delta, max_order=max_order, top=top, max_tuples=max_tuples
         )
@@ -133,7 +133,7 @@ def rosetta_ratios(supports: Tensor, videos: Tensor, models: Tensor, tuples: Ten
         ValueError: shapes that do not fit, a concept out of range.
         TypeError: another dtype.
     """
-    _checks.check_rosetta_ratios(supports, videos, models, tuples)
-    with _checks.kernel_errors("rosetta_ratios"):
+    checks.check_rosetta_ratios(supports, videos, models, tuples)
+    with checks.kernel_errors("rosetta_ratios"):
         ratios: Tensor = torch.ops.vtcd.rosetta_ratios(supports, videos, models, tuples)
     return ratios

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vtcd_ops import _checks
+from vtcd_ops.ops import checks
 
 
 def _warn_of_order(op: str, features: Tensor, size: Sequence[int]) -> None:
@@ -78,12 +78,12 @@ def slic3d(
         ValueError: shapes or parameters that do not fit, NaN or Inf.
         TypeError: another dtype.
     """
-    _checks.check_slic3d(
+    checks.check_slic3d(
         features, size, n_segments, compactness, max_num_iter, spacing, min_size_factor,
         max_size_factor, interpolation,
     )  # fmt: skip
     _warn_of_order("slic3d", features, size)
-    with _checks.kernel_errors("slic3d"):
+    with checks.kernel_errors("slic3d"):
         labels: Tensor = torch.ops.vtcd.slic3d(
             features, size, n_segments, compactness, max_num_iter=max_num_iter, spacing=spacing,
             enforce_connectivity=enforce_connectivity, min_size_factor=min_size_factor,
@@ -124,8 +124,8 @@ def tubelet_pool(
         ValueError: shapes that do not fit, a label out of range.
         TypeError: another dtype.
     """
-    _checks.check_tubelet_pool(features, labels, num_tubelets, interpolation)
+    checks.check_tubelet_pool(features, labels, num_tubelets, interpolation)
     _warn_of_order("tubelet_pool", features, labels.shape[1:])
-    with _checks.kernel_errors("tubelet_pool"):
+    with checks.kernel_errors("tubelet_pool"):
         means, counts = torch.ops.vtcd.tubelet_pool(features, labels, num_tubelets, interpolation)
     return means, counts

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from vtcd_ops.errors import InputError
+from vtcd_ops.common.errors import InputError
 from vtcd_ops.vos_metrics.label_maps import find_sequences, map_files, read_label_map, read_split
 from vtcd_ops.vos_metrics.measures import contour_accuracy, region_similarity
 from vtcd_ops.vos_metrics.table import Evaluation, ObjectScores

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vtcd_ops.errors import InputError
+from vtcd_ops.common.errors import InputError
 
 __all__ = ["find_sequences", "map_files", "read_label_map", "read_split"]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from vtcd_hf_dinov2 import Dinov2Adapter
 
 import vtcd_ops
-from vtcd_ops.adapter import Adapter, Site
+from vtcd_ops.adapters.adapter import Adapter, Site
 from vtcd_ops.adapters.testkit import AdapterTests
 
 TINY: dict[str, Any] = {

@@ -13,7 +13,7 @@ from torch import Tensor
 from vtcd_hf_video import TimesformerAdapter, VivitAdapter, VJEPA2Adapter
 
 import vtcd_ops
-from vtcd_ops.adapter import Adapter, Site
+from vtcd_ops.adapters.adapter import Adapter, Site
 from vtcd_ops.adapters.testkit import AdapterTests
 
 # Three different sides of the token grid, so that no two can be mistaken for each other.

@@ -16,7 +16,7 @@ from vtcd_ops.adapters.huggingface import (
     classifier_attributes,
     image_sides,
 )
-from vtcd_ops.errors import InputError
+from vtcd_ops.common.errors import InputError
 
 # How the tokens stand in each kind of attention. The model keeps its tokens in (h, w, t) order, but
 # hands divided spatial attention the frames in its batch, each with the class token in front.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vtcd_ops.adapters import FrameTransform, ProjectionAdapter, Projections
 from vtcd_ops.adapters.attention_interface import attention_layers
 from vtcd_ops.adapters.huggingface import HuggingFaceMixin, classifier_attributes
-from vtcd_ops.errors import InputError
+from vtcd_ops.common.errors import InputError
 
 
 class VJEPA2Adapter(HuggingFaceMixin, ProjectionAdapter):

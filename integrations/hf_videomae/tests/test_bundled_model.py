@@ -14,8 +14,8 @@ from vtcd_hf_videomae import VideoMAEAdapter
 
 import vtcd_ops
 from vtcd_ops.adapters import check_adapter
-from vtcd_ops.samples import read_manifest
-from vtcd_ops.video_reader import read_video
+from vtcd_ops.video.readers import read_video
+from vtcd_ops.video.samples import read_manifest
 
 NAMES = ("mini", "mini-ssl")
 EVALUATION = files("vtcd_hf_videomae") / "clips/evaluation/manifest.csv"

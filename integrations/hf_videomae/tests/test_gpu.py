@@ -12,8 +12,8 @@ import torch
 
 import vtcd_ops
 from vtcd_ops.adapters import check_adapter
-from vtcd_ops.samples import read_manifest
-from vtcd_ops.video_reader import read_video
+from vtcd_ops.video.readers import read_video
+from vtcd_ops.video.samples import read_manifest
 
 if not torch.cuda.is_available():
     pytest.skip("needs a CUDA GPU: torch sees none", allow_module_level=True)

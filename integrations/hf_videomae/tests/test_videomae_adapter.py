@@ -14,7 +14,7 @@ from torch import Tensor
 from vtcd_hf_videomae import VideoMAEAdapter
 
 import vtcd_ops
-from vtcd_ops.adapter import Adapter, Site
+from vtcd_ops.adapters.adapter import Adapter, Site
 from vtcd_ops.adapters.testkit import AdapterTests
 
 

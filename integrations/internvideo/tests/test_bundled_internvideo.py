@@ -15,7 +15,7 @@ from vtcd_internvideo import InternVideoAdapter
 
 import vtcd_ops
 from vtcd_ops.adapters import check_adapter
-from vtcd_ops.video_reader import read_video
+from vtcd_ops.video.readers import read_video
 
 NAME = "mini"
 FOLDER = InternVideoAdapter.bundled_root / NAME

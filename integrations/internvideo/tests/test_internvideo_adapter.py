@@ -17,7 +17,7 @@ from vtcd_internvideo.checkpoint import save
 from vtcd_internvideo.tokenizer import write_merges
 
 import vtcd_ops
-from vtcd_ops.adapter import PARTS, Adapter
+from vtcd_ops.adapters.adapter import PARTS, Adapter
 from vtcd_ops.adapters.testkit import AdapterTests
 
 MERGES = ["b a", "l l</w>", "ba ll</w>", "c a", "ca n</w>"]

@@ -22,7 +22,7 @@ from vtcd_ops.adapters import (
 from vtcd_ops.adapters.bundled import BundledModels
 from vtcd_ops.adapters.configs import read_config
 from vtcd_ops.adapters.weights import floating_type, placed
-from vtcd_ops.errors import InputError
+from vtcd_ops.common.errors import InputError
 
 __all__ = ["CLIP_MEAN", "CLIP_STD", "InternVideoAdapter"]
 

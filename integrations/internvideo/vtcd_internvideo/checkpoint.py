@@ -17,7 +17,7 @@ from vtcd_internvideo.config import InternVideoConfig
 from vtcd_internvideo.model import InternVideo
 from vtcd_ops.adapters.checkpoints import load_strictly, read_checkpoint
 from vtcd_ops.adapters.configs import check_sizes, read_config
-from vtcd_ops.errors import InputError
+from vtcd_ops.common.errors import InputError
 
 __all__ = ["MODEL_TYPE", "build", "load", "save", "sizes_of"]
 

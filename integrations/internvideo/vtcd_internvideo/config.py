@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from vtcd_ops.adapters.configs import check_sizes, shown
-from vtcd_ops.errors import InputError
+from vtcd_ops.common.errors import InputError
 
 __all__ = ["InternVideoConfig", "TextConfig", "VisualConfig"]
 

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from vtcd_internvideo.config import InternVideoConfig, TextConfig
 from vtcd_internvideo.towers import TextTransformer, VisualTower
-from vtcd_ops.errors import InputError
+from vtcd_ops.common.errors import InputError
 
 __all__ = ["InternVideo"]
 

@@ -14,7 +14,7 @@ from vtcd_tcow import TCOWAdapter
 
 import vtcd_ops
 from vtcd_ops.adapters import check_adapter
-from vtcd_ops.video_reader import read_video
+from vtcd_ops.video.readers import read_video
 
 NAME = "mini"
 FOLDER = TCOWAdapter.bundled_root / NAME

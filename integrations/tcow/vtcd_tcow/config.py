@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vtcd_ops.adapters.configs import check_sizes
-from vtcd_ops.errors import InputError
+from vtcd_ops.common.errors import InputError
 
 __all__ = ["TCOWConfig"]
 

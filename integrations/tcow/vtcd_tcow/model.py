@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vtcd_ops.adapters.checkpoints import load_strictly
-from vtcd_ops.errors import InputError
+from vtcd_ops.common.errors import InputError
 from vtcd_tcow.checkpoint import read_checkpoint, strip_prefix
 from vtcd_tcow.config import TCOWConfig
 from vtcd_tcow.timesformer import VideoTransformer

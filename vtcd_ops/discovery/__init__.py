@@ -1,0 +1,1 @@
+"""From clips through tubelets to concepts, and the run that holds them."""

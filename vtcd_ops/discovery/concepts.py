@@ -1,0 +1,161 @@
+"""Concepts: what the tubelets of all videos have in common, head by head (equations 2 and 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import nnls
+
+from vtcd_ops.common.equality import same_fields
+from vtcd_ops.common.errors import InputError
+from vtcd_ops.discovery.settings import Settings
+from vtcd_ops.ops import choose_num_concepts, cnmf, silhouette
+
+_NNLS_STEPS = 100  # for each concept; an active set changes a few times for each
+
+
+@dataclass(frozen=True, eq=False)
+class Factorisation:
+    """Concepts of one head.
+
+    Args:
+        centers: float32 [K, C], the concepts.
+        concept: int32 [N], the concept that each tubelet belongs to.
+        encoding: float32 [N, K], how each tubelet is composed of concepts.
+        weights: float32 [N, K], how each concept is composed of tubelets; columns sum to 1.
+        silhouettes: float32 [N], silhouette of each tubelet in its concept, NaN for one concept.
+        error: ‖T − T G U‖ (Frobenius norm).
+        num_iter: iterations of the factorisation.
+    """
+
+    centers: np.ndarray
+    concept: np.ndarray
+    encoding: np.ndarray
+    weights: np.ndarray
+    silhouettes: np.ndarray
+    error: float
+    num_iter: int
+
+    def __eq__(self, other: object) -> bool:
+        return same_fields(self, other)
+
+    __hash__ = None  # type: ignore[assignment]  # equal by content, which may change
+
+
+def find_concepts(tubelets: list[np.ndarray], settings: Settings) -> list[Factorisation]:
+    """Find the concepts of several heads at once.
+
+    Args:
+        tubelets: for each head the tubelets of all videos, float32 [N, C].
+        settings: criterion, threshold, assign, seed.
+
+    Returns:
+        One factorisation a head.
+
+    Raises:
+        InputError: a head has a single tubelet in all videos.
+    """
+    for head, its_tubelets in enumerate(tubelets):
+        _expect_several(head, len(its_tubelets))
+    data = [torch.from_numpy(rows) for rows in tubelets]
+    chosen = choose_num_concepts(
+        data, criterion=settings.criterion, threshold=settings.threshold, seed=settings.seed
+    )
+    results = cnmf(data, chosen, seed=settings.seed)
+    encodings = [
+        encode(rows, result.centers.numpy()) for rows, result in zip(tubelets, results, strict=True)
+    ]
+    tables = [
+        encoding if settings.assign == "encoding" else result.weights.numpy()
+        for encoding, result in zip(encodings, results, strict=True)
+    ]
+    concepts = [table.argmax(axis=1).astype(np.int32) for table in tables]
+    silhouettes = silhouette(data, [torch.from_numpy(concept) for concept in concepts])
+    return [
+        Factorisation(
+            centers=result.centers.numpy(),
+            concept=concept,
+            encoding=encoding,
+            weights=result.weights.numpy(),
+            silhouettes=_where_defined(coefficients.numpy(), concept),
+            error=float(result.error),
+            num_iter=int(result.num_iter),
+        )
+        for result, encoding, concept, coefficients in zip(
+            results, encodings, concepts, silhouettes, strict=True
+        )
+    ]
+
+
+def _expect_several(head: int, count: int) -> None:
+    if count < 2:
+        raise InputError(
+            f"concepts need at least two tubelets, head {head} has {count} in all videos: "
+            "give more videos or a larger n_segments"
+        )
+
+
+def _where_defined(silhouettes: np.ndarray, concept: np.ndarray) -> np.ndarray:
+    """The silhouettes [N], or NaN where all tubelets belong to one concept."""
+    alone = len(np.unique(concept)) < 2
+    return np.full(len(concept), np.nan, dtype=np.float32) if alone else silhouettes
+
+
+def encode(tubelets: np.ndarray, centers: np.ndarray) -> np.ndarray:
+    """Return how tubelets are composed of given concepts: non-negative least squares.
+
+    Solves equation 3 for U with W fixed, ``min ‖x − Wu‖ over u >= 0`` for each tubelet x, by the
+    active set method of Lawson and Hanson in float64. It is how a new video gets the concepts of a
+    run.
+
+    >>> import numpy as np
+    >>> encode(np.array([[2.0, 0.0], [0.0, -1.0]]), np.eye(2)).tolist()
+    [[2.0, 0.0], [0.0, 0.0]]
+
+    Args:
+        tubelets: [N, C].
+        centers: [K, C].
+
+    Returns:
+        float32 [N, K].
+
+    Raises:
+        InputError: the method finds no end, as it may among concepts that are nearly equal.
+    """
+    x = tubelets.astype(np.float64)
+    w = centers.astype(np.float64).T  # [C, K]
+    unit = np.abs(w).max(initial=0.0) or 1.0  # its tolerances are for numbers around one
+    scales = np.abs(x).max(axis=1, initial=0.0)
+    encoding = np.zeros((len(x), w.shape[1]))
+    for row, scale in enumerate(scales.tolist()):
+        if scale == 0 or w.shape[1] == 0:
+            continue
+        try:
+            solution, _ = nnls(w / unit, x[row] / scale, maxiter=_NNLS_STEPS * w.shape[1])
+        except RuntimeError:
+            raise InputError(
+                f"concepts: how tubelet {row} is composed of {w.shape[1]} concepts could not be "
+                "found, some are nearly equal: ask for fewer with another criterion or threshold"
+            ) from None
+        encoding[row] = solution * (scale / unit)
+    return encoding.astype(np.float32)
+
+
+def paint(labels: np.ndarray, concept_of_label: np.ndarray) -> np.ndarray:
+    """Return the concept of every voxel, given the concept of every tubelet.
+
+    >>> import numpy as np
+    >>> paint(np.array([[0, 1], [-1, 1]]), np.array([4, 2])).tolist()
+    [[4, 2], [-1, 2]]
+
+    Args:
+        labels: tubelet of each voxel [...], -1 where there is none.
+        concept_of_label: concept of each tubelet [S], -1 where there is none.
+
+    Returns:
+        int16 [...], -1 where there is no concept.
+    """
+    table = np.append(concept_of_label, -1).astype(np.int16)  # label -1 finds the last entry
+    return table[labels]

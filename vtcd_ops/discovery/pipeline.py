@@ -1,0 +1,351 @@
+"""Clips to features to tubelets to concepts: what is left to do of a run, and doing it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from tqdm import tqdm
+
+from vtcd_ops.adapters import weights_sha256
+from vtcd_ops.adapters.adapter import Adapter
+from vtcd_ops.adapters.features import VideoClip
+from vtcd_ops.common.errors import InputError, warn
+from vtcd_ops.discovery.concepts import find_concepts
+from vtcd_ops.discovery.layer_compactness import NUM_VIDEOS, layer_compactness
+from vtcd_ops.discovery.records import VideoRecord
+from vtcd_ops.discovery.run import Run, clip_file, concept_file
+from vtcd_ops.discovery.run_writer import RunWriter
+from vtcd_ops.discovery.sample_checks import ClipChoice, naming
+from vtcd_ops.discovery.settings import Settings
+from vtcd_ops.discovery.video_divider import VideoDivider
+from vtcd_ops.discovery.video_queue import VideoQueue
+from vtcd_ops.ops import LIBRARY
+from vtcd_ops.storage.documents import digest_json
+from vtcd_ops.video.readers import open_video
+from vtcd_ops.video.samples import Sample, as_samples
+
+
+class Pipeline:
+    """One model and one run directory; any number of processes may do this at once."""
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        settings: Settings,
+        out: Path,
+        max_memory: int,
+        resume: bool,
+        progress: bool,
+        *,
+        overwrite: bool = False,
+        reuse: Path | None = None,
+        control_of: Adapter | None = None,
+    ) -> None:
+        self.adapter = adapter
+        self.layers = _chosen("layers", settings.layers, adapter.num_layers)
+        self.heads = _chosen("heads", settings.heads, adapter.num_heads)
+        self.settings = replace(
+            settings,
+            layers=None if settings.layers is None else self.layers,
+            heads=None if settings.heads is None else self.heads,
+        )
+        self.max_memory = max_memory
+        self.progress = progress
+        self._clip = ClipChoice(adapter, self.settings, max_memory)
+        self.title = "" if control_of is None else "control: "
+        document = self._document()
+        if control_of is not None:
+            document["model"]["control_of"] = weights_sha256(control_of.model)
+        within = out if control_of is None else out.parent
+        self.writer = RunWriter(out, document, resume=resume, overwrite=overwrite, within=within)
+        if reuse is not None:
+            self.writer.reuse(reuse)
+
+    def _document(self) -> dict[str, Any]:
+        """What identifies the run."""
+        adapter = self.adapter
+        return {
+            "kind": "discovery",
+            "settings": self.settings.as_json(),
+            "model": describe_model(adapter),
+            "versions": library_versions(),
+            "operators": operator_library(),
+            "parts": list(self.settings.parts),
+            "layers": self.layers,
+        }
+
+    def run(self, samples: Any) -> None:
+        """Do what is left to do, together with whatever other process does the same."""
+        if self.writer.finished:
+            self._check_finished(samples)
+            self.writer.close()  # where a process was killed between its last file and this
+            return
+        self.writer.log("started")
+        try:
+            num_videos = self._do_videos(samples)
+            self.writer.write_manifest(num_videos)
+            self._do_concepts(num_videos)
+            self.writer.finish(num_videos, self.heads)
+            if num_videos == 1:
+                warn(
+                    f"{self.writer.path}: the concepts are those of a single video; what recurs "
+                    "shows in several"
+                )
+        finally:
+            self.writer.close()
+
+    def _check_finished(self, samples: Any) -> None:
+        """A finished run must be of the videos that are asked for."""
+        num_videos = 0
+        for index, sample in enumerate(as_samples(samples)):
+            if not self.writer.has(clip_file(index)):
+                raise InputError(
+                    f"{self.writer.path} holds a finished run without the video {sample.name}: "
+                    f"choose another directory, and give reuse={str(self.writer.path)!r} (--reuse "
+                    f"{self.writer.path}) to keep the tubelets of the others, or begin anew with "
+                    "overwrite"
+                )
+            with naming(sample):
+                clip = self._clip(sample, open_video(sample.video))
+                inputs_sha256 = clip.inputs_sha256()
+            sha256 = clip.source.sha256()
+            self.writer.check_video(index, sha256, inputs_sha256, str(sample.name))
+            num_videos = index + 1
+        self.writer.write_manifest(num_videos)
+
+    def _do_videos(self, samples: Any) -> int:
+        """Find the tubelets of all videos; return how many videos there are."""
+        only_once = isinstance(samples, Iterator)
+        stream = as_samples(samples)
+        first = list(itertools.islice(stream, NUM_VIDEOS))
+        divider = VideoDivider(
+            self.adapter,
+            self.settings,
+            self.layers,
+            self.heads,
+            self._compactness(first),
+            self.max_memory,
+            self.writer,
+        )
+        stream = itertools.chain(first, stream)
+        claim = partial(self.writer.claims.claim, wait=only_once)
+        with (
+            self._bar("videos", "video", _length(samples)) as bar,
+            ThreadPoolExecutor(1, "vtcd-reader") as reader,
+        ):
+            queue = VideoQueue(claim, self._read, reader)
+            while True:
+                for turn in queue.turns(stream):
+                    if (video := turn.reading.result()) is not None:
+                        with naming(turn.sample):
+                            divider.divide(*video)
+                    bar.update()
+                if len(queue.done) == queue.num_videos:
+                    return queue.num_videos
+                # another process works on the rest, or is dying
+                self.writer.claims.wait(min(set(range(queue.num_videos)) - queue.done))
+                stream = as_samples(samples)
+
+    def _bar(self, what: str, unit: str, total: int | None) -> tqdm:
+        return tqdm(desc=f"{self.title}{what}", unit=unit, total=total, disable=not self.progress)
+
+    def _read(self, index: int, sample: Sample) -> tuple[VideoClip, VideoRecord] | None:
+        """Open a video and decode the beginning of what the model sees of it; None: it is done."""
+        with naming(sample):
+            clip = self._clip(sample, open_video(sample.video))
+            sha256 = clip.source.sha256()
+            inputs_sha256 = clip.inputs_sha256()
+            self.writer.check_video(index, sha256, inputs_sha256, str(sample.name))
+            record = _record(index, sample, sha256, inputs_sha256, clip)
+            self.writer.take_over(index, record.content)
+            if self.writer.has_video(index):
+                return None
+            return clip.read_ahead(), record
+
+    def _compactness(self, first: list[Sample]) -> dict[tuple[str, int], float]:
+        """The compactness of every part and layer: the fixed one, or chosen from some videos."""
+        fixed = self.settings.compactness
+        sites = [(part, layer) for part in self.settings.parts for layer in self.layers]
+        if not isinstance(fixed, str):
+            return dict.fromkeys(sites, fixed)
+
+        def choose() -> dict[tuple[str, int], float]:
+            clips = []
+            for sample in first:
+                with naming(sample):
+                    clips.append(self._clip(sample, open_video(sample.video)))
+            return layer_compactness(clips, self.layers, self.heads, self.settings, self.max_memory)
+
+        return self.writer.compactness(choose)
+
+    def _do_concepts(self, num_videos: int) -> None:
+        """Find the concepts of all layers."""
+        tasks = [(part, layer) for part in self.settings.parts for layer in self.layers]
+        records = [self.writer.record(video) for video in range(num_videos)]
+        with self._bar("concepts", "layer", len(tasks)) as bar:
+            self.writer.claims.work_through(
+                tasks,
+                lambda task: self.writer.concept_task(tasks.index(task)),
+                lambda task: self.writer.has(concept_file(*task)),
+                lambda task: self._do_layer_concepts(*task, records),
+                lambda task: bar.update(),
+            )
+
+    def _do_layer_concepts(self, part: str, layer: int, records: list[VideoRecord]) -> None:
+        """Find the concepts of one layer."""
+        members, sources = self._members(part, layer, records)
+        try:
+            found = find_concepts([head.pop("means") for head in members], self.settings)
+        except ValueError as error:
+            raise InputError(f"{part} of layer {layer}: {error}") from error
+        self.writer.write_concepts(part, layer, members, found, sources)
+
+    def _members(
+        self, part: str, layer: int, records: list[VideoRecord]
+    ) -> tuple[list[dict[str, np.ndarray]], list[str]]:
+        """All tubelets of a layer, and the hashes of their files.
+
+        For each head video, label, size [N] and mean [N, C] of its tubelets.
+        """
+        rows: list[list[dict[str, np.ndarray]]] = [[] for _ in self.heads]
+        sources = []
+        for record in records:
+            tubelets, sha256 = self.writer.tubelets(record, part, layer)
+            sources.append(sha256)
+            for row in range(len(self.heads)):
+                label = np.flatnonzero(tubelets.sizes[row]).astype(np.int32)
+                rows[row].append(
+                    {
+                        "video": np.full(len(label), record.index, dtype=np.int32),
+                        "label": label,
+                        "size": tubelets.sizes[row, label],
+                        "means": tubelets.means[row, label],
+                    }
+                )
+        joined = [
+            {name: np.concatenate([video[name] for video in head]) for name in head[0]}
+            for head in rows
+        ]
+        return joined, sources
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of the libraries that a result depends on."""
+    return {name: version(name) for name in ("vtcd-ops", "torch", "numpy")}
+
+
+def operator_library() -> dict[str, str]:
+    """Return which build of the operators this process runs.
+
+    Labels and means of tubelets have the same bits on every instruction set, concepts have not:
+    their matrix products add in another order. So a run keeps to one build, and to one of its
+    instruction sets.
+    """
+    return asdict(LIBRARY)
+
+
+def describe_model(adapter: Adapter) -> dict[str, Any]:
+    """Return what identifies a model: its name, the hash of its weights, its shape."""
+    return {
+        "name": adapter.name,
+        "sha256": weights_sha256(adapter.model),
+        "num_layers": adapter.num_layers,
+        "num_heads": adapter.num_heads,
+        "head_dim": adapter.head_dim,
+        "num_frames": adapter.num_frames,
+        "tubelet_size": adapter.tubelet_size,
+        "token_grid": list(adapter.token_grid),
+        "num_prefix_tokens": adapter.num_prefix_tokens,
+        **json.loads(json.dumps(_features_identity(adapter))),
+    }
+
+
+def _features_identity(adapter: Adapter) -> dict[str, Any]:
+    """What features depend on beside the weights, where the adapter says it."""
+    identity = getattr(adapter, "identity", None)
+    return {} if identity is None else {"features": identity()}
+
+
+def answers_identity(adapter: Adapter) -> str:
+    """Return a hash of what a model's answers depend on beside its weights, as far as it says."""
+    identity = getattr(adapter, "answer_identity", None)
+    return digest_json({} if identity is None else identity())
+
+
+def expect_model(caller: str, run: Run, adapter: Adapter) -> None:
+    """Raise where a model is not that of a run: other weights, or seen or read in another way."""
+    if weights_sha256(adapter.model) != run.model["sha256"]:
+        raise InputError(
+            f"{caller}: the weights of {adapter.name} are not those of the run {run.path}"
+        )
+    now = describe_model(adapter)
+    for name in sorted(run.model.keys() & now.keys() - {"name"}):
+        before, after = run.model[name], now[name]
+        if before == after:
+            continue
+        if isinstance(before, dict) and isinstance(after, dict):
+            keys = sorted(before.keys() | after.keys())
+            name = next(key for key in keys if before.get(key) != after.get(key))
+            before, after = before.get(name), after.get(name)
+        raise InputError(
+            f"{caller}: {adapter.name} has {name} {after!r}, the model of the run {run.path} "
+            f"had {before!r}"
+        )
+
+
+def _chosen(name: str, chosen: Iterable[int] | None, count: int) -> list[int]:
+    """The layers or heads asked for, ascending."""
+    if chosen is None:
+        return list(range(count))
+    asked = list(chosen)
+    numbers = sorted({number + count if number < 0 else number for number in asked})
+    if not numbers or numbers[0] < 0 or numbers[-1] >= count:
+        raise InputError(
+            f"discover: {name} expected from 0 to {count - 1}, or from -1 (the last) to -{count}, "
+            f"got {asked}"
+        )
+    return numbers
+
+
+def _length(samples: Any) -> int | None:
+    """How many videos there are, where that is known without reading them."""
+    if isinstance(samples, str | Path | Sample | np.ndarray | Tensor | list):
+        return sum(1 for _ in as_samples(samples))
+    return None
+
+
+def _record(
+    index: int, sample: Sample, sha256: str, inputs_sha256: str | None, clip: VideoClip
+) -> VideoRecord:
+    return VideoRecord(
+        index=index,
+        name=str(sample.name),
+        source=_path(sample.video),
+        sha256=sha256,
+        num_video_frames=clip.source.num_frames,
+        fps=clip.source.fps,
+        frame_size=clip.source.frame_size,
+        crop=clip.adapter.crop_of(*clip.source.frame_size),
+        frame_indices=tuple(clip.indices),
+        frame_times=tuple(clip.source.times(clip.indices)),
+        tubelet_size=clip.adapter.tubelet_size,
+        label=sample.label,
+        text=sample.text,
+        query_mask=_path(sample.query_mask),
+        target_masks=_path(sample.target_masks),
+        inputs_sha256=inputs_sha256,
+    )
+
+
+def _path(value: Any) -> str | None:
+    return str(Path(value).resolve()) if isinstance(value, str | Path) else None

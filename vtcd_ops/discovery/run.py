@@ -1,0 +1,452 @@
+"""What a run leaves on disk, and reading it: `vtcd_ops.load(RUN)`.
+
+    RUN/settings.json                   settings, model identity, versions, build
+    RUN/videos/00003/clip.safetensors   what the model saw of video 3, and its record
+    RUN/videos/00003/keys-05.safetensors  tubelets of all heads of layer 5: label volumes, means
+    RUN/concepts/keys-05.safetensors    concepts of all heads of layer 5, and whose tubelets
+    RUN/compactness.json                of every layer, where it was chosen from the features
+    RUN/manifest.jsonl                  the samples
+    RUN/run.json                        size and SHA-256 of every file; written last
+    RUN/log.jsonl                       time stamps, the only thing that differs between equal runs
+
+No file holds code; all are checked when they are read.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vtcd_ops.adapters.adapter import PARTS
+from vtcd_ops.common.errors import InputError, counted
+from vtcd_ops.discovery.concepts import paint
+from vtcd_ops.discovery.records import (
+    HeadConcepts,
+    LayerTubelets,
+    VideoRecord,
+    concepts_of_heads,
+    record_from_json,
+)
+from vtcd_ops.discovery.settings import Settings
+from vtcd_ops.storage.codec import unpack_frames
+from vtcd_ops.storage.documents import (
+    ANYTHING,
+    TEXT,
+    expect_fields,
+    listing,
+    making_of,
+    number,
+    one_of,
+    read_json,
+    table,
+    whole,
+)
+from vtcd_ops.storage.files import Stored
+from vtcd_ops.storage.folder import LOG_FILE, SEALED, SETTINGS_FILE, identity, read_own, verify
+
+if TYPE_CHECKING:
+    from vtcd_ops.adapters.adapter import Adapter
+    from vtcd_ops.discovery.assignment import Assignment
+    from vtcd_ops.importance.importance import Importance
+
+__all__ = ["LOG_FILE", "SETTINGS_FILE", "Run", "load"]
+
+FORMAT = 3  # of the files that are written
+READABLE = (2, 3)  # files of format 2 do not say where they belong
+RUN_FILE = "run.json"
+MANIFEST_FILE = "manifest.jsonl"
+COMPACTNESS_FILE = "compactness.json"
+SANITY_FOLDER = "sanity"
+
+#: Settings on which tubelets do not depend: a run that differs in these alone can reuse them.
+CONCEPT_SETTINGS = ("criterion", "threshold", "assign")
+
+_SETTINGS_FIELDS = {
+    "kind": one_of("discovery", "stored"),
+    "settings": table(ANYTHING),
+    "versions": table(TEXT),
+    "operators": table(TEXT),
+    "parts": listing(one_of(*PARTS), distinct=True),
+    "layers": listing(whole(0, 10**6), distinct=True),
+}
+_MODEL_FIELDS = {
+    "name": TEXT,
+    "sha256": TEXT,
+    "token_grid": listing(whole(1, 10**6), 3),
+    **dict.fromkeys(
+        ("num_layers", "num_heads", "head_dim", "num_frames", "tubelet_size"), whole(1, 10**6)
+    ),
+}
+_RUN_FIELDS = {
+    "num_videos": whole(1),
+    "heads": listing(whole(0, 10**6), distinct=True),
+    "files": SEALED,
+}
+
+
+class Run:
+    """A finished run, read from its directory. Made by :func:`vtcd_ops.load`.
+
+    Everything indexed by layer or head takes the model's own numbers.
+    """
+
+    def __init__(self, path: Path, documents: dict[str, Any]) -> None:
+        self.path = path
+        self.kind: str = documents["kind"]  #: "discovery", or "stored" by `store_concepts`
+        self.settings: dict[str, Any] = documents["settings"]
+        self.model: dict[str, Any] = documents["model"]
+        self.format: int = documents["format"]  #: of the files
+        self.versions: dict[str, str] = documents["versions"]
+        self.operators: dict[str, str] = documents["operators"]  #: instruction set, SHA-256
+        self.parts: tuple[str, ...] = tuple(documents["parts"])
+        self.layers: tuple[int, ...] = tuple(documents["layers"])
+        self.heads: tuple[int, ...] = tuple(documents["heads"])
+        checks = self.format > READABLE[0]
+        self._tubelets_belong = tubelet_identity(documents) if checks else None
+        self._concepts_belong = run_settings_identity(documents) if checks else None
+        self.videos: list[VideoRecord] = [
+            read_record(path, index, self._tubelets_belong)
+            for index in range(documents["num_videos"])
+        ]
+        self._concepts: dict[tuple[str, int], list[HeadConcepts]] = {}
+        self._last: tuple[str, LayerTubelets] | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"Run({str(self.path)!r}, model {self.model['name']!r}, "
+            f"{counted(len(self.videos), 'video')}, {len(self.layers)} layers x "
+            f"{len(self.heads)} heads, {', '.join(self.parts)})"
+        )
+
+    @cached_property
+    def sanity(self) -> Run | None:
+        """The run of the weight-randomised copy of the model, if there is one.
+
+        Raises:
+            InputError: it is damaged, or the control of another run.
+        """
+        folder = self.path / SANITY_FOLDER
+        if not (folder / RUN_FILE).is_file():
+            return None
+        control = load(folder)
+        same_videos = [one.content for one in control.videos] == [
+            one.content for one in self.videos
+        ]
+        if control.settings != self.settings or not same_videos or not self._controlled_by(control):
+            raise InputError(f"{folder} is the control of another run than {self.path}")
+        return control
+
+    def _controlled_by(self, control: Run) -> bool:
+        """Whether a run is that of this one's model with random weights."""
+        if self._concepts_belong is None:  # format 2 does not say
+            return True
+        return control.model.get("control_of") == self.model["sha256"]
+
+    def preview(self, video: int) -> np.ndarray:
+        """Return what the model saw of a video, uint8 [T, H, W, 3], small."""
+        name = clip_file(self._video(video))
+        tensors, info, _ = read_own(self.path, name, self._tubelets_belong)
+        expect_fields(self.path / name, info, {"preview_shape": listing(whole(0), 4)})
+        with making_of(self.path / name):
+            return unpack_frames(tensors["preview"], tuple(info["preview_shape"]))
+
+    def tubelets(self, video: int, layer: int, part: str | None = None) -> LayerTubelets:
+        """Return the tubelets of all heads of one layer and video."""
+        part = self._part(part)
+        self._row(layer, self.heads[0], part)
+        name = tubelet_file(self._video(video), part, layer)
+        if self._last is None or self._last[0] != name:  # heads of a layer are read in turn
+            read = read_tubelets(self.path, self.videos[video], part, layer, self._tubelets_belong)
+            if len(read[0].sizes) != len(self.heads):
+                raise InputError(f"{self.path / name} is damaged: its heads are not the run's")
+            self._last = (name, read[0])
+        return self._last[1]
+
+    def labels(self, video: int, layer: int, part: str | None = None) -> np.ndarray:
+        """Return the tubelet of every voxel, int32 [A, T, H, W]; -1: dropped."""
+        tubelets = self.tubelets(video, layer, part)
+        return np.stack([tubelets.labels(row) for row in range(len(self.heads))])
+
+    def concepts(self, layer: int, head: int, part: str | None = None) -> HeadConcepts:
+        """Return the concepts of one head."""
+        part = self._part(part)
+        row = self._row(layer, head, part)
+        if (part, layer) not in self._concepts:
+            name = concept_file(part, layer)
+            tensors = read_own(self.path, name, self._concepts_belong).arrays
+            found = concepts_of_heads(self.path / name, part, int(layer), self.heads, tensors)
+            if max(int(one.video.max(initial=0)) for one in found) >= len(self.videos):
+                raise InputError(f"{self.path / name} is damaged: it has tubelets of no video")
+            self._concepts[part, layer] = found
+        return self._concepts[part, layer][row]
+
+    def support(self, video: int, layer: int, head: int, part: str | None = None) -> np.ndarray:
+        """Return the concept of every voxel, int16 [T, H, W]; -1: none."""
+        row = self._row(layer, head, self._part(part))
+        return self._support(video, self.tubelets(video, layer, part), row, layer, part)
+
+    def tokens(self, video: int, layer: int, part: str | None = None) -> np.ndarray:
+        """Return the concept of every token, int32 [A, t*h*w]; -1: none.
+
+        A token takes the concept of the voxel nearest to its centre, under the aligned-corner map
+        by which features were interpolated.
+        """
+        tubelets = self.tubelets(video, layer, part)
+        rows = [
+            tubelets.at_tokens(self._support(video, tubelets, row, layer, part))
+            for row in range(len(self.heads))
+        ]
+        return np.stack(rows).astype(np.int32)
+
+    def compactness(self, layer: int, part: str | None = None) -> float:
+        """Return the compactness with which SLIC divided the videos in a layer."""
+        part = self._part(part)
+        self._row(layer, self.heads[0], part)
+        fixed = self.settings.get("compactness")
+        if fixed == "auto":
+            sites = [(one, int(n)) for one in self.parts for n in self.layers]
+            return read_compactness(self.path, sites, self._tubelets_belong)[part, int(layer)]
+        if fixed is None:
+            raise InputError(f"{self.path}: its concepts were made elsewhere, without SLIC")
+        return float(fixed)
+
+    def units(self, part: str | None = None) -> np.ndarray:
+        """Return (layer, head, concept) of every concept of the run, int64 [U, 3]."""
+        rows = [
+            (layer, head, concept)
+            for layer in self.layers
+            for head in self.heads
+            for concept in range(self.concepts(layer, head, part).k)
+        ]
+        return np.array(rows, dtype=np.int64).reshape(-1, 3)
+
+    def importance(
+        self, name: str | None = None, estimator: str | None = None
+    ) -> Importance | None:
+        """Return a ranking of the run's units that :func:`vtcd_ops.rank` made.
+
+        Args:
+            name: of the ranking; None: the latest by cris, else the latest of any method.
+            estimator: of importance from the scores, where not the one it was ranked with.
+
+        Returns:
+            The importance; None where no name is given and there is no ranking.
+
+        Raises:
+            InputError: no ranking of that name, or a damaged one.
+        """
+        from vtcd_ops.importance.store import read_importance
+
+        return read_importance(self, name, estimator)
+
+    def importances(self) -> list[str]:
+        """Return the names of the run's rankings, the latest last."""
+        from vtcd_ops.importance.store import stored_names
+
+        return stored_names(self)
+
+    def assign(self, sample: Any, model: Adapter | str | None = None) -> Assignment:
+        """Return the run's concepts in a new video, see :func:`.assignment.assign`."""
+        from vtcd_ops.discovery.assignment import assign
+
+        return assign(self, sample, model)
+
+    def _support(
+        self, video: int, tubelets: LayerTubelets, row: int, layer: int, part: str | None
+    ) -> np.ndarray:
+        part = self._part(part)
+        concepts = self.concepts(layer, self.heads[row], part)
+        mine = concepts.video == self._video(video)
+        table = np.full(tubelets.sizes.shape[1], -1)
+        with making_of(self.path / concept_file(part, layer)):
+            table[concepts.label[mine]] = concepts.concept[mine]
+        return paint(tubelets.labels(row), table)
+
+    def _video(self, video: int) -> int:
+        _expect_in("video", video, range(len(self.videos)))
+        return int(video)
+
+    def _part(self, part: str | None) -> str:
+        """The part asked for, by default the run's first."""
+        return self.parts[0] if part is None else part
+
+    def _row(self, layer: int, head: int, part: str) -> int:
+        """Where a head is in the arrays of its layer."""
+        _expect_in("part", part, self.parts)
+        _expect_in("layer", layer, self.layers)
+        _expect_in("head", head, self.heads)
+        return self.heads.index(head)
+
+
+def _expect_in(name: str, value: Any, choices: Any) -> None:
+    if value not in choices:
+        raise InputError(f"run: {name} expected one of {list(choices)}, got {value!r}")
+
+
+def tubelet_identity(document: Mapping[str, Any]) -> str:
+    """Return what records and tubelets belong to: the settings of a run that they depend on."""
+    settings = {
+        name: value for name, value in document["settings"].items() if name not in CONCEPT_SETTINGS
+    }
+    return identity({**_of_settings(document), "settings": settings})
+
+
+def run_settings_identity(document: Mapping[str, Any]) -> str:
+    """Return what concepts belong to: all settings of a run."""
+    return identity(_of_settings(document))
+
+
+def _of_settings(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Those fields that stand in `settings.json`."""
+    return {
+        name: document[name]
+        for name in ("format", "model", "versions", "operators", *_SETTINGS_FIELDS)
+    }
+
+
+def read_record(path: Path, index: int, belongs: str | None) -> VideoRecord:
+    """Return the record of a video in a run directory; see :func:`.folder.read_own`."""
+    name = clip_file(index)
+    record = record_from_json(path / name, read_own(path, name, belongs).info.get("record"))
+    if record.index != index:
+        raise InputError(f"{path / name} belongs elsewhere: it is of video {record.index}")
+    return record
+
+
+def read_tubelets(
+    path: Path, record: VideoRecord, part: str, layer: int, belongs: str | None
+) -> tuple[LayerTubelets, Stored]:
+    """Return the tubelets of a layer of a video in a run directory, and all that the file holds."""
+    name = tubelet_file(record.index, part, layer)
+    stored = read_own(path, name, belongs)
+    if belongs is not None and stored.info.get("content") != record.content:
+        raise InputError(
+            f"{path / name} belongs elsewhere: it is of another video than {record.name}"
+        )
+    return LayerTubelets(path / name, stored.arrays, stored.info), stored
+
+
+def read_compactness(
+    path: Path, sites: list[tuple[str, int]], belongs: str | None
+) -> dict[tuple[str, int], float]:
+    """Return the compactness of every part and layer, where it was chosen from the features."""
+    file = path / COMPACTNESS_FILE
+    document = read_json(file)
+    if belongs is not None:
+        if document.get("belongs") != belongs:
+            raise InputError(f"{file} belongs elsewhere: it was written with other settings")
+        document = document.get("compactness", {})
+    expect_fields(file, document, dict.fromkeys({part for part, _ in sites}, table(number(0))))
+    layers = {str(layer): number(0) for _, layer in sites}
+    for part, _ in sites:
+        expect_fields(file, document[part], layers, part)
+    return {(part, layer): float(document[part][str(layer)]) for part, layer in sites}
+
+
+def clip_file(video: int) -> str:
+    """Where a video's record and preview are, below the run."""
+    return f"videos/{video:05d}/clip.safetensors"
+
+
+def tubelet_file(video: int, part: str, layer: int) -> str:
+    """Where the tubelets of a layer of a video are, below the run."""
+    return f"videos/{video:05d}/{part}-{layer:02d}.safetensors"
+
+
+def concept_file(part: str, layer: int) -> str:
+    """Where the concepts of a layer are, below the run."""
+    return f"concepts/{part}-{layer:02d}.safetensors"
+
+
+def load(path: str | Path, *, progress: Callable[[str], None] | None = None) -> Run:
+    """Return a finished run after verifying every file of it.
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import vtcd_ops
+    >>> from vtcd_ops.adapters import example_adapter
+    >>> videos = np.random.default_rng(0).integers(0, 255, (3, 4, 32, 32, 3)).astype(np.uint8)
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> _ = vtcd_ops.discover(example_adapter(), videos, out=folder.name, progress=False)
+    >>> run = vtcd_ops.load(folder.name)
+    >>> run.model["name"], len(run.videos), run.layers, run.heads
+    ('example', 3, (0, 1, 2), (0, 1))
+    >>> folder.cleanup()
+
+    Args:
+        path: the run's directory.
+        progress: called with the name of each file as it is verified.
+
+    Raises:
+        InputError: there is no run, it is unfinished, of another version, incomplete, or damaged.
+    """
+    path = Path(path)
+    if not (path / SETTINGS_FILE).is_file():
+        raise InputError(f"{path} is not a run of vtcd: it has no {SETTINGS_FILE}")
+    settings = read_settings(path)
+    if not (path / RUN_FILE).is_file():
+        raise InputError(f"the run {path} is unfinished: the same discover command finishes it")
+    contents = read_json(path / RUN_FILE)
+    expect_fields(path / RUN_FILE, contents, _RUN_FIELDS)
+    _expect_files(path, {**settings, **contents})
+    for name in contents["files"]:
+        if progress is not None:
+            progress(name)
+        verify(path, contents["files"], name)
+    with making_of(path / SETTINGS_FILE):
+        return Run(path, {**settings, **contents})
+
+
+def _expect_files(path: Path, document: dict[str, Any]) -> None:
+    """Raise where the list of files is not that of the run's videos, parts and layers."""
+    listed = set(document["files"])
+    outside = [name for name in listed if Path(name).is_absolute() or ".." in Path(name).parts]
+    if outside:
+        raise InputError(f"the run {path} lists a file outside of itself: {min(outside)}")
+    num_layers = len(document["parts"]) * len(document["layers"])
+    least = 2 + document["num_videos"] * (1 + num_layers) + num_layers
+    if len(listed) in (least, least + 1):  # before a list as long as a wrong number says is made
+        expected = file_names(document["num_videos"], document["parts"], document["layers"])
+        chosen = document["settings"].get("compactness") == "auto"
+        if listed == expected | ({COMPACTNESS_FILE} if chosen else set()):
+            return
+    raise InputError(
+        f"{path / RUN_FILE} is damaged: files expected those of {document['num_videos']} videos "
+        f"and {num_layers} layers, got {len(listed)} other ones"
+    )
+
+
+def file_names(num_videos: int, parts: list[str], layers: list[int]) -> set[str]:
+    """Return the names of the files of every run."""
+    names = {SETTINGS_FILE, MANIFEST_FILE, *map(clip_file, range(num_videos))}
+    for part, layer in itertools.product(parts, layers):
+        names.add(concept_file(part, layer))
+        names.update(tubelet_file(video, part, layer) for video in range(num_videos))
+    return names
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return the settings document of a run directory, if this version can read the run.
+
+    Raises:
+        InputError: it is damaged, or the run is of another version.
+    """
+    file = path / SETTINGS_FILE
+    document = read_json(file)
+    if document.get("format") not in READABLE:
+        raise InputError(
+            f"the run {path} has format {document.get('format')}, this version of vtcd_ops reads "
+            f"formats {' and '.join(map(str, READABLE))}"
+        )
+    expect_fields(file, document, _SETTINGS_FIELDS)
+    expect_fields(file, document.get("model"), {"name": TEXT}, "model")
+    if document["kind"] == "discovery":
+        expect_fields(file, document["model"], _MODEL_FIELDS, "model")
+        with making_of(file):
+            Settings.from_json(document["settings"])
+    return document

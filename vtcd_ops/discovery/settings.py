@@ -1,0 +1,185 @@
+"""The settings of a discovery, checked and as they are stored in the run."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, SupportsFloat
+
+from vtcd_ops.adapters.adapter import PARTS
+from vtcd_ops.common.errors import InputError
+
+PROPOSALS = ("slic", "random_crops")
+CRITERIA = ("elbow", "elbow_released", "silhouette", "elbow_silhouette")
+ASSIGNMENTS = ("encoding", "weights")
+_PLAIN = (
+    "num_frames", "sampling_rate", "n_segments", "compactness", "voxels_per_token", "min_tubelet",
+    "threshold", "batch_size", "seed",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that a discovery's result depends on, beside the model and the videos.
+
+    >>> Settings(compactness=0.15).n_segments
+    12
+
+    Args:
+        parts: of "queries", "keys", "values", "outputs".
+        layers: layers to look at, from 0, or from the last, -1; None: all.
+        heads: heads to look at, from 0, or from the last, -1; None: all.
+        num_frames: frames of each video, or "all"; None: one clip of the model.
+        sampling_rate: step in frames; None: the model's own, else evenly spaced over the video.
+        proposals: "slic", or "random_crops", the paper's baseline.
+        n_segments: tubelets asked of SLIC in one video (or crops drawn).
+        compactness: weight of space and time against features in SLIC; "auto": for each layer
+            chosen from the first videos, see :func:`vtcd_ops.choose_compactness`.
+        voxels_per_token: edge of a token in voxels of the SLIC grid, in space; in time a voxel is
+            a frame.
+        min_tubelet: tubelets below this fraction of the volume are dropped.
+        criterion: how the number of concepts is chosen, see :func:`vtcd_ops.choose_num_concepts`.
+        threshold: of the elbow criteria.
+        assign: a tubelet belongs to the concept of its largest "encoding" (equation 3), or, as in
+            the code released with the paper, largest entry of the "weights".
+        batch_size: windows in one forward of the model.
+        seed: of everything drawn at random.
+    """
+
+    parts: Sequence[str] = ("keys",)
+    layers: Sequence[int] | None = None
+    heads: Sequence[int] | None = None
+    num_frames: int | str | None = None
+    sampling_rate: int | None = None
+    proposals: str = "slic"
+    n_segments: int = 12
+    compactness: float | str = 0.1
+    voxels_per_token: int = 8
+    min_tubelet: float = 0.001
+    criterion: str = "elbow"
+    threshold: float = 0.9
+    assign: str = "encoding"
+    batch_size: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        parts = (self.parts,) if isinstance(self.parts, str) else tuple(self.parts)
+        object.__setattr__(self, "parts", parts)
+        object.__setattr__(self, "layers", _numbers("layers", self.layers))
+        object.__setattr__(self, "heads", _numbers("heads", self.heads))
+        for name in _PLAIN:
+            object.__setattr__(self, name, _plain(getattr(self, name)))
+        for part in self.parts:
+            _expect_one_of("parts", part, PARTS)
+        _expect(len(self.parts) > 0, "parts", "at least one of " + ", ".join(PARTS), self.parts)
+        _expect(len(set(parts)) == len(parts), "parts", "each part once", list(parts))
+        _expect_one_of("proposals", self.proposals, PROPOSALS)
+        _expect_one_of("criterion", self.criterion, CRITERIA)
+        _expect_one_of("assign", self.assign, ASSIGNMENTS)
+        for name in ("n_segments", "voxels_per_token", "batch_size"):
+            _expect_count(name, getattr(self, name))
+        if self.num_frames is not None and self.num_frames != "all":
+            _expect_count("num_frames", self.num_frames, or_else=' or "all"')
+        if self.sampling_rate is not None:
+            _expect_count("sampling_rate", self.sampling_rate)
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
+        """Raise at the first number that is out of range."""
+        valid = self.compactness == "auto" or _is_real(self.compactness, 0)
+        _expect(valid, "compactness", 'a positive number or "auto"', self.compactness)
+        inside = _is_real(self.threshold, 0) and self.threshold <= 1
+        _expect(inside, "threshold", "a number in (0, 1]", self.threshold)
+        inside = _is_real(self.min_tubelet, -1) and 0 <= self.min_tubelet < 1
+        _expect(inside, "min_tubelet", "a fraction in [0, 1)", self.min_tubelet)
+        inside = _is_whole(self.seed) and 0 <= self.seed < 2**63
+        _expect(inside, "seed", "a whole number from 0 to 2**63 - 1", self.seed)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the settings as JSON holds them."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Settings:
+        """Return the settings that :meth:`as_json` gave."""
+        plain: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return cls(**plain)
+
+
+def _numbers(name: str, values: Sequence[int] | None) -> tuple[int, ...] | None:
+    try:
+        return None if values is None else tuple(operator.index(value) for value in values)
+    except TypeError:
+        raise InputError(f"discover: {name} expected whole numbers, got {values!r}") from None
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy or torch as JSON can hold it; everything else as it is."""
+    if isinstance(value, bool | int | float | str) or value is None:
+        return float(value) if type(value) is not float and isinstance(value, float) else value
+    try:
+        return operator.index(value)
+    except TypeError:
+        return float(value) if isinstance(value, SupportsFloat) else value
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_real(value: Any, above: float) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and above < value < float("inf")
+
+
+def _expect(condition: bool, name: str, expected: str, got: Any) -> None:
+    if not condition:
+        raise InputError(f"discover: {name} expected {expected}, got {got!r}")
+
+
+def _expect_one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    _expect(value in choices, name, "one of " + ", ".join(choices), value)
+
+
+def _expect_count(name: str, value: Any, or_else: str = "") -> None:
+    _expect(_is_whole(value) and value >= 1, name, "a whole number above 0" + or_else, value)
+
+
+def format_bytes(count: int) -> str:
+    """Return a number of bytes in words, as :func:`parse_bytes` takes it.
+
+    >>> format_bytes(999), format_bytes(1000), format_bytes(24_576), format_bytes(1_234_567_890)
+    ('999B', '1KB', '24.6KB', '1.23GB')
+    """
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("KB", 10**3)):
+        if count >= size:
+            return f"{count / size:.3g}{unit}"
+    return f"{count}B"
+
+
+def parse_bytes(size: int | str) -> int:
+    """Return a number of bytes given as such or as text.
+
+    >>> parse_bytes("1.5GB"), parse_bytes(4096)
+    (1500000000, 4096)
+
+    Raises:
+        InputError: it is neither, or not positive.
+    """
+    units = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "B": 1}
+    text = str(size).strip().upper().replace("IB", "B")
+    unit = next((unit for unit in units if text.endswith(unit)), "")
+    try:
+        number = float(text.removesuffix(unit)) * units.get(unit, 1)
+        if not 1 <= number < 2**63:
+            raise ValueError
+    except ValueError:
+        raise InputError(f"max_memory expected a size such as 1GB, got {size!r}") from None
+    return int(number)

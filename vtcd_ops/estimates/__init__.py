@@ -1,0 +1,1 @@
+"""Importance and its errors, pure functions of stored scores."""

@@ -1,0 +1,1 @@
+"""How much every concept matters: rankings and attribution curves."""

@@ -1,0 +1,244 @@
+"""A model whose units can be removed: many masks in one forward, or gradients with respect to them.
+
+The features of a token are multiplied by the keep of its unit inside the model (equations 4 and 5
+of the paper), through `edit` and `concept_mask`. Prefix tokens are never masked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vtcd_ops.adapters.adapter import Adapter, edit, evaluating, model_device
+from vtcd_ops.adapters.features import VideoClip, Window
+from vtcd_ops.common.errors import InputError
+from vtcd_ops.importance.units import TokenUnits, Units
+from vtcd_ops.metrics import Metric, Scored, score_outputs
+from vtcd_ops.ops import concept_mask
+from vtcd_ops.ops.library import has_kernel
+from vtcd_ops.video.samples import Sample
+
+__all__ = ["MaskedModel", "MaskedVideo", "choose_dtype"]
+
+DTYPES = ("auto", "float32", "bfloat16")
+
+
+def choose_dtype(dtype: str, device: torch.device, own: torch.dtype = torch.float32) -> str:
+    """Return in which floating point type a model runs.
+
+    A model in float32 runs in float32 or, under autocast, in bfloat16 ("auto": where the device
+    multiplies that fast). One whose weights are in another type runs in that type.
+
+    >>> choose_dtype("float32", torch.device("cpu"))
+    'float32'
+    >>> choose_dtype("auto", torch.device("cpu"), torch.float16)
+    'float16'
+
+    Args:
+        dtype: what the user asked for.
+        device: of the model.
+        own: of the model's weights.
+    """
+    own_name = str(own).removeprefix("torch.")
+    if own != torch.float32 and dtype in ("auto", own_name):
+        return own_name
+    if dtype not in DTYPES:
+        raise InputError(f"dtype expected one of {', '.join(DTYPES)}, got {dtype!r}")
+    if own != torch.float32:
+        raise InputError(
+            f"dtype expected auto or {own_name}, in which the model's weights are, got {dtype!r}: "
+            f"load the model in {dtype} for that"
+        )
+    if dtype != "auto":
+        return dtype
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    if device.type != "cpu":
+        return "float32"
+    able = torch.cpu.get_capabilities()
+    return "bfloat16" if able.get("amx_bf16") or able.get("avx512_bf16") else "float32"
+
+
+def model_dtype(model: nn.Module) -> torch.dtype:
+    """Return the floating point type of a model's weights; float32 where it has none."""
+    own = (one.dtype for one in model.parameters() if one.is_floating_point())
+    return next(own, torch.float32)
+
+
+def _refuse_without_kernel(device: torch.device) -> None:
+    """Raise on a device for which concepts cannot be removed inside the model."""
+    if not has_kernel("vtcd::concept_mask", device.type.upper()):
+        raise InputError(
+            f"the model is on {device}, for which the operator concept_mask, which removes "
+            'concepts inside it, has no kernel: load the model with device="cpu"'
+        )
+
+
+@dataclass(frozen=True)
+class _PreparedWindow:
+    """One window of a video on the model's device, and what the metric needs of it."""
+
+    clip: Tensor  # [1, T, 3, H', W']
+    inputs: dict[str, Tensor]  # batch 1
+    units: dict[int, Tensor]  # for each layer int32 [1, A, t*h*w]
+    prepared: Any
+
+
+class MaskedModel:
+    """A model whose units are removed while it is open, as a context manager.
+
+    Args:
+        adapter: the model.
+        units: what can be removed.
+        metric: how an answer is scored.
+        dtype: "bfloat16": run a model whose weights are in float32 under autocast.
+        compiled: whether torch.compile compiles the model; masks may change without recompilation.
+    """
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        units: Units,
+        metric: Metric,
+        *,
+        dtype: str = "float32",
+        compiled: bool = False,
+    ) -> None:
+        self.adapter = adapter
+        self.units = units
+        self.metric = metric
+        self.device = model_device(adapter.model)
+        _refuse_without_kernel(self.device)
+        self._autocast = dtype == "bfloat16" and model_dtype(adapter.model) == torch.float32
+        self._keep = torch.ones(1, len(units))
+        self._units: dict[int, Tensor] = {}
+        self._predict = torch.compile(adapter.predict) if compiled else adapter.predict
+        self._open = contextlib.ExitStack()
+
+    def __enter__(self) -> MaskedModel:
+        self._open.enter_context(evaluating(self.adapter.model))
+        layers, parts = self.units.layers, (self.units.part,)
+        self._open.enter_context(edit(self.adapter, self._visit, layers=layers, parts=parts))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._open.close()
+
+    def _visit(self, part: str, layer: int, features: Tensor) -> Tensor:
+        """Multiply features [B, A, P+N, C] by the keep of their tokens' units."""
+        prefix = self.adapter.num_prefix_tokens
+        return concept_mask(features, self._units[layer], self._keep, prefix)
+
+    def answer(
+        self,
+        clip: Tensor,  # [1, T, 3, H', W']
+        inputs: Mapping[str, Tensor],  # batch 1
+        units: Mapping[int, Tensor],  # [1, A, t*h*w]
+        keep: Tensor,  # [B, U]
+    ) -> dict[str, Tensor]:
+        """Return the model's answer to one clip under B masks."""
+        batch = len(keep)
+        self._keep = keep.to(self.device)
+        self._units = dict(units)
+        clips = clip.expand(batch, -1, -1, -1, -1)
+        more = {name: value.expand(batch, *value.shape[1:]) for name, value in inputs.items()}
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
+            return self._predict(clips, **more)
+
+    def video(self, sample: Sample, clip: VideoClip, tokens: TokenUnits) -> MaskedVideo:
+        """Prepare a video: run the untouched model on its windows, and ask the metric.
+
+        Args:
+            sample: the video and what is known of it.
+            clip: its frames that the model looks at.
+            tokens: the unit of every token of the whole video.
+        """
+        windows, scores = [], []
+        everything = torch.ones(1, len(self.units), dtype=torch.bool)
+        with torch.no_grad():  # not inference mode: gradients flow through these tensors later
+            for window, frames in zip(clip.windows, clip.clips(), strict=True):
+                one = frames.unsqueeze(0).to(self.device)
+                inputs = {name: x.unsqueeze(0) for name, x in clip.inputs(window).items()}
+                units = self._of_window(clip, window, one, tokens)
+                outputs = self.answer(one, inputs, units, everything)
+                scored = Scored(self.adapter, sample, clip, window, outputs)
+                prepared = self.metric.prepare(scored)
+                scores.append(score_outputs(self.metric, outputs, prepared, 1))
+                windows.append(_PreparedWindow(one, inputs, units, prepared))
+        baseline = float(torch.cat(scores).mean())
+        return MaskedVideo(self, windows, self.units.present(tokens), baseline)
+
+    def _of_window(
+        self, clip: VideoClip, window: Window, frames: Tensor, tokens: TokenUnits
+    ) -> dict[int, Tensor]:
+        """The units [1, A, t*h*w] of one window's tokens in every layer."""
+        t, h, w = self.adapter.grid_for(frames)
+        first = window.start // self.adapter.tubelet_size * h * w
+        units = {}
+        for layer, whole in tokens.items():
+            if whole.shape[1] != clip.num_steps * h * w:
+                raise InputError(
+                    f"rank: the run has {whole.shape[1]} tokens of a video, {self.adapter.name} "
+                    f"makes {clip.num_steps * h * w} of it"
+                )
+            part = np.ascontiguousarray(whole[None, :, first : first + t * h * w])
+            units[layer] = torch.from_numpy(part).to(self.device)
+        return units
+
+
+class MaskedVideo:
+    """One video, ready to be scored under masks. A long video's score is the mean over its windows.
+
+    Attributes:
+        present: bool [U], which units lie in the video.
+        baseline: the score with nothing removed.
+    """
+
+    def __init__(
+        self,
+        masked: MaskedModel,
+        windows: Sequence[_PreparedWindow],
+        present: np.ndarray,
+        baseline: float,
+    ) -> None:
+        self._masked = masked
+        self._windows = windows
+        self.present = present
+        self.baseline = baseline
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that the video takes."""
+        return sum(window.clip.nbytes for window in self._windows)
+
+    def scores(self, keep: Tensor) -> Tensor:
+        """Return the scores, float64 [B], under masks keep, bool [B, U] (False: removed)."""
+        with torch.inference_mode():
+            return torch.stack(list(self._scores(keep))).mean(dim=0).cpu()
+
+    def gradients(self, keep: Tensor) -> Tensor:
+        """Return the gradients, float64 [B, U], of the scores by keep, float [B, U]."""
+        keep = keep.detach().to(self._masked.device).requires_grad_()
+        total = torch.zeros(keep.shape, dtype=torch.float64)
+        for score in self._scores(keep):
+            if not score.requires_grad:
+                raise InputError(
+                    f"metric {self._masked.metric.name} gives no gradient: rank by occlusion or "
+                    "cris, or choose another metric"
+                )
+            [gradient] = torch.autograd.grad(score.sum(), keep)
+            total += gradient.double().cpu() / len(self._windows)
+        return total
+
+    def _scores(self, keep: Tensor) -> Iterator[Tensor]:
+        """The scores [B] of each window."""
+        masked = self._masked
+        for window in self._windows:
+            outputs = masked.answer(window.clip, window.inputs, window.units, keep)
+            yield score_outputs(masked.metric, outputs, window.prepared, len(keep))

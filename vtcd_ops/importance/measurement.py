@@ -1,0 +1,131 @@
+"""What rankings and curves settle before anything is measured: of which model, on which videos."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vtcd_ops.adapters import load_model
+from vtcd_ops.adapters.adapter import Adapter, model_device
+from vtcd_ops.common.errors import InputError
+from vtcd_ops.discovery.pipeline import answers_identity, expect_model, library_versions
+from vtcd_ops.discovery.run import Run
+from vtcd_ops.discovery.settings import parse_bytes
+from vtcd_ops.importance.masking import MaskedModel, choose_dtype, model_dtype
+from vtcd_ops.importance.ranked_videos import RankedVideo
+from vtcd_ops.importance.scores_store import read_settings
+from vtcd_ops.importance.store import run_fingerprint
+from vtcd_ops.importance.units import Units
+from vtcd_ops.metrics import Metric, metric_identity
+
+_MOST_MASKS = 32  # of one forward, where the user does not say; more gain nothing on the CPUs tried
+
+
+@dataclass(frozen=True)
+class Forward:
+    """How the model runs under masks, as it is stored."""
+
+    dtype: str
+    masks_per_forward: int
+    compiled: bool
+
+
+@dataclass(frozen=True)
+class AskedForward:
+    """How the user wants the model to run; see :func:`vtcd_ops.rank`."""
+
+    masks_per_forward: int | str
+    dtype: str
+    compiled: bool
+    max_memory: int | str
+
+    def settle(self, adapter: Adapter, begun: dict[str, Any]) -> Forward:
+        """Settle what is "auto": as it was when these scores were begun, else what suits."""
+        dtype = begun.get("dtype", self.dtype) if self.dtype == "auto" else self.dtype
+        masks = self.masks_per_forward
+        if masks == "auto":
+            fitting = _fitting_masks(adapter, parse_bytes(self.max_memory))
+            masks = begun.get("masks_per_forward", fitting)
+        if not isinstance(masks, int) or masks < 1:
+            raise InputError(
+                f"masks_per_forward expected a whole number above 0, or auto, got {masks!r}"
+            )
+        own = model_dtype(adapter.model)
+        return Forward(choose_dtype(dtype, model_device(adapter.model), own), masks, self.compiled)
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """What is measured.
+
+    Args:
+        run: whose units are removed.
+        adapter: the model.
+        units: what can be removed.
+        metric: how an answer is scored.
+        videos: on which answers.
+    """
+
+    run: Run
+    adapter: Adapter
+    units: Units
+    metric: Metric
+    videos: list[RankedVideo]
+
+    def document(self, path: Path, asked: AskedForward, more: dict[str, Any]) -> dict[str, Any]:
+        """Return everything that scores depend on, as it is stored in a folder.
+
+        Args:
+            path: the folder, where such scores may have been begun.
+            asked: how the model is to run.
+            more: what the caller adds.
+        """
+        document = {
+            "run": run_fingerprint(self.run),
+            "model": self.adapter.name,
+            "answers": answers_identity(self.adapter),
+            "versions": library_versions(),
+            **metric_identity(self.metric),
+            "units": self.units.kind,
+            "part": self.units.part,
+            "videos": [video.identity() for video in self.videos],
+            **more,
+        }
+        begun = read_settings(path) or {}
+        now = json.loads(json.dumps(document))
+        if any(begun.get(key) != value for key, value in now.items()):
+            begun = {}  # those of other scores, to be refused or overwritten
+        return document | asdict(asked.settle(self.adapter, begun))
+
+    def masked(self, document: dict[str, Any]) -> MaskedModel:
+        """Return the model whose units are removed, as a document says that it runs."""
+        dtype, compiled = document["dtype"], document["compiled"]
+        return MaskedModel(self.adapter, self.units, self.metric, dtype=dtype, compiled=compiled)
+
+
+def check_model(caller: str, run: Run, model: Adapter | str | Path | None) -> Adapter:
+    """Return a run's model, loaded by its name if none is given; raise where it is another."""
+    adapter = load_model(run.model["name"] if model is None else model)
+    expect_model(caller, run, adapter)
+    return adapter
+
+
+def gradient_dtype(dtype: str, adapter: Adapter) -> str:
+    """Return the type in which gradients are taken: float32 rather than autocast, if not asked."""
+    plain = model_dtype(adapter.model) == torch.float32
+    return "float32" if dtype == "auto" and plain else dtype
+
+
+def _fitting_masks(adapter: Adapter, max_memory: int) -> int:
+    """How many masks fit into the memory, a power of two."""
+    t, h, w = adapter.token_grid
+    tokens = t * h * w + adapter.num_prefix_tokens
+    # What lives at a time in a block of a usual transformer: the stream, its norm, queries, keys,
+    # values, outputs, and a perceptron of four times the width, before and after; float32.
+    one = 4 * tokens * adapter.num_heads * adapter.head_dim * 16
+    return 2 ** int(math.log2(min(max(max_memory // one, 1), _MOST_MASKS)))

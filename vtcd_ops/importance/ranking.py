@@ -1,0 +1,259 @@
+"""Rank the units of a run by how much they matter to the model's answer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vtcd_ops.adapters.adapter import Adapter
+from vtcd_ops.common.errors import InputError
+from vtcd_ops.discovery.run import Run, load
+from vtcd_ops.estimates.estimators import DESIGNS, ESTIMATORS
+from vtcd_ops.importance.importance import Importance, draw_masks, estimate_reliability
+from vtcd_ops.importance.measurement import AskedForward, Measurement, check_model, gradient_dtype
+from vtcd_ops.importance.ranked_videos import find_videos
+from vtcd_ops.importance.scores_store import ScoresWriter, Tensors
+from vtcd_ops.importance.scoring import Gradients, Masks, Method, Scoring
+from vtcd_ops.importance.store import finish_importance, importance_path
+from vtcd_ops.importance.units import Units, choose_units
+from vtcd_ops.metrics import Metric, get_metric
+from vtcd_ops.video.samples import Sample
+
+__all__ = ["METHODS", "rank"]
+
+#: How importance can be measured; the first is the paper's, the others are what it is compared to.
+METHODS = ("cris", "occlusion", "gradient", "integrated_gradients", "random")
+GRADIENTS = ("gradient", "integrated_gradients")
+DEFAULT_RATIO = 0.5
+
+
+def rank(
+    run: Run | str | Path,
+    model: Adapter | str | Path | None = None,
+    samples: Any = None,
+    metric: str | Metric | Callable[[Any, Sample], Tensor] | None = None,
+    *,
+    method: str = "cris",
+    units: str = "concepts",
+    part: str | None = None,
+    num_masks: int = 4000,
+    ratio: float | None = None,
+    design: str = "simple",
+    estimator: str = "auto",
+    stop_at: float | None = None,
+    num_steps: int = 32,
+    classes: Sequence[str] | str | None = None,
+    assign: bool = False,
+    seed: int = 0,
+    name: str | None = None,
+    overwrite: bool = False,
+    masks_per_forward: int | str = "auto",
+    dtype: str = "auto",
+    compiled: bool = False,
+    max_memory: int | str = "1GB",
+    progress: bool = True,
+) -> Importance:
+    """Measure how much each concept, or head, of a run matters to the model's answer.
+
+    By default as the paper does (CRIS, equation 6): random sets of concepts of all layers and heads
+    are removed at once, and a concept is important if the answer is worse where it was removed. The
+    scores are stored in the run, so the same call goes on where a killed one stopped, adds masks to
+    a ranking with fewer, or returns one that is finished; one that is interrupted (Ctrl-C) leaves
+    the ranking by the masks that all videos were scored under by then. Any number of processes may
+    share the work (start the same command several times, by torchrun or otherwise). The scores
+    depend on the model, the videos and the settings, and not on interruptions or the number of
+    processes.
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import vtcd_ops
+    >>> from vtcd_ops.adapters import example_adapter
+    >>> model, folder = example_adapter(), tempfile.TemporaryDirectory()
+    >>> videos = np.random.default_rng(0).integers(0, 255, (3, 4, 32, 32, 3)).astype(np.uint8)
+    >>> run = vtcd_ops.discover(model, videos, out=folder.name, progress=False)
+    >>> samples = [vtcd_ops.Sample(video, label=1) for video in videos]
+    >>> importance = vtcd_ops.rank(run, model, samples, "logit", num_masks=64, progress=False)
+    >>> len(importance.value) == len(run.units()), importance.units[importance.order[0]].shape
+    (True, (3,))
+    >>> folder.cleanup()
+
+    Args:
+        run: the run, or its directory.
+        model: the run's model; loaded by its name by default.
+        samples: videos to measure on, see :func:`vtcd_ops.video.samples.as_samples`; those of the
+            run by default. The score of a video longer than a clip is the mean over its windows.
+        metric: a name of :mod:`vtcd_ops.metrics`, or a function of (outputs, sample) that returns a
+            number for every clip, larger is better; the model's own by default.
+        method: "cris"; "occlusion": each unit alone is removed; "gradient": gradient x concept;
+            "integrated_gradients"; "random": a random order.
+        units: "concepts" or "heads".
+        part: "queries", "keys", "values" or "outputs", where units are removed; by default the
+            run's first part.
+        num_masks: M, of cris.
+        ratio: share of the units that a mask removes; by default the model's, .5 for most.
+        design: of cris's masks, see :func:`vtcd_ops.cris_sample`.
+        estimator: of cris, see :mod:`vtcd_ops.estimates.estimators`.
+        stop_at: stop as soon as the order is this reliable (0 to 1), or at ``num_masks``.
+        num_steps: of integrated gradients.
+        classes: labels whose videos to take, or "all" labels: each class is ranked by its videos,
+            and the classes are averaged. None: all videos as one class.
+        assign: look for the run's concepts in videos that are not in the run.
+        seed: of everything drawn at random.
+        name: of the ranking in the run; made of the method, the metric and the units by default.
+        overwrite: replace a ranking of that name that has other settings; one that has the same
+            goes on.
+        masks_per_forward: how many masks the model sees at a time; "auto": as many as fit into
+            ``max_memory``.
+        dtype: "float32", "bfloat16" (autocast), or "auto": bfloat16 where the hardware is fast at
+            it. A model whose weights are in another type than float32 runs in that type.
+        compiled: run the model through torch.compile.
+        max_memory: most bytes for one forward, where ``masks_per_forward`` is "auto".
+        progress: show progress bars, and how reliable the order is by now.
+
+    Returns:
+        The importance, which ``run.importance(name)`` returns from then on.
+
+    Raises:
+        InputError: the run and the model do not belong together, a video is not in the run, the
+            metric does not suit, a setting is out of range, or the name holds a ranking of other
+            settings and is not to be overwritten; what was finished is kept.
+    """
+    run = load(run) if isinstance(run, str | Path) else run
+    adapter = check_model("rank", run, model)
+    ratio = getattr(adapter, "cris_ratio", DEFAULT_RATIO) if ratio is None else ratio
+    _check(method, num_masks, ratio, design, estimator, stop_at, num_steps, seed)
+    chosen_units = choose_units(run, units, part, adapter)
+    chosen_metric = get_metric(metric, adapter)
+    _check_gradients(method, chosen_metric)
+    videos, kept_classes = find_videos(run, adapter, samples, classes=classes, assign=assign)
+    name = _default_name(method, chosen_metric, chosen_units, run) if name is None else name
+    path = importance_path(run, name)
+    dtype = gradient_dtype(dtype, adapter) if method in GRADIENTS else dtype
+    measured = Measurement(run, adapter, chosen_units, chosen_metric, videos)
+    asked = AskedForward(masks_per_forward, dtype, compiled, max_memory)
+    more = {"method": method, "num_units": len(chosen_units), "seed": seed, "classes": kept_classes}
+    more |= _of_method(method, ratio, design, num_steps)
+    document = measured.document(path, asked, more)
+    masked = measured.masked(document)
+    writer = ScoresWriter(path, document, "a ranking", overwrite=overwrite)
+
+    def reliability(tensors: Tensors) -> float:
+        return estimate_reliability(document, tensors, estimator)
+
+    scoring = Scoring(
+        masked,
+        videos,
+        _method(document, num_masks),
+        writer,
+        progress=progress and os.environ.get("RANK", "0") == "0",
+        check=reliability if method == "cris" else None,
+        stop_at=stop_at if method == "cris" else None,
+        preliminary=method == "cris",
+    )
+    return scoring.run(lambda tensors: finish_importance(writer, tensors, estimator))
+
+
+def _check_gradients(method: str, metric: Metric) -> None:
+    """Raise where gradients of a metric say nothing."""
+    if method in GRADIENTS and not metric.smooth:
+        raise InputError(
+            f"rank: metric {metric.name} is flat almost everywhere, so its gradients say nothing: "
+            "choose another metric or method"
+        )
+    if method == "gradient" and getattr(metric, "peaks", False):
+        raise InputError(
+            f"rank: metric {metric.name} is largest where nothing is removed, so its gradient "
+            "there is zero: choose integrated_gradients or another metric"
+        )
+
+
+def _check(
+    method: str,
+    num_masks: int,
+    ratio: float,
+    design: str,
+    estimator: str,
+    stop_at: float | None,
+    num_steps: int,
+    seed: int,
+) -> None:
+    """Raise at the first setting that is out of range."""
+    for setting, word, choices in (
+        ("method", method, METHODS),
+        ("design", design, DESIGNS),
+        ("estimator", estimator, ESTIMATORS),
+    ):
+        if word not in choices:
+            raise InputError(f"rank: {setting} expected one of {', '.join(choices)}, got {word!r}")
+    for setting, value, least in (
+        ("num_masks", num_masks, 2),
+        ("num_steps", num_steps, 1),
+        ("seed", seed, 0),
+    ):
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**31:
+            raise InputError(
+                f"rank: {setting} expected a whole number from {least} on, got {value!r}"
+            )
+    if not isinstance(ratio, int | float) or not 0 < ratio < 1:
+        raise InputError(f"rank: ratio expected a number above 0 and below 1, got {ratio!r}")
+    if stop_at is not None and not (isinstance(stop_at, int | float) and 0 < stop_at <= 1):
+        raise InputError(f"rank: stop_at expected a number above 0, at most 1, got {stop_at!r}")
+
+
+def _default_name(method: str, metric: Metric, units: Units, run: Run) -> str:
+    """Name a ranking by what it is, the usual left out."""
+    pieces = [method.replace("_", "-"), metric.name.replace("_", "-")]
+    pieces += [units.kind] if units.kind != "concepts" else []
+    pieces += [units.part] if units.part != run.parts[0] else []
+    return "-".join(pieces)
+
+
+def _of_method(method: str, ratio: float, design: str, num_steps: int) -> dict[str, Any]:
+    """The settings that a method depends on."""
+    if method == "cris":
+        return {"ratio": float(ratio), "design": design}
+    return {"num_steps": num_steps} if method == "integrated_gradients" else {}
+
+
+def _method(document: dict[str, Any], num_masks: int) -> Method:
+    """What is measured, and in which parts."""
+    num_units, batch = document["num_units"], document["masks_per_forward"]
+    if document["method"] == "cris":
+
+        def drawn(index: int, start: int, stop: int) -> Tensor:
+            return draw_masks(document, num_units, start, stop)
+
+        return Masks(drawn, num_masks, batch)
+    if document["method"] == "occlusion":
+
+        def one_removed(index: int, start: int, stop: int) -> Tensor:
+            keep = torch.ones(stop - start, num_units, dtype=torch.bool)
+            keep[torch.arange(stop - start), torch.arange(start, stop)] = False
+            return keep
+
+        return Masks(one_removed, num_units, batch, only_present=True)
+    if document["method"] == "random":
+        return RandomOrder(num_units, document["seed"])
+    steps = document.get("num_steps", 0)
+    middles = [(step + 0.5) / steps for step in range(steps)]
+    return Gradients(num_units, middles or [1.0], batch)
+
+
+class RandomOrder:
+    """The same random effects in every video: an order that knows nothing."""
+
+    measures = "effects"
+
+    def __init__(self, num_units: int, seed: int) -> None:
+        self.total = self.step = num_units
+        self._effects = np.random.default_rng(seed).permutation(num_units) / num_units
+
+    def part(self, index: int, video: object, start: int) -> np.ndarray:
+        """Return the effects of all units, float64 [U]."""
+        return self._effects

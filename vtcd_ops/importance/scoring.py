@@ -1,0 +1,393 @@
+"""Scores of videos under masks: what is left to do of a ranking, and doing it."""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Protocol, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from vtcd_ops.common.errors import InputError
+from vtcd_ops.importance.masking import MaskedModel, MaskedVideo
+from vtcd_ops.importance.ranked_videos import RankedVideo
+from vtcd_ops.importance.scores_store import ScoresWriter, Tensors, num_columns
+
+__all__ = ["Gradients", "Masks", "Method", "Scoring"]
+
+Result = TypeVar("Result")
+
+_TASK_MASKS = 128  # masks of one stored part, about
+_FIRST_CHECK = 256  # masks before the reliability is looked at
+_CHECK_GROWTH = 1.25  # each look comes after a quarter more masks
+_VIDEO_BYTES = 256_000_000  # of prepared videos that are kept
+
+
+class Method(Protocol):
+    """How a video is measured, part by part.
+
+    Attributes:
+        measures: "scores" under masks, or "effects" of units.
+        total: columns of what is measured, [V, total].
+        step: columns of one part.
+    """
+
+    measures: str
+    total: int
+    step: int
+
+    def part(self, index: int, video: MaskedVideo, start: int) -> np.ndarray:
+        """Return columns start to start + step - 1 of video number index (fewer at the end)."""
+        ...
+
+
+class Masks:
+    """Scores under rows of a table of masks, the same number in every forward.
+
+    Args:
+        rows: gives masks start to stop - 1 of video number index, bool [stop - start, U].
+        total: how many masks there are.
+        batch: masks of one forward. The last forward has as many too, so that more masks later, or
+            other parts, cannot change what the model computes.
+        only_present: mask i removes unit i alone; where it does not lie, nothing is computed.
+    """
+
+    measures = "scores"
+
+    def __init__(
+        self,
+        rows: Callable[[int, int, int], Tensor],
+        total: int,
+        batch: int,
+        *,
+        only_present: bool = False,
+    ) -> None:
+        self.total = total
+        self.batch = batch
+        self.step = max(1, _TASK_MASKS // batch) * batch
+        self._rows = rows
+        self._only_present = only_present
+
+    def part(self, index: int, video: MaskedVideo, start: int) -> np.ndarray:
+        """Return the scores under a part of the masks, float64."""
+        stop = min(start + self.step, self.total)
+        wanted = np.arange(start, stop)
+        if self._only_present:
+            wanted = wanted[video.present[start:stop]]
+        scores = np.full(stop - start, video.baseline)
+        for first in range(0, len(wanted), self.batch):
+            some = wanted[first : first + self.batch]
+            scores[some - start] = video.scores(self._padded(index, some))[: len(some)].numpy()
+        return scores
+
+    def _padded(self, index: int, wanted: np.ndarray) -> Tensor:
+        """The masks wanted, and as many more as fill a forward."""
+        first = int(wanted[0])
+        if not self._only_present:
+            return self._rows(index, first, first + self.batch)
+        rows = torch.cat([self._rows(index, int(row), int(row) + 1) for row in wanted])
+        missing = self.batch - len(rows)
+        return torch.cat([rows, torch.ones(missing, rows.shape[1], dtype=torch.bool)])
+
+
+class Gradients:
+    """Effects of all units at once from gradients with respect to how much of them is kept.
+
+    The effect of a unit is the mean of its gradient at some strengths a, with all units kept by a.
+    At a = 1 alone it is gradient x concept; at the middles of n equal parts of [0, 1], integrated
+    gradients (Sundararajan et al. 2017) by the midpoint rule, whose effects sum to the score of the
+    model less the score without any unit.
+
+    Args:
+        num_units: how many units there are.
+        strengths: the values of a.
+        batch: strengths of one forward.
+    """
+
+    measures = "effects"
+
+    def __init__(self, num_units: int, strengths: Sequence[float], batch: int) -> None:
+        self.total = self.step = num_units
+        self._strengths = list(strengths)
+        self._batch = batch
+
+    def part(self, index: int, video: MaskedVideo, start: int) -> np.ndarray:
+        """Return the effects of all units, float64 [U]."""
+        total = np.zeros(self.total)
+        for first in range(0, len(self._strengths), self._batch):
+            strengths = torch.tensor(self._strengths[first : first + self._batch])
+            keep = strengths.unsqueeze(1).expand(-1, self.total).contiguous()
+            total += video.gradients(keep).sum(dim=0).numpy()
+        return np.where(video.present, total / len(self._strengths), 0.0)
+
+
+class Scoring:
+    """One run, one model and one folder; any number of processes may do this at once.
+
+    Args:
+        masked: the model, and its units.
+        videos: what is scored.
+        method: how.
+        writer: what is there already is not done again.
+        progress: whether to show a bar.
+        check: gives the reliability of what was measured so far; None: it is not looked at.
+        stop_at: reliability at which to stop; None: only at the end.
+        preliminary: whether the first columns alone are a result, to be left when interrupted.
+    """
+
+    def __init__(
+        self,
+        masked: MaskedModel,
+        videos: Sequence[RankedVideo],
+        method: Method,
+        writer: ScoresWriter,
+        *,
+        progress: bool,
+        check: Callable[[Tensors], float] | None = None,
+        stop_at: float | None = None,
+        preliminary: bool = False,
+    ) -> None:
+        self.masked = masked
+        self.videos = videos
+        self.method = method
+        self.writer = writer
+        self.progress = progress
+        self.check = check if progress or stop_at is not None else None
+        self.stop_at = stop_at
+        self.preliminary = preliminary
+        self._stored: Tensors = {}
+        self._counted: set[tuple[int, int]] | None = None  # parts that the bar shows
+        self._prepared: OrderedDict[int, MaskedVideo] = OrderedDict()
+
+    def run(self, finish: Callable[[Tensors], Result]) -> Result:
+        """Do what is left to do, and return what `finish` makes of everything that was measured."""
+        try:
+            self._assign_videos()  # features of the model as it is, so before it is masked
+            with self.masked:
+                self._do_videos()
+                columns = self._do_parts()
+            with self.writer.finishing():
+                return finish(self._collect(columns))
+        except KeyboardInterrupt:
+            if self.preliminary:
+                self._finish_early(finish)
+            raise
+        finally:
+            self.writer.close()
+
+    def _finish_early(self, finish: Callable[[Tensors], Result]) -> None:
+        """Leave what the columns that all videos have by now are worth; the same call goes on."""
+        columns, total = 0, self.method.total
+        while columns < total and all(self._has(i, columns) for i in range(len(self.videos))):
+            columns = min(columns + self.method.step, total)
+        if columns == 0:
+            return
+        with self.writer.finishing():
+            finish(self._collect(columns))
+        if self.progress:
+            tqdm.write(
+                f"{self.writer.path.name}: interrupted; the ranking by {columns} of {total} masks "
+                "is stored, and the same call goes on from it",
+                file=sys.stderr,
+            )
+
+    def _assign_videos(self) -> None:
+        """Look for the run's concepts in the videos that are not in it."""
+
+        def do(index: int) -> None:
+            if self.writer.video(index) is None:
+                with self._naming(index):
+                    found = self.videos[index].assigned(self.masked.units)
+                self.writer.write_video(index, found)
+
+        new = [index for index, video in enumerate(self.videos) if video.is_new(self.masked.units)]
+        self._share("new videos", new, lambda index: self.writer.video(index) is not None, do)
+
+    def _do_videos(self) -> None:
+        """Find where the units lie, and the score with nothing removed."""
+
+        def done(index: int) -> bool:
+            return "baseline" in (self.writer.video(index) or {})
+
+        def do(index: int) -> None:
+            if done(index):
+                return
+            found = self.writer.video(index) or {}
+            with self._naming(index):
+                video = self._open(index)
+            baseline = np.array([video.baseline])
+            self.writer.write_video(index, found | {"present": video.present, "baseline": baseline})
+
+        self._share("videos", range(len(self.videos)), done, do)
+
+    def _share(
+        self,
+        what: str,
+        videos: Sequence[int],
+        done: Callable[[int], bool],
+        do: Callable[[int], None],
+    ) -> None:
+        """Do something to videos, together with other processes."""
+        if not videos:
+            return
+        left = [index for index in videos if not done(index)]
+        bar = tqdm(
+            desc=what,
+            unit="video",
+            total=len(videos),
+            initial=len(videos) - len(left),  # what an earlier call did is no speed of this one
+            disable=not self.progress,
+        )
+        while left:
+            for index in list(left):
+                if done(index) or self._claimed(self.writer.video_task(index), partial(do, index)):
+                    left.remove(index)
+                    bar.update()
+            if left:
+                self.writer.claims.wait(self.writer.video_task(min(left)))
+        bar.close()
+
+    def _do_parts(self) -> int:
+        """Score the videos until the ranking is reliable enough or all is done; return columns."""
+        total = self.method.total
+        bar = tqdm(
+            desc=self.writer.path.name,
+            unit="mask",
+            total=total * len(self.videos),
+            disable=not self.progress,
+        )
+        columns = 0
+        while columns < total:
+            columns = self._next_check(columns)
+            self._do_until(columns, bar)
+            if self.check is None:
+                continue
+            with self.writer.finishing():
+                tensors = self._collect(columns)
+            reliability = self.check(tensors)
+            bar.set_postfix(reliability=f"{reliability:.3f}")
+            if self.stop_at is not None and reliability >= self.stop_at:
+                break
+        bar.close()
+        return columns
+
+    def _next_check(self, columns: int) -> int:
+        """After how many columns the reliability is looked at next; a multiple of a part."""
+        if self.check is None:
+            return self.method.total
+        wanted = max(_FIRST_CHECK, int(columns * _CHECK_GROWTH), columns + 1)
+        return min(-(-wanted // self.method.step) * self.method.step, self.method.total)
+
+    def _do_until(self, columns: int, bar: tqdm) -> None:
+        """Do all parts that begin before a column, together with other processes."""
+        parts = [
+            (video, start)
+            for start in range(0, columns, self.method.step)
+            for video in range(len(self.videos))
+        ]
+        left = [part for part in parts if not self._has(*part)]
+        width = {start: min(self.method.step, columns - start) for _, start in parts}
+        if self._counted is None:  # what earlier calls did is no speed of this one
+            self._counted = set(parts) - set(left)
+            bar.initial = bar.n = sum(width[start] for _, start in self._counted)
+            bar.refresh()
+        for part in set(parts) - set(left) - self._counted:  # of other processes
+            self._count(part, width[part[1]], bar)
+        while left:
+            for part in list(left):
+                if self._has(*part) or self._claimed(
+                    self.writer.part_task(*part), partial(self._do_part, *part)
+                ):
+                    left.remove(part)
+                    self._count(part, width[part[1]], bar)
+            if left:
+                self.writer.claims.wait(self.writer.part_task(*left[0]))
+
+    def _count(self, part: tuple[int, int], width: int, bar: tqdm) -> None:
+        """Show a part as done."""
+        assert self._counted is not None
+        self._counted.add(part)
+        bar.update(width)
+
+    def _do_part(self, video: int, start: int) -> None:
+        if not self._has(video, start):
+            with self._naming(video):
+                part = self.method.part(video, self._open(video), start)
+            self.writer.write_part(video, start, part)
+
+    def _has(self, video: int, start: int) -> bool:
+        """Whether a part is there, by itself or in the scores of a ranking that was finished."""
+        stop = min(start + self.method.step, self.method.total)
+        if self.writer.has_part(video, start, stop) or self._num_stored >= stop:
+            return True
+        self._read_stored()  # another process may have put all parts together just now
+        return self._num_stored >= stop
+
+    def _read_stored(self) -> None:
+        """Read what was finished, perhaps with fewer masks, unless it is known."""
+        stored = self.writer.stored_scores(known=self._num_stored)
+        if stored is not None:
+            self._stored = stored
+
+    @property
+    def _num_stored(self) -> int:
+        """Columns that were finished."""
+        return num_columns(self._stored)
+
+    def _claimed(self, task: int, do: Callable[[], None]) -> bool:
+        """Do a task unless another process is at it; return whether it is done."""
+        with self.writer.claims.claim(task) as mine:
+            if mine:
+                do()
+            return mine
+
+    def _open(self, index: int) -> MaskedVideo:
+        """Return a prepared video; the latest are kept in memory."""
+        if index not in self._prepared:
+            ranked = self.videos[index]
+            tokens = ranked.tokens(self.masked.units, self.writer.video(index) or {})
+            self._prepared[index] = self.masked.video(ranked.sample, ranked.clip, tokens)
+            while len(self._prepared) > 1 and self._num_bytes() > _VIDEO_BYTES:
+                self._prepared.popitem(last=False)
+        self._prepared.move_to_end(index)
+        return self._prepared[index]
+
+    @contextmanager
+    def _naming(self, index: int) -> Iterator[None]:
+        """Name the video in what is said about it."""
+        try:
+            yield
+        except InputError as error:
+            raise InputError(f"video {self.videos[index].sample.name}: {error}") from error
+
+    def _num_bytes(self) -> int:
+        return sum(video.num_bytes for video in self._prepared.values())
+
+    def _collect(self, columns: int) -> Tensors:
+        """Everything that was measured up to a column, as it is stored."""
+        self._read_stored()
+        known = [self.writer.video(index) or {} for index in range(len(self.videos))]
+        return {
+            "units": self.masked.units.table,
+            "present": np.stack([video["present"] for video in known]),
+            "baseline": np.concatenate([video["baseline"] for video in known]),
+            self.method.measures: np.stack([self._row(i, columns) for i in range(len(known))]),
+        }
+
+    def _row(self, video: int, columns: int) -> np.ndarray:
+        """What was measured of one video up to a column."""
+        stored = self._stored[self.method.measures][video] if self._stored else np.zeros(0)
+        if len(stored) >= columns:
+            return np.asarray(stored[:columns])
+        begin = len(stored) // self.method.step * self.method.step
+        pieces = [stored[:begin]]
+        for start in range(begin, columns, self.method.step):
+            stop = min(start + self.method.step, self.method.total)
+            pieces.append(self.writer.part(video, start, stop)[: columns - start])
+        return np.concatenate(pieces)

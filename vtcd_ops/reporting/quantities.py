@@ -1,0 +1,151 @@
+"""The numbers of the report: what is measured of a concept and of a head.
+
+The head map, the cards, the order of the concepts and the table of all concepts follow the two
+tuples of quantities: a further number is a further entry and its value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from vtcd_ops.discovery.records import HeadConcepts
+
+Values = dict[str, float | None]  #: by the key of the quantity; None where it is undefined
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number that the page shows."""
+
+    key: str
+    label: str
+    explanation: str
+    style: str  #: how it is written: "fraction" (0.42), "percent" (12 %) or "count" (7)
+    diverging: bool = False  #: coloured to both sides of zero
+
+
+CONCEPT_QUANTITIES: tuple[Quantity, ...] = (  # the first one orders the concepts at the start
+    Quantity(
+        "videos",
+        "Videos",
+        "Videos in which it occurs: a concept of one video tells of that video only.",
+        "count",
+    ),
+    Quantity(
+        "silhouette",
+        "Silhouette",
+        "How much nearer its tubelets are to each other than to the head's next concept, −1 to 1.",
+        "fraction",
+    ),
+    Quantity(
+        "size", "Size", "Share of the video volume it covers, where it occurs at all.", "percent"
+    ),
+    Quantity("tubelets", "Tubelets", "Space-time segments that belong to it.", "count"),
+)
+
+HEAD_QUANTITIES: tuple[Quantity, ...] = (
+    Quantity(
+        "silhouette",
+        "Silhouette",
+        "How well the head's concepts are apart: 1 = tight and far from each other, "
+        "0 = overlapping. Mean over tubelets.",
+        "fraction",
+    ),
+    Quantity(
+        "concepts", "Number of concepts", "How many concepts were found in the head.", "count"
+    ),
+    Quantity(
+        "tubelet_size",
+        "Tubelet size",
+        "Share of the video volume (all pixels of all frames) that a tubelet covers, on average.",
+        "percent",
+    ),
+    Quantity(
+        "videos",
+        "Videos per concept",
+        "In how many videos a concept of the head occurs, on average.",
+        "count",
+    ),
+    Quantity(
+        "largest",
+        "Largest concept",
+        "Share of the video volume that the head's largest concept covers: near 100 %, the head "
+        "sees one background and little else.",
+        "percent",
+    ),
+)
+
+
+def concept_values(concepts: HeadConcepts, volumes: Mapping[int, int]) -> list[Values]:
+    """Measure every concept of a head.
+
+    Args:
+        concepts: Concept table; per tubelet video, concept, size (voxels) and silhouette [N].
+        volumes: Voxels of every video's label volume.
+
+    Returns:
+        For each concept, in the order of their indices, its `CONCEPT_QUANTITIES`.
+    """
+    return [
+        _one_concept(concepts, np.flatnonzero(concepts.concept == index), volumes)
+        for index in range(concepts.k)
+    ]
+
+
+def _one_concept(
+    concepts: HeadConcepts,
+    members: npt.NDArray[np.intp],  # [N of the concept]
+    volumes: Mapping[int, int],
+) -> Values:
+    videos = concepts.video[members]
+    sizes = concepts.size[members]
+    shares = [size / volumes[int(video)] for video, size in zip(videos, sizes, strict=True)]
+    num_videos = len(set(videos.tolist()))
+    return {
+        "silhouette": _mean(concepts.silhouette[members]),
+        "size": float(sum(shares)) / num_videos if num_videos else 0.0,
+        "videos": num_videos,
+        "tubelets": len(members),
+    }
+
+
+def head_values(
+    concepts: HeadConcepts, volumes: Mapping[int, int], of_concepts: list[Values]
+) -> Values:
+    """Measure a head.
+
+    Args:
+        concepts: Concept table of the head.
+        volumes: Voxels of every video's label volume.
+        of_concepts: What `concept_values` gave for it.
+
+    Returns:
+        Its `HEAD_QUANTITIES`.
+    """
+    volume = np.array([volumes[int(video)] for video in concepts.video], dtype=np.float64)
+    return {
+        "silhouette": _mean(concepts.silhouette),
+        "concepts": concepts.k,
+        "tubelet_size": _mean(concepts.size / volume),
+        "videos": _mean([values["videos"] or 0.0 for values in of_concepts]),
+        "largest": max((values["size"] or 0.0 for values in of_concepts), default=None),
+    }
+
+
+def _mean(values: npt.ArrayLike) -> float | None:
+    """Mean of all values; None where there is none, or one of them is not defined."""
+    array = np.asarray(values, dtype=np.float64)
+    mean = float(array.mean()) if array.size else math.nan
+    return None if math.isnan(mean) else mean
+
+
+def rounded(values: Values) -> Values:
+    """Round to what the page can show, which keeps the file small."""
+    return {key: None if value is None else round(value, 4) for key, value in values.items()}

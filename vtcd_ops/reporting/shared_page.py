@@ -1,0 +1,85 @@
+"""The page of Rosetta concepts: what was gathered, written into its template."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vtcd_ops.reporting.contents import FRAMES_PER_SECOND
+from vtcd_ops.reporting.page import asset, environment, script_json, short_name
+from vtcd_ops.reporting.shared import gather_shared
+
+if TYPE_CHECKING:
+    from vtcd_ops.rosetta_concepts.store import Rosetta
+
+_FORMAT = 1  # of the data in the page
+_STYLES = ("page.css", "clips.css", "shared.css")
+_SCRIPTS = ("data.js", "contours.js", "clips.js", "controls.js", "shared.js")
+
+
+def render_shared(
+    found: Rosetta, *, max_cards: int, max_clips: int, max_videos: int, progress: bool
+) -> str:
+    """Write Rosetta concepts into one HTML text that needs no other file.
+
+    Args:
+        found: the result; its runs must still be where they were.
+        max_cards: tuples shown of each number of models.
+        max_clips: videos shown of each tuple.
+        max_videos: videos in the page.
+        progress: show progress bars.
+    """
+    page = gather_shared(
+        found,
+        max_cards=max_cards,
+        max_clips=max_clips,
+        max_videos=max_videos,
+        progress=progress,
+    )
+    names = [_side_name(run.name) for run in found.runs]
+    for run, name in zip(page.document["runs"], names, strict=True):
+        run["title"] = name
+    document = {"format": _FORMAT, "framesPerSecond": FRAMES_PER_SECOND, **page.document}
+    template = environment().get_template("shared.html.j2")
+    return str(
+        template.render(
+            found=found,
+            names=names,
+            layers=[sorted({h["layer"] for h in run["heads"]}) for run in page.document["runs"]],
+            orders=[d for d in sorted(found.orders, reverse=True) if len(found.of_order(d))],
+            summary=sorted(found.summary(), key=lambda row: -row["order"]),
+            notes=_notes(found, page.document),
+            document=script_json(document),
+            sheets=page.sheets,
+            supports=page.supports,
+            styles="\n".join(asset(name) for name in _STYLES),
+            scripts="\n".join(asset(name) for name in _SCRIPTS),
+        )
+    )
+
+
+def _side_name(name: str) -> str:
+    """A run's name in the page: its model, and the folder where two models are the same."""
+    model, separator, folder = name.partition(" (")
+    return short_name(model) + separator + folder
+
+
+def _notes(found: Rosetta, document: dict[str, Any]) -> list[str]:
+    notes = []
+    if any(":mini-" in run.model for run in found.runs):
+        notes.append(
+            "Miniature models, trained on rendered scenes, are among these. They show how the "
+            "method works, and nothing about full-size models."
+        )
+    copies = [run for run in found.runs if Path(run.path).name == "sanity"]
+    if copies:
+        notes.append(
+            "A weight-randomised copy is among these. What it shares with a model comes from the "
+            "videos, the architecture or the method, and not from what the model has learnt."
+        )
+    if len(document["cards"]) < len(found):
+        notes.append(
+            f"{len(document['cards'])} of {len(found):,} tuples are shown: of each number of "
+            "models those without repeats first, then the best. All numbers are of all tuples."
+        )
+    return notes

@@ -1,0 +1,1 @@
+"""Concepts that models share, on grids common to them."""

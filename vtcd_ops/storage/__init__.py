@@ -1,0 +1,1 @@
+"""Folders of results: atomic, verified, shared by processes."""
