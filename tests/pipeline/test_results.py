@@ -138,7 +138,8 @@ def test_other_concepts_are_not_stored_over_them(run: Run, tmp_path: Path) -> No
 
 def test_a_control_c_says_how_to_go_on(tmp_path: Path) -> None:
     program = (
-        "import sys, signal, os; from vtcd_ops import cli; from vtcd_ops.discovery import discover\n"
+        "import sys, signal, os; from vtcd_ops import cli\n"
+        "from vtcd_ops.discovery import discover\n"
         "discover.load_model = lambda model: os.kill(os.getpid(), signal.SIGINT)\n"
         f"sys.argv = ['vtcd', 'discover', 'example', 'video.mp4', '--out', {str(tmp_path)!r}]\n"
         "cli.main()"

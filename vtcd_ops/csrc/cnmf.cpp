@@ -84,13 +84,13 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> cnmf(
   const int64_t num_problems = batch.num_problems(), num_rows = data.size(0);
   const int64_t max_k =
       num_problems > 0 ? *std::max_element(num_concepts.begin(), num_concepts.end()) : 0;
-  CnmfOutputs outputs{torch::stable::new_zeros(data, {num_rows, max_k}),
-                      torch::stable::new_zeros(data, {num_rows, max_k}),
-                      torch::stable::new_zeros(data, {num_problems, max_k, data.size(1)}),
-                      torch::stable::new_zeros(data, {num_problems}),
-                      torch::stable::new_zeros(data, {num_problems}, ScalarType::Long)};
+  CnmfOutputs outputs{zeros("cnmf", "k", data, {num_rows, max_k}),
+                      zeros("cnmf", "k", data, {num_rows, max_k}),
+                      zeros("cnmf", "k", data, {num_problems, max_k, data.size(1)}),
+                      zeros("cnmf", "data", data, {num_problems}),
+                      zeros("cnmf", "data", data, {num_problems}, ScalarType::Long)};
   const CnmfOptions options{max_num_iter, tol};
-  for_each_problem(batch, [&](int64_t problem, const ParallelFor& parallel_for) {
+  for_each_problem("cnmf", batch, [&](int64_t problem, const ParallelFor& parallel_for) {
     const int64_t first_row = batch.offsets[problem];
     const PointSet points(batch.columns(problem));
     const CnmfFactors factors = factorise(points, num_concepts[problem],

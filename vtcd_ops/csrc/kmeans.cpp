@@ -39,12 +39,12 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> kmeans_op(const Tensor& data, const T
   const int64_t num_problems = batch.num_problems(), num_channels = data.size(1);
   const int64_t max_k =
       num_problems > 0 ? *std::max_element(num_clusters.begin(), num_clusters.end()) : 0;
-  Tensor labels = torch::stable::new_zeros(data, {data.size(0)}, ScalarType::Int);
-  Tensor centers = torch::stable::new_zeros(data, {num_problems, max_k, num_channels});
-  Tensor inertia = torch::stable::new_zeros(data, {num_problems});
-  Tensor num_iter = torch::stable::new_zeros(data, {num_problems}, ScalarType::Long);
+  Tensor labels = zeros("kmeans", "data", data, {data.size(0)}, ScalarType::Int);
+  Tensor centers = zeros("kmeans", "k", data, {num_problems, max_k, num_channels});
+  Tensor inertia = zeros("kmeans", "data", data, {num_problems});
+  Tensor num_iter = zeros("kmeans", "data", data, {num_problems}, ScalarType::Long);
   const KMeansOptions options{num_restarts, max_num_iter, tol, seed};
-  for_each_problem(batch, [&](int64_t problem, const ParallelFor& parallel_for) {
+  for_each_problem("kmeans", batch, [&](int64_t problem, const ParallelFor& parallel_for) {
     const KMeansResult result =
         kmeans(batch.columns(problem), num_clusters[problem], options, parallel_for);
     std::copy(result.labels.begin(), result.labels.end(),

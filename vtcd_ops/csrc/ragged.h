@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -139,11 +140,20 @@ T narrow(const char* op, const char* what, double value, int exponent, int64_t p
   return narrowed;
 }
 
+// A tensor of zeros, whose size is that of an argument.
+inline torch::stable::Tensor zeros(
+    const char* op, const char* argument, const torch::stable::Tensor& like,
+    const std::vector<int64_t>& shape,
+    std::optional<torch::headeronly::ScalarType> dtype = std::nullopt) {
+  return allocate(op, argument, shape,
+                  [&] { return torch::stable::new_zeros(like, shape, dtype); });
+}
+
 // Calls solve(problem, parallel_for) for every problem: side by side with one thread each, or one
 // after the other with all threads inside where there are fewer problems than threads, and for
 // large ones. A problem's result does not depend on which ParallelFor it is given, so neither
 // threads nor batching change it.
-inline void for_each_problem(const RaggedBatch& batch,
+inline void for_each_problem(const char* op, const RaggedBatch& batch,
                              const std::function<void(int64_t, const ParallelFor&)>& solve) {
   constexpr int64_t kLargeProblem = 2048;
   std::vector<int64_t> small;
@@ -152,12 +162,14 @@ inline void for_each_problem(const RaggedBatch& batch,
   }
   const int64_t num_small = static_cast<int64_t>(small.size());
   const bool side_by_side = num_small >= static_cast<int64_t>(torch::stable::get_num_threads());
-  for (int64_t p = 0; p < batch.num_problems(); ++p) {
-    if (batch.num_rows(p) >= kLargeProblem || !side_by_side) solve(p, torch_parallel_for);
-  }
-  if (!side_by_side) return;
-  torch_parallel_for(0, num_small, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) solve(small[i], serial_for);
+  within_memory(op, "data", batch.data, [&] {
+    for (int64_t p = 0; p < batch.num_problems(); ++p) {
+      if (batch.num_rows(p) >= kLargeProblem || !side_by_side) solve(p, torch_parallel_for);
+    }
+    if (!side_by_side) return;
+    torch_parallel_for(0, num_small, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) solve(small[i], serial_for);
+    });
   });
 }
 

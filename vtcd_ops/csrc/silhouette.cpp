@@ -19,8 +19,8 @@ using torch::stable::Tensor;
 Tensor silhouette_op(const Tensor& data, const Tensor& offsets, const Tensor& labels) {
   const RaggedBatch batch = check_ragged("silhouette", data, offsets);
   const std::vector<int64_t> clusters = check_labels("silhouette", "labels", batch, {}, labels);
-  Tensor coefficients = torch::stable::new_zeros(data, {data.size(0)});
-  for_each_problem(batch, [&](int64_t problem, const ParallelFor& parallel_for) {
+  Tensor coefficients = zeros("silhouette", "data", data, {data.size(0)});
+  for_each_problem("silhouette", batch, [&](int64_t problem, const ParallelFor& parallel_for) {
     const int64_t first_row = batch.offsets[problem];
     std::vector<double> values(batch.num_rows(problem));
     silhouette(batch.columns(problem), clusters.data() + first_row, values.data(), parallel_for);

@@ -7,6 +7,7 @@
 #include <limits>
 #include <utility>
 
+#include "core/chunks.h"
 #include "core/distinct_points.h"
 #include "core/formulas/distance.h"
 #include "core/formulas/philox.h"
@@ -18,11 +19,23 @@ namespace {
 using Eigen::MatrixXd;
 using Eigen::VectorXd;
 
-// Points of a chunk: partial sums over chunks are added in order, so results do not depend on the
-// threads.
 constexpr int64_t kChunk = 512;
 // Runs whose results are kept at a time.
 constexpr int64_t kRunsAtOnce = 16;
+
+// The points of each cluster, added up.
+struct ClusterSums {
+  MatrixXd sums;         // [C, K]
+  VectorXd sizes;        // [K]
+  bool changed = false;  // whether a point has come from another cluster
+
+  ClusterSums& operator+=(const ClusterSums& other) {
+    sums += other.sums;
+    sizes += other.sizes;
+    changed |= other.changed;
+    return *this;
+  }
+};
 
 class KMeansRun {
  public:
@@ -31,7 +44,6 @@ class KMeansRun {
         parallel_for_(parallel_for),
         num_points_(data.points.cols()),
         num_clusters_(num_clusters),
-        num_chunks_((num_points_ + kChunk - 1) / kChunk),
         centers_(data.points.rows(), num_clusters),
         labels_(num_points_, -1),
         distances_(num_points_) {}
@@ -97,48 +109,42 @@ class KMeansRun {
     const int64_t num_channels = data_.points.rows();
     const double* center = data_.points.col(point).data();
     VectorXd distances(num_points_);
-    parallel_for_(0, num_chunks_, 2, [&](int64_t begin, int64_t end) {
-      for (int64_t n = begin * kChunk; n < std::min(end * kChunk, num_points_); ++n) {
-        distances[n] = squared_distance(data_.points.col(n).data(), center, num_channels);
-      }
-    });
+    for_each_chunk(
+        num_points_, kChunk, 2, parallel_for_, [&](int64_t /*chunk*/, int64_t first, int64_t size) {
+          for (int64_t n = first; n < first + size; ++n) {
+            distances[n] = squared_distance(data_.points.col(n).data(), center, num_channels);
+          }
+        });
     return distances;
   }
 
   // Every point to its nearest centre, ties to the lower index. Returns whether a label changed.
-  // The chunks also sum their points by label for the next centres.
+  // The points are added up by label for the next centres.
   bool assign() {
     center_norms_ = centers_.colwise().squaredNorm();
     largest_center_ = center_norms_.maxCoeff();
-    chunk_sums_.resize(num_chunks_);
-    chunk_sizes_.resize(num_chunks_);
-    std::vector<char> changed(num_chunks_, 0);
-    parallel_for_(0, num_chunks_, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t chunk = begin; chunk < end; ++chunk) changed[chunk] = assign_chunk(chunk);
-    });
-    return std::find(changed.begin(), changed.end(), 1) != changed.end();
+    clusters_ = sum_of_chunks<ClusterSums>(
+        num_points_, kChunk, 1, parallel_for_,
+        [&](int64_t first, int64_t size) { return assign_chunk(first, size); });
+    return clusters_.changed;
   }
 
-  bool assign_chunk(int64_t chunk) {
-    const int64_t first = chunk * kChunk, count = std::min(kChunk, num_points_ - first);
+  ClusterSums assign_chunk(int64_t first, int64_t count) {
     const auto points = data_.points.middleCols(first, count);
     const std::array<int64_t, kChunk> nearest = nearest_centers(first, count);
-    MatrixXd& sums = chunk_sums_[chunk];
-    VectorXd& sizes = chunk_sizes_[chunk];
-    sums.setZero(centers_.rows(), num_clusters_);
-    sizes.setZero(num_clusters_);
-    bool changed = false;
+    ClusterSums clusters{MatrixXd::Zero(centers_.rows(), num_clusters_),
+                         VectorXd::Zero(num_clusters_), false};
     for (int64_t n = 0; n < count; ++n) {
       const int64_t k = nearest[n];
       const double weight = data_.weights[first + n];
-      changed |= labels_[first + n] != k;
+      clusters.changed |= labels_[first + n] != k;
       labels_[first + n] = static_cast<int32_t>(k);
       distances_[first + n] =
           squared_distance(points.col(n).data(), centers_.col(k).data(), centers_.rows());
-      sums.col(k) += weight * points.col(n);
-      sizes[k] += weight;
+      clusters.sums.col(k) += weight * points.col(n);
+      clusters.sizes[k] += weight;
     }
-    return changed;
+    return clusters;
   }
 
   // By |c|^2 - 2 x.c from one matrix product; where the best two lie within its rounding, by
@@ -189,17 +195,11 @@ class KMeansRun {
 
   // Centres become the means of their points. Returns the sum of squared shifts.
   double update_centers() {
-    MatrixXd sums = chunk_sums_[0];
-    VectorXd sizes = chunk_sizes_[0];
-    for (int64_t chunk = 1; chunk < num_chunks_; ++chunk) {
-      sums += chunk_sums_[chunk];
-      sizes += chunk_sizes_[chunk];
-    }
-    move_empty_clusters(&sums, &sizes);
+    move_empty_clusters();
     double shift = 0;
     for (int64_t k = 0; k < num_clusters_; ++k) {
-      if (sizes[k] <= 0) continue;  // no point is left to take over: the centre stays
-      const VectorXd mean = sums.col(k) / sizes[k];
+      if (clusters_.sizes[k] <= 0) continue;  // no point is left to take over: the centre stays
+      const VectorXd mean = clusters_.sums.col(k) / clusters_.sizes[k];
       shift += (mean - centers_.col(k)).squaredNorm();
       centers_.col(k) = mean;
     }
@@ -208,17 +208,17 @@ class KMeansRun {
 
   // An empty cluster takes over the point farthest from its centre, the next one the second
   // farthest, and so on.
-  void move_empty_clusters(MatrixXd* sums, VectorXd* sizes) {
+  void move_empty_clusters() {
     for (int64_t k = 0; k < num_clusters_; ++k) {
-      if ((*sizes)[k] > 0) continue;
+      if (clusters_.sizes[k] > 0) continue;
       Eigen::Index farthest;
       if (distances_.maxCoeff(&farthest) <= 0) return;
       const int32_t donor = labels_[farthest];
       const double weight = data_.weights[farthest];
-      sums->col(donor) -= weight * data_.points.col(farthest);
-      (*sizes)[donor] -= weight;
-      sums->col(k) = weight * data_.points.col(farthest);
-      (*sizes)[k] = weight;
+      clusters_.sums.col(donor) -= weight * data_.points.col(farthest);
+      clusters_.sizes[donor] -= weight;
+      clusters_.sums.col(k) = weight * data_.points.col(farthest);
+      clusters_.sizes[k] = weight;
       labels_[farthest] = static_cast<int32_t>(k);
       distances_[farthest] = 0;
     }
@@ -226,14 +226,13 @@ class KMeansRun {
 
   const DistinctPoints& data_;
   const ParallelFor& parallel_for_;
-  const int64_t num_points_, num_clusters_, num_chunks_;
+  const int64_t num_points_, num_clusters_;
   MatrixXd centers_;             // [C, K]
   VectorXd center_norms_;        // [K] squared
   double largest_center_ = 0;    // of center_norms_
   std::vector<int32_t> labels_;  // [N]
   VectorXd distances_;           // [N] squared, to the centre of the label
-  std::vector<MatrixXd> chunk_sums_;
-  std::vector<VectorXd> chunk_sizes_;
+  ClusterSums clusters_;
 };
 
 double mean_channel_variance(const DistinctPoints& data) {

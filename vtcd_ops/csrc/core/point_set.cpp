@@ -23,8 +23,8 @@ int largest_exponent(const MatrixXd& matrix) {
   return exponent;
 }
 
-// The median of some points, channel by channel. Unlike the mean it lies among the points where one
-// of them is far away from the others, and no sum can overflow.
+}  // namespace
+
 VectorXd median_of_some(const MatrixXd& columns) {
   const int64_t count = std::min<int64_t>(kSample, columns.cols());
   std::vector<double> values(count);
@@ -36,8 +36,6 @@ VectorXd median_of_some(const MatrixXd& columns) {
   }
   return median;
 }
-
-}  // namespace
 
 MatrixXd times_power_of_two(const MatrixXd& matrix, int exponent) {
   const int half = exponent / 2;

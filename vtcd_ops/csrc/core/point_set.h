@@ -19,6 +19,10 @@ Eigen::MatrixXd columns_from_rows(const T* data, int64_t num_points, int64_t num
 // matrix * 2^exponent. Exponents beyond a double's own are taken in two steps.
 Eigen::MatrixXd times_power_of_two(const Eigen::MatrixXd& matrix, int exponent);
 
+// The median of some points, channel by channel. Unlike the mean it lies among the points where one
+// of them is far away from the others, and no sum can overflow.
+Eigen::VectorXd median_of_some(const Eigen::MatrixXd& columns);
+
 // Vectors, and the lengths that algorithms on them need.
 struct PointSet {
   explicit PointSet(const Eigen::MatrixXd& columns);

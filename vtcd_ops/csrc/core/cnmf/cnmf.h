@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 // Convex non-negative matrix factorisation (Ding, Li, Jordan 2010): X ~ W U with W = X G, where the
 // columns of X [C, N] are tubelets, those of G [N, K] >= 0 sum to 1, and U [K, N] >= 0. Minimises
-// |X - X G U|, Frobenius norm (equations 2 and 3 of the paper).
+// |X - X G U|, Frobenius norm (equations 2 and 3 of the paper). X is the points of a PointSet.
 #pragma once
 
 #include <Eigen/Core>
 #include <cstdint>
 
-#include "core/cnmf/nnls.h"
 #include "core/parallel.h"
+#include "core/point_set.h"
 
 namespace vtcd {
 
@@ -36,12 +36,7 @@ CnmfFactors cnmf_descent(const PointSet& data, const int32_t* labels, int64_t nu
 CnmfFactors cnmf_multiplicative(const PointSet& data, const int32_t* labels, int64_t num_concepts,
                                 const CnmfOptions& options);
 
-// |X - W U|, summed over fixed chunks of columns.
-double factorisation_error(const Eigen::MatrixXd& data, const Eigen::MatrixXd& centers,
-                           const Eigen::MatrixXd& encoding, const ParallelFor& parallel_for);
-
-// Columns of a chunk: partial sums over chunks are added in order, so results do not depend on the
-// threads.
+// Columns of a chunk.
 inline constexpr int64_t kCnmfChunk = 512;
 
 }  // namespace vtcd

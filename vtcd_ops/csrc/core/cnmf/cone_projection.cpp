@@ -1,84 +1,91 @@
 // SPDX-License-Identifier: MIT
+#include "core/cnmf/cone_projection.h"
+
 #include <algorithm>
 #include <cmath>
-
-#include "core/cnmf/nnls.h"
 
 namespace vtcd {
 namespace {
 
-// A point whose part outside the span of the support is below this share of its squared length is
-// taken as inside: it could not lower the residual, and would spoil the factor.
-constexpr double kDependent = 1e-10;
+using Eigen::MatrixXd;
+using Eigen::VectorXd;
+
+// A point whose part outside the span of the support is below this share of its length is taken as
+// inside: it could not lower the residual, and would spoil the factor.
+constexpr double kDependent = 1e-9;
 
 }  // namespace
 
-ConeProjection::ConeProjection(const PointSet& points, double tolerance)
+ConeProjection::ConeProjection(const MatrixXd& points, const VectorXd& inverse_norms,
+                               bool is_raised, double tolerance)
     : points_(points),
+      inverse_norms_(inverse_norms),
+      is_raised_(is_raised),
       tolerance_(tolerance),
-      capacity_(std::min(points.points.rows(), points.points.cols())),
-      factor_(capacity_, capacity_) {}
+      capacity_(std::min(points.rows(), points.cols())),
+      basis_(points.rows(), capacity_),
+      factor_(MatrixXd::Zero(capacity_, capacity_)),
+      in_basis_(capacity_) {}
 
 void ConeProjection::reset(int64_t point) {
   support_.clear();
   coefficients_.clear();
-  inner_products_.clear();
   if (append(point)) coefficients_[0] = 1.0;
 }
 
-// Extends the Cholesky factor by one row.
+// Extends the factorisation by one column, orthogonalised twice: once leaves what rounding lost.
 bool ConeProjection::append(int64_t point) {
   const int64_t size = static_cast<int64_t>(support_.size());
-  if (size == capacity_) return false;
-  auto row = factor_.row(size);
-  double diagonal = points_.squared_norms[point];
-  for (int64_t i = 0; i < size; ++i) {
-    double entry = points_.points.col(support_[i]).dot(points_.points.col(point));
-    entry -= factor_.row(i).head(i).dot(row.head(i));
-    row[i] = entry / factor_(i, i);
-    diagonal -= row[i] * row[i];
-  }
-  if (diagonal <= kDependent * points_.squared_norms[point]) return false;
-  row[size] = std::sqrt(diagonal);
+  if (size == capacity_ || inverse_norms_[point] == 0) return false;
+  const auto basis = basis_.leftCols(size);
+  VectorXd outside = points_.col(point);
+  VectorXd inside = basis.transpose() * outside;
+  outside.noalias() -= basis * inside;
+  const VectorXd correction = basis.transpose() * outside;
+  outside.noalias() -= basis * correction;
+  const double length = outside.norm();
+  if (length * inverse_norms_[point] <= kDependent) return false;
+  basis_.col(size) = outside / length;
+  factor_.col(size).head(size) = inside + correction;
+  factor_(size, size) = length;
   support_.push_back(point);
   coefficients_.push_back(0.0);
-  inner_products_.push_back(0.0);
   return true;
 }
 
-// Deletes one row of the factor and brings it back to lower triangular form by plane rotations of
-// columns.
+// Deletes one column of the factor and brings it back to triangular form by plane rotations, which
+// turn the basis and the target's coordinates along.
 void ConeProjection::remove(int64_t position) {
   const int64_t size = static_cast<int64_t>(support_.size()) - 1;
-  for (int64_t row = position; row < size; ++row) {
-    factor_.row(row).head(row + 2) = factor_.row(row + 1).head(row + 2).eval();
-  }
   for (int64_t column = position; column < size; ++column) {
-    const double radius = std::hypot(factor_(column, column), factor_(column, column + 1));
-    const double cosine = factor_(column, column) / radius;
-    const double sine = factor_(column, column + 1) / radius;
-    for (int64_t row = column; row < size; ++row) {
-      const double left = factor_(row, column), right = factor_(row, column + 1);
-      factor_(row, column) = cosine * left + sine * right;
-      factor_(row, column + 1) = cosine * right - sine * left;
+    factor_.col(column).head(column + 2) = factor_.col(column + 1).head(column + 2).eval();
+  }
+  for (int64_t row = position; row < size; ++row) {
+    const double radius = std::hypot(factor_(row, row), factor_(row + 1, row));
+    const double cosine = factor_(row, row) / radius, sine = factor_(row + 1, row) / radius;
+    for (int64_t column = row; column < size; ++column) {
+      const double upper = factor_(row, column), lower = factor_(row + 1, column);
+      factor_(row, column) = cosine * upper + sine * lower;
+      factor_(row + 1, column) = cosine * lower - sine * upper;
     }
+    const VectorXd left = basis_.col(row);
+    basis_.col(row) = cosine * left + sine * basis_.col(row + 1);
+    basis_.col(row + 1) = cosine * basis_.col(row + 1) - sine * left;
+    const double first = in_basis_[row];
+    in_basis_[row] = cosine * first + sine * in_basis_[row + 1];
+    in_basis_[row + 1] = cosine * in_basis_[row + 1] - sine * first;
   }
   support_.erase(support_.begin() + position);
   coefficients_.erase(coefficients_.begin() + position);
-  inner_products_.erase(inner_products_.begin() + position);
 }
 
-void ConeProjection::solve_on_support(const Eigen::VectorXd& target) {
-  for (size_t i = 0; i < support_.size(); ++i) {
-    inner_products_[i] = points_.points.col(support_[i]).dot(target);
-  }
-  Eigen::VectorXd solution;
-  while (!support_.empty()) {
-    const int64_t size = static_cast<int64_t>(support_.size());
-    solution = Eigen::Map<const Eigen::VectorXd>(inner_products_.data(), size);
-    const auto factor = factor_.topLeftCorner(size, size).triangularView<Eigen::Lower>();
-    factor.solveInPlace(solution);
-    factor.transpose().solveInPlace(solution);
+void ConeProjection::solve_on_support(const VectorXd& target) {
+  int64_t size = static_cast<int64_t>(support_.size());
+  in_basis_.head(size).noalias() = basis_.leftCols(size).transpose() * target;
+  VectorXd solution;
+  while (size > 0) {
+    solution = in_basis_.head(size);
+    factor_.topLeftCorner(size, size).triangularView<Eigen::Upper>().solveInPlace(solution);
     // Walk towards the solution until the first coefficient reaches zero.
     double step = 1.0;
     int64_t blocking = -1;
@@ -97,20 +104,19 @@ void ConeProjection::solve_on_support(const Eigen::VectorXd& target) {
     }
     if (blocking < 0) return;
     remove(blocking);
+    --size;
   }
 }
 
 void ConeProjection::add_candidates(const std::vector<int64_t>& candidates,
-                                    const Eigen::VectorXd& target) {
+                                    const VectorXd& target) {
   std::vector<int64_t> waiting = candidates;
-  const double threshold = tolerance_ * target.norm();
   while (!waiting.empty()) {
-    const Eigen::VectorXd residual = target - combination();
-    double best = threshold;
+    const VectorXd left = residual(target);
+    double best = threshold(target);
     int64_t chosen = -1;
     for (size_t i = 0; i < waiting.size(); ++i) {
-      const double alignment =
-          points_.points.col(waiting[i]).dot(residual) * points_.inverse_norms[waiting[i]];
+      const double alignment = points_.col(waiting[i]).dot(left) * inverse_norms_[waiting[i]];
       if (alignment > best) {
         best = alignment;
         chosen = static_cast<int64_t>(i);
@@ -129,25 +135,38 @@ void ConeProjection::normalise() {
   for (double& coefficient : coefficients_) coefficient /= sum;
 }
 
-void ConeProjection::extrapolate(const SparseCoefficients& before, double momentum) {
-  for (size_t i = 0; i < support_.size(); ++i) {
-    const auto found = std::find(before.points.begin(), before.points.end(), support_[i]);
-    const double earlier =
-        found == before.points.end() ? 0.0 : before.values[found - before.points.begin()];
-    coefficients_[i] = std::max(0.0, coefficients_[i] + momentum * (coefficients_[i] - earlier));
-  }
+VectorXd ConeProjection::combination() const {
+  VectorXd sum = VectorXd::Zero(points_.rows());
+  for (size_t i = 0; i < support_.size(); ++i) sum += coefficients_[i] * points_.col(support_[i]);
+  return sum;
 }
 
-Eigen::VectorXd ConeProjection::combination() const {
-  Eigen::VectorXd sum = Eigen::VectorXd::Zero(points_.points.rows());
-  for (size_t i = 0; i < support_.size(); ++i)
-    sum += coefficients_[i] * points_.points.col(support_[i]);
-  return sum;
+// In the large last channel a difference would be rounding; the residual is at right angles to the
+// combination, which gives it from the others.
+VectorXd ConeProjection::residual(const VectorXd& target) const {
+  const VectorXd sum = combination();
+  VectorXd left = target - sum;
+  const int64_t last = left.size() - 1;
+  if (is_raised_ && sum[last] > 0) left[last] = -sum.head(last).dot(left.head(last)) / sum[last];
+  return left;
+}
+
+// Where points are long by the constant alone, alignments are small by as much.
+double ConeProjection::threshold(const VectorXd& target) const {
+  const int64_t last = target.size() - 1;
+  return tolerance_ * (is_raised_ ? target.head(last).squaredNorm() / target[last] : target.norm());
 }
 
 double ConeProjection::coefficient_sum() const {
   double sum = 0;
   for (const double coefficient : coefficients_) sum += coefficient;
+  return sum;
+}
+
+double ConeProjection::length_sum() const {
+  double sum = 0;
+  for (size_t i = 0; i < support_.size(); ++i)
+    sum += coefficients_[i] / inverse_norms_[support_[i]];
   return sum;
 }
 

@@ -11,7 +11,11 @@
 #include <utility>
 #include <vector>
 
+#include "core/chunks.h"
 #include "core/cnmf/cnmf.h"
+#include "core/cnmf/cone_projection.h"
+#include "core/cnmf/data.h"
+#include "core/formulas/small_nnls.h"
 
 namespace vtcd {
 namespace {
@@ -25,12 +29,19 @@ constexpr int64_t kCandidates = 8;
 constexpr int64_t kLooks = 2;
 // Alignment of point and residual, relative to the target's length, that counts as zero.
 constexpr double kAlignmentTolerance = 1e-10;
-// Share of the last change of the weights that extrapolation adds: the first, the largest, and how
+// Share of the last change of the centres that extrapolation adds: the first, the largest, and how
 // it grows while the error falls and shrinks when it rises (in the manner of Ang and Gillis 2019).
 constexpr double kFirstMomentum = 0.5, kLargestMomentum = 2.0, kMomentumGain = 1.2,
                  kMomentumLoss = 0.5;
-// The objective is known to about this share of |X|^2.
-constexpr double kRounding = 1e-14;
+// A factorisation is degenerate where the squared lengths of its parts are more than this many
+// times that of the data. Concepts that oppose one another can represent any sign and so save one
+// of their number, a dead end: then the descent begins anew with a penalty on those lengths, this
+// at first, lowered by a constant share in each sweep and dropped at last.
+constexpr double kDegenerate = 4.0, kFirstPenalty = 0.03, kPenaltyLoss = 0.9, kLastPenalty = 1e-7;
+// Entries of the residual are known to about this share of the points.
+constexpr double kRounding = 8 * std::numeric_limits<double>::epsilon();
+
+double square(double value) { return value * value; }
 
 struct Candidate {
   double alignment;
@@ -43,187 +54,202 @@ bool more_aligned(const Candidate& a, const Candidate& b) {
   return a.alignment != b.alignment ? a.alignment > b.alignment : a.point < b.point;
 }
 
+void keep_best(std::vector<Candidate>* candidates) {
+  const int64_t count = std::min<int64_t>(kCandidates, candidates->size());
+  std::partial_sort(candidates->begin(), candidates->begin() + count, candidates->end(),
+                    more_aligned);
+  candidates->resize(count);
+}
+
+// What an encoding leaves of the data, and the products that the centres need.
+struct Residual {
+  MatrixXd encoding;       // R U^T [C, K]
+  MatrixXd encoding_gram;  // U U^T [K, K]
+  double squared_error = 0;
+
+  Residual& operator+=(const Residual& other) {
+    encoding += other.encoding;
+    encoding_gram += other.encoding_gram;
+    squared_error += other.squared_error;
+    return *this;
+  }
+};
+
 class Descent {
  public:
   Descent(const PointSet& data, const int32_t* labels, int64_t num_concepts,
           const ParallelFor& parallel_for)
       : data_(data),
         parallel_for_(parallel_for),
-        num_points_(data.points.cols()),
+        num_points_(data.size()),
         num_concepts_(num_concepts),
-        num_chunks_((num_points_ + kCnmfChunk - 1) / kCnmfChunk),
-        squared_norm_(data.squared_norms.sum()),
+        length_(std::sqrt(data.squared_norms.sum())),
         centers_(MatrixXd::Zero(data.points.rows(), num_concepts)),
         encoding_(MatrixXd::Zero(num_concepts, num_points_)),
-        coefficients_(num_concepts),
-        projections_(num_concepts, ConeProjection(data, kAlignmentTolerance)) {
+        misfits_(num_points_),
+        projections_(num_concepts, ConeProjection(data_.cone(), data_.cone_inverse_lengths(),
+                                                  data_.has_offset(), kAlignmentTolerance)) {
     VectorXd sizes = VectorXd::Zero(num_concepts);
     for (int64_t n = 0; n < num_points_; ++n) {
-      centers_.col(labels[n]) += data.points.col(n);
+      centers_.col(labels[n]) += data_.rest().col(n);
       encoding_(labels[n], n) = 1;
       sizes[labels[n]] += 1;
     }
-    // The centre of an empty cluster stays 0 and is replaced in the first sweep.
+    // The centre of an empty cluster stays at the offset and is replaced in the first sweep.
     for (int64_t k = 0; k < num_concepts; ++k) centers_.col(k) /= std::max(sizes[k], 1.0);
+    settled_ = centers_;
   }
 
-  CnmfFactors run(const CnmfOptions& options) {
-    double momentum = kFirstMomentum, last_error = std::numeric_limits<double>::infinity();
+  // penalty: of the first sweep. Each further one lowers it, until it is 0.
+  CnmfFactors run(const CnmfOptions& options, double penalty) {
+    double momentum = kFirstMomentum, last_objective = std::numeric_limits<double>::infinity();
     int64_t iteration = 0;
+    penalty_ = penalty;
     while (iteration < options.max_num_iter) {
       update_encoding();
-      if (squared_error_ > last_error) {  // the extrapolation went too far
-        restore_centers();
+      if (objective() > last_objective) {  // the extrapolation went too far
+        centers_ = settled_;
         update_encoding();
         momentum *= kMomentumLoss;
       } else {
         momentum = std::min(kLargestMomentum, kMomentumGain * momentum);
       }
-      last_error = squared_error_;
+      last_objective = objective();
       const double possible_gain = update_centers(iteration == 0 ? num_points_ : kLooks);
       ++iteration;
-      if (iteration == 1) {
-        save_coefficients();
-        continue;  // no change of the weights to go by yet
-      }
-      if (possible_gain <= std::max(options.tol * squared_error_, kRounding * squared_norm_)) break;
-      if (iteration < options.max_num_iter) extrapolate_centers(momentum);
+      const MatrixXd before = std::exchange(settled_, centers_);
+      const bool penalised = penalty_ > 0;
+      penalty_ = penalty_ > kLastPenalty ? kPenaltyLoss * penalty_ : 0.0;
+      if (iteration == 1) continue;  // no change of the weights to go by yet
+      if (!penalised && possible_gain <= smallest_gain(options.tol)) break;
+      if (iteration < options.max_num_iter) centers_ += momentum * (centers_ - before);
     }
+    penalty_ = 0;
     update_encoding();
     return finish(iteration);
   }
 
+  // Whether concepts have come to cancel one another: parts of the encoding are many times what
+  // they add up to.
+  bool is_degenerate() const {
+    return residual_.squared_error > square(kRounding * length_) &&
+           squared_parts() > kDegenerate * length_ * length_;
+  }
+
  private:
-  // U: exact non-negative least squares of every tubelet on the centres. Also the products of U
-  // that the centres need.
+  // What is worth another sweep, and what rounding lets be seen.
+  double smallest_gain(double tol) const {
+    const double rounding = kRounding * length_;
+    const double error = std::sqrt(residual_.squared_error);
+    return std::max(tol * residual_.squared_error, rounding * (error + rounding));
+  }
+
+  // The squared lengths of all w_k u_kn, added up.
+  double squared_parts() const {
+    return fitted_.colwise().squaredNorm() * residual_.encoding_gram.diagonal();
+  }
+
+  double objective() const { return residual_.squared_error + penalty_ * squared_parts(); }
+
+  // U: exact non-negative least squares of every tubelet on the centres; and what it leaves.
   void update_encoding() {
     const MatrixXd gram = centers_.transpose() * centers_;
-    std::vector<MatrixXd> data_encoding(num_chunks_), encoding_gram(num_chunks_);
-    parallel_for_(0, num_chunks_, 1, [&](int64_t begin, int64_t end) {
-      GramNnls nnls(gram);
-      for (int64_t chunk = begin; chunk < end; ++chunk) {
-        const int64_t first = chunk * kCnmfChunk, count = std::min(kCnmfChunk, num_points_ - first);
-        const auto points = data_.points.middleCols(first, count);
-        auto encoding = encoding_.middleCols(first, count);
-        const MatrixXd products = centers_.transpose() * points;
-        for (int64_t n = 0; n < count; ++n) {
-          nnls.solve(products.col(n).data(), encoding.col(n).data());
-        }
-        data_encoding[chunk] = points * encoding.transpose();
-        encoding_gram[chunk] = encoding * encoding.transpose();
-      }
-    });
-    data_encoding_ = data_encoding[0];
-    encoding_gram_ = encoding_gram[0];
-    for (int64_t chunk = 1; chunk < num_chunks_; ++chunk) {
-      data_encoding_ += data_encoding[chunk];
-      encoding_gram_ += encoding_gram[chunk];
+    const VectorXd with_offset =
+        data_.has_offset() ? VectorXd(centers_.transpose() * data_.offset()) : VectorXd();
+    const NnlsColumns columns{num_concepts_, gram.data(),
+                              data_.has_offset() ? with_offset.data() : nullptr,
+                              data_.squared_offset(), penalty_};
+    fitted_ = centers_;
+    residual_ = sum_of_chunks<Residual>(
+        num_points_, kCnmfChunk, 1, parallel_for_,
+        [&](int64_t first, int64_t size) { return encode_chunk(columns, first, size); });
+  }
+
+  Residual encode_chunk(const NnlsColumns& columns, int64_t first, int64_t size) {
+    std::vector<double> doubles(SmallNnls::num_doubles(num_concepts_));
+    std::vector<int64_t> indices(SmallNnls::num_indices(num_concepts_));
+    SmallNnls nnls(columns, doubles.data(), indices.data());
+    const auto points = data_.rest().middleCols(first, size);
+    auto encoding = encoding_.middleCols(first, size);
+    const MatrixXd products = centers_.transpose() * points;
+    for (int64_t n = 0; n < size; ++n) {
+      const double offset_product = data_.has_offset() ? data_.offset_products()[first + n] : 0.0;
+      nnls.solve(products.col(n).data(), offset_product, encoding.col(n).data());
     }
-    squared_error_ = std::max(0.0, squared_norm_ - 2 * data_encoding_.cwiseProduct(centers_).sum() +
-                                       encoding_gram_.cwiseProduct(gram).sum());
+    MatrixXd residual = points;
+    residual.noalias() -= centers_ * encoding;
+    if (data_.has_offset()) {
+      const Eigen::RowVectorXd missing = 1 - encoding.colwise().sum().array();
+      residual.noalias() += data_.offset() * missing;
+    }
+    misfits_.segment(first, size) = residual.colwise().squaredNorm();
+    return {residual * encoding.transpose(), encoding * encoding.transpose(),
+            misfits_.segment(first, size).sum()};
   }
 
   // W: one centre after the other. Returns a bound on what this could gain, all centres together.
   double update_centers(int64_t max_looks) {
     double possible_gain = replace_unused_centers();
     for (int64_t k = 0; k < num_concepts_; ++k) {
-      const double curvature = encoding_gram_(k, k);
+      const double curvature = residual_.encoding_gram(k, k);
       if (curvature <= 0) continue;
+      const VectorXd moved = (centers_ - fitted_) * residual_.encoding_gram.col(k);
       const VectorXd target =
-          centers_.col(k) + (data_encoding_.col(k) - centers_ * encoding_gram_.col(k)) / curvature;
-      possible_gain += curvature * project(k, target, max_looks);
-    }
-    // Columns of G sum to 1. Only now: the other centres were fitted to this scale; the next
-    // encoding takes it up.
-    for (int64_t k = 0; k < num_concepts_; ++k) {
-      projections_[k].normalise();
-      centers_.col(k) = projections_[k].combination();
+          (centers_.col(k) + (residual_.encoding.col(k) - moved) / curvature) / (1 + penalty_);
+      possible_gain += (1 + penalty_) * curvature * project(k, target, max_looks);
     }
     return possible_gain;
   }
 
   // Moves centre k towards the projection of its target onto the cone of the data; returns a bound
   // on the decrease of the squared distance: what the support gave, and twice the largest slope
-  // times the mass that could move (Frank-Wolfe gap), for what other points could still give.
+  // times the mass that could move (Frank-Wolfe gap), for what other points could still give. Both
+  // for points of length 1, as the cone does not know how long they are.
   double project(int64_t k, const VectorXd& target, int64_t max_looks) {
     ConeProjection& projection = projections_[k];
+    VectorXd raised(data_.cone().rows());
+    raised.head(target.size()) = target;
+    if (data_.has_offset()) raised[target.size()] = data_.height();
     const double before = (target - centers_.col(k)).squaredNorm();
-    projection.solve_on_support(target);
+    projection.solve_on_support(raised);
     double possible_gain = 0;
     for (int64_t look = 0; look < max_looks; ++look) {
-      const VectorXd residual = target - projection.combination();
-      double largest_slope = 0;
-      const std::vector<int64_t> candidates =
-          find_candidates(residual, target.norm(), &largest_slope);
+      const VectorXd residual = projection.residual(raised);
+      const std::vector<Candidate> candidates =
+          find_candidates(residual, projection.threshold(raised));
       if (look == 0) {
-        const double mass = std::max(1.0, projection.coefficient_sum());
-        possible_gain = before - residual.squaredNorm() + 2 * largest_slope * mass;
+        const double mass = std::max(raised.norm(), projection.length_sum());
+        const double slope = candidates.empty() ? 0.0 : candidates[0].alignment;
+        possible_gain = std::abs(before - residual.squaredNorm()) + 2 * slope * mass;
       }
       if (candidates.empty()) break;
-      projection.add_candidates(candidates, target);
+      std::vector<int64_t> points;
+      for (const Candidate& candidate : candidates) points.push_back(candidate.point);
+      projection.add_candidates(points, raised);
     }
-    centers_.col(k) = projection.combination();
+    if (data_.has_offset()) projection.normalise();
+    centers_.col(k) = projection.combination().head(target.size());
     return possible_gain;
   }
 
-  void save_coefficients() {
-    for (int64_t k = 0; k < num_concepts_; ++k) coefficients_[k] = projections_[k].coefficients();
-  }
-
-  // Moves the weights on in the direction of their last change. Sweeps zigzag down narrow valleys;
-  // this takes half of them or fewer.
-  void extrapolate_centers(double momentum) {
-    const std::vector<SparseCoefficients> before = coefficients_;
-    save_coefficients();
-    for (int64_t k = 0; k < num_concepts_; ++k) {
-      projections_[k].extrapolate(before[k], momentum);
-      projections_[k].normalise();
-      centers_.col(k) = projections_[k].combination();
-    }
-  }
-
-  // Takes an extrapolation back.
-  void restore_centers() {
-    for (int64_t k = 0; k < num_concepts_; ++k) {
-      projections_[k].restore(coefficients_[k]);
-      centers_.col(k) = projections_[k].combination();
-    }
-  }
-
   // The points best aligned with the residual, best first.
-  std::vector<int64_t> find_candidates(const VectorXd& residual, double scale,
-                                       double* largest_slope) {
-    std::vector<std::vector<Candidate>> found(num_chunks_);
-    std::vector<double> slopes(num_chunks_, 0.0);
-    const double threshold = kAlignmentTolerance * scale;
-    parallel_for_(0, num_chunks_, 2, [&](int64_t begin, int64_t end) {
-      for (int64_t chunk = begin; chunk < end; ++chunk) {
-        const int64_t first = chunk * kCnmfChunk, count = std::min(kCnmfChunk, num_points_ - first);
-        const VectorXd products = data_.points.middleCols(first, count).transpose() * residual;
-        slopes[chunk] = products.maxCoeff();
-        for (int64_t n = 0; n < count; ++n) {
-          const double alignment = products[n] * data_.inverse_norms[first + n];
-          if (alignment > threshold) found[chunk].push_back({alignment, first + n});
-        }
-        keep_best(&found[chunk]);
-      }
-    });
+  std::vector<Candidate> find_candidates(const VectorXd& residual, double threshold) const {
+    std::vector<std::vector<Candidate>> found(count_chunks(num_points_, kCnmfChunk));
+    for_each_chunk(
+        num_points_, kCnmfChunk, 2, parallel_for_, [&](int64_t chunk, int64_t first, int64_t size) {
+          const VectorXd products = data_.cone().middleCols(first, size).transpose() * residual;
+          for (int64_t n = 0; n < size; ++n) {
+            const double alignment = products[n] * data_.cone_inverse_lengths()[first + n];
+            if (alignment > threshold) found[chunk].push_back({alignment, first + n});
+          }
+          keep_best(&found[chunk]);
+        });
     std::vector<Candidate> best;
-    for (int64_t chunk = 0; chunk < num_chunks_; ++chunk) {
-      best.insert(best.end(), found[chunk].begin(), found[chunk].end());
-      *largest_slope = std::max(*largest_slope, slopes[chunk]);
+    for (const std::vector<Candidate>& part : found) {
+      best.insert(best.end(), part.begin(), part.end());
     }
     keep_best(&best);
-    std::vector<int64_t> points;
-    for (const Candidate& candidate : best) points.push_back(candidate.point);
-    return points;
-  }
-
-  static void keep_best(std::vector<Candidate>* candidates) {
-    const int64_t count = std::min<int64_t>(kCandidates, candidates->size());
-    std::partial_sort(candidates->begin(), candidates->begin() + count, candidates->end(),
-                      more_aligned);
-    candidates->resize(count);
+    return best;
   }
 
   // A concept that encodes nothing (an empty cluster, or one that died) takes the tubelet that is
@@ -231,74 +257,77 @@ class Descent {
   double replace_unused_centers() {
     std::vector<int64_t> unused;
     for (int64_t k = 0; k < num_concepts_; ++k) {
-      if (encoding_gram_(k, k) <= 0) unused.push_back(k);
+      if (residual_.encoding_gram(k, k) <= 0) unused.push_back(k);
     }
     if (unused.empty()) return 0;
-    const VectorXd misfit = (data_.points - centers_ * encoding_).colwise().squaredNorm();
     std::vector<int64_t> order(num_points_);
     std::iota(order.begin(), order.end(), 0);
     std::stable_sort(order.begin(), order.end(),
-                     [&](int64_t a, int64_t b) { return misfit[a] > misfit[b]; });
+                     [&](int64_t a, int64_t b) { return misfits_[a] > misfits_[b]; });
     double gain = 0;
     for (size_t i = 0; i < unused.size(); ++i) {
       projections_[unused[i]].reset(order[i]);
-      centers_.col(unused[i]) = data_.points.col(order[i]);
-      gain += misfit[order[i]];
+      centers_.col(unused[i]) = data_.rest().col(order[i]);
+      gain += misfits_[order[i]];
     }
     return gain;
   }
 
+  // Columns of G sum to 1, and the rows of U take the difference up.
   CnmfFactors finish(int64_t num_iter) {
     CnmfFactors factors;
     factors.weights = MatrixXd::Zero(num_points_, num_concepts_);
     for (int64_t k = 0; k < num_concepts_; ++k) {
-      const SparseCoefficients column = projections_[k].coefficients();
-      if (column.points.empty()) {  // nothing is left to represent: any point will do
+      const std::vector<int64_t>& support = projections_[k].support();
+      const double sum = projections_[k].coefficient_sum();
+      if (support.empty()) {  // nothing is left to represent: any point will do
         factors.weights(0, k) = 1;
-        centers_.col(k) = data_.points.col(0);
+        centers_.col(k) = data_.rest().col(0);
+        continue;
       }
-      for (size_t i = 0; i < column.points.size(); ++i) {
-        factors.weights(column.points[i], k) = column.values[i];
+      for (size_t i = 0; i < support.size(); ++i) {
+        factors.weights(support[i], k) = projections_[k].coefficients()[i] / sum;
       }
+      if (data_.has_offset()) continue;
+      centers_.col(k) /= sum;
+      encoding_.row(k) *= sum;
     }
-    factors.error = factorisation_error(data_.points, centers_, encoding_, parallel_for_);
+    factors.error = std::sqrt(residual_.squared_error);
     factors.centers = std::move(centers_);
+    if (data_.has_offset()) factors.centers.colwise() += data_.offset();
     factors.encoding = std::move(encoding_);
     factors.num_iter = num_iter;
     return factors;
   }
 
-  const PointSet& data_;
+  const CnmfData data_;
   const ParallelFor& parallel_for_;
-  const int64_t num_points_, num_concepts_, num_chunks_;
-  const double squared_norm_;                     // |X|^2
-  MatrixXd centers_;                              // W [C, K]
-  MatrixXd encoding_;                             // U [K, N]
-  std::vector<SparseCoefficients> coefficients_;  // [K] of the last sweep, before any extrapolation
-  std::vector<ConeProjection> projections_;       // [K] columns of G
-  MatrixXd data_encoding_, encoding_gram_;        // X U^T [C, K], U U^T [K, K]
-  double squared_error_ = 0;                      // |X - W U|^2
+  const int64_t num_points_, num_concepts_;
+  const double length_;                      // |X|
+  MatrixXd centers_;                         // W, less the offset [C, K]; may be extrapolated
+  MatrixXd settled_;                         // of the last sweep, before any extrapolation
+  MatrixXd fitted_;                          // those that the encoding was solved for
+  MatrixXd encoding_;                        // U [K, N]
+  VectorXd misfits_;                         // [N] squared error of each point
+  std::vector<ConeProjection> projections_;  // [K] columns of G
+  Residual residual_;                        // of that encoding
+  double penalty_ = 0;                       // on the squared lengths of all w_k u_kn
 };
 
 }  // namespace
 
 CnmfFactors cnmf_descent(const PointSet& data, const int32_t* labels, int64_t num_concepts,
                          const CnmfOptions& options, const ParallelFor& parallel_for) {
-  return Descent(data, labels, num_concepts, parallel_for).run(options);
-}
-
-double factorisation_error(const MatrixXd& data, const MatrixXd& centers, const MatrixXd& encoding,
-                           const ParallelFor& parallel_for) {
-  const int64_t num_points = data.cols();
-  std::vector<double> partial((num_points + kCnmfChunk - 1) / kCnmfChunk);
-  parallel_for(0, static_cast<int64_t>(partial.size()), 2, [&](int64_t begin, int64_t end) {
-    for (int64_t chunk = begin; chunk < end; ++chunk) {
-      const int64_t first = chunk * kCnmfChunk, count = std::min(kCnmfChunk, num_points - first);
-      partial[chunk] = (data.middleCols(first, count) - centers * encoding.middleCols(first, count))
-                           .squaredNorm();
-    }
-  });
-  return std::sqrt(std::accumulate(partial.begin(), partial.end(), 0.0));
+  Descent descent(data, labels, num_concepts, parallel_for);
+  CnmfFactors found = descent.run(options, 0.0);
+  CnmfOptions rest = options;
+  rest.max_num_iter -= found.num_iter;
+  if (!descent.is_degenerate() || rest.max_num_iter == 0) return found;
+  CnmfFactors other = Descent(data, labels, num_concepts, parallel_for).run(rest, kFirstPenalty);
+  other.num_iter += found.num_iter;
+  if (other.error < found.error) return other;
+  found.num_iter = other.num_iter;
+  return found;
 }
 
 }  // namespace vtcd

@@ -122,7 +122,7 @@ CnmfFactors cnmf_multiplicative(const PointSet& data, const int32_t* labels, int
   factors.weights = updates.weights_;
   factors.encoding = updates.encoding_.transpose();
   factors.centers = data.points * factors.weights;
-  factors.error = factorisation_error(data.points, factors.centers, factors.encoding, serial_for);
+  factors.error = (data.points - factors.centers * factors.encoding).norm();
   return factors;
 }
 
