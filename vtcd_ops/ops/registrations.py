@@ -1,9 +1,8 @@
-"""Fake (meta) kernels and derivatives of the operators."""
+"""Fake (meta) kernels of the operators."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,48 +55,6 @@ def _tubelet_pool_backward_fake(
     interpolation: str,
 ) -> Tensor:
     return grad_means.new_empty((grad_means.shape[0], grad_means.shape[2], *grid))
-
-
-def _save_pooled(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    features, labels, _, interpolation = inputs
-    ctx.mark_non_differentiable(output[1])
-    ctx.save_for_backward(labels, output[1])
-    ctx.grid = features.shape[2:]
-    ctx.interpolation = interpolation
-
-
-def _tubelet_pool_gradient(
-    ctx: Any, grad_means: Tensor, _grad_counts: Tensor | None
-) -> tuple[Tensor | None, ...]:
-    labels, counts = ctx.saved_tensors
-    grad = torch.ops.vtcd._tubelet_pool_backward(
-        grad_means, labels, counts, ctx.grid, ctx.interpolation
-    )
-    return grad, None, None, None
-
-
-torch.library.register_autograd(
-    "vtcd::tubelet_pool", _tubelet_pool_gradient, setup_context=_save_pooled
-)
-
-
-def _save_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    grad_means, labels, _, _, interpolation = inputs
-    ctx.save_for_backward(labels)
-    ctx.num_tubelets = grad_means.shape[1]
-    ctx.interpolation = interpolation
-
-
-def _tubelet_pool_second_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    # The means are linear in the features, so the derivative of the derivative is the mean again.
-    (labels,) = ctx.saved_tensors
-    means, _ = torch.ops.vtcd.tubelet_pool(grad, labels, ctx.num_tubelets, ctx.interpolation)
-    return means, None, None, None, None
-
-
-torch.library.register_autograd(
-    "vtcd::_tubelet_pool_backward", _tubelet_pool_second_gradient, setup_context=_save_backward
-)
 
 
 @torch.library.register_fake("vtcd::cnmf")
@@ -175,81 +132,6 @@ def _concept_mask_backward_fake(
     num_prefix_tokens: int,
 ) -> tuple[Tensor, Tensor]:
     return torch.empty_like(x), torch.empty_like(keep, memory_format=torch.contiguous_format)
-
-
-def _save_masked(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, assign, keep, ctx.num_prefix_tokens = inputs
-    # The features are needed for the derivative in keep only, and are not held for any other.
-    ctx.save_for_backward(x if ctx.needs_input_grad[2] else None, assign, keep)
-
-
-def _concept_mask_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    x, assign, keep = ctx.saved_tensors
-    prefix = ctx.num_prefix_tokens
-    if x is None:
-        return torch.ops.vtcd.concept_mask(grad, assign, keep, prefix), None, None, None
-    grad_x, grad_keep = torch.ops.vtcd._concept_mask_backward(grad, x, assign, keep, prefix)
-    return grad_x if ctx.needs_input_grad[0] else None, None, grad_keep, None
-
-
-torch.library.register_autograd(
-    "vtcd::concept_mask", _concept_mask_gradient, setup_context=_save_masked
-)
-
-
-def _save_mask_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    grad, x, assign, keep, ctx.num_prefix_tokens = inputs
-    ctx.save_for_backward(grad, x, assign, keep)
-
-
-def _concept_mask_second_gradient(
-    ctx: Any, second_x: Tensor, second_keep: Tensor
-) -> tuple[Tensor | None, ...]:
-    """Derive <second_x, grad * keep[assign]> + <second_keep[assign], grad * x>."""
-    grad, x, assign, keep = ctx.saved_tensors
-    prefix, units = ctx.num_prefix_tokens, keep.shape[1]
-    # In the second product tokens without a unit count for nothing, not once: they get a unit.
-    everywhere = torch.nn.functional.pad(assign, (prefix, 0), value=-1)
-    everywhere = torch.where(everywhere < 0, units, everywhere)
-    table = torch.nn.functional.pad(second_keep, (0, 1))
-    masked = torch.ops.vtcd.concept_mask
-    of_grad = masked(second_x, assign, keep, prefix) + masked(x, everywhere, table)
-    _, of_keep = torch.ops.vtcd._concept_mask_backward(second_x, grad, assign, keep, prefix)
-    return of_grad, masked(grad, everywhere, table), None, of_keep, None
-
-
-torch.library.register_autograd(
-    "vtcd::_concept_mask_backward",
-    _concept_mask_second_gradient,
-    setup_context=_save_mask_backward,
-)
-
-
-def _lanes(tensor: Tensor, dim: int | None, count: int) -> Tensor:
-    """Bring the mapped axis, of length ``count``, to the front; repeat what has none."""
-    return tensor.expand(count, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
-
-
-@torch.library.register_vmap("vtcd::concept_mask")
-def _concept_mask_vmap(
-    info: Any,
-    in_dims: tuple[int | None, ...],
-    x: Tensor,  # [B, A, N, C], and an axis that is mapped over
-    assign: Tensor,  # [B or 1, A, N - P]
-    keep: Tensor,  # [B, U]
-    num_prefix_tokens: int = 0,
-) -> tuple[Tensor, int]:
-    """Take the mapped axis as part of the batch."""
-    count = info.batch_size
-    features = _lanes(x, in_dims[0], count)
-    units = _lanes(assign, in_dims[1], count)
-    if in_dims[1] is None and assign.shape[0] == 1:
-        units = assign
-    else:
-        units = units.expand(-1, features.shape[1], -1, -1).flatten(0, 1)
-    table = _lanes(keep, in_dims[2], count).flatten(0, 1)
-    masked = torch.ops.vtcd.concept_mask(features.flatten(0, 1), units, table, num_prefix_tokens)
-    return masked.unflatten(0, (count, -1)), 0
 
 
 @torch.library.register_fake("vtcd::cris_sample")
