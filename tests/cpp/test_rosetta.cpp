@@ -167,6 +167,55 @@ TEST(Rosetta, TopIsTheBeginningOfAll) {
   }
 }
 
+TEST(Rosetta, TopOfEqualScoresIsTheFirst) {
+  std::vector<uint64_t> words(4 * 60, ~uint64_t{0});
+  const SupportSet set{words.data(), {0, 1}, {0, 60, 120, 180, 240}};
+  const RosettaResult top = find_rosetta(set, options(0.0, 4, 10), serial_for);
+  ASSERT_EQ(top.orders.size(), 3U);
+  EXPECT_EQ(top.incomplete_order, 0);
+  for (const TupleList& list : top.orders) {
+    ASSERT_EQ(list.size(), 10);
+    for (int64_t i = 0; i < 10; ++i) {
+      std::vector<int32_t> expected{0, 60, 120, 180};
+      expected.resize(list.order);
+      expected.back() += static_cast<int32_t>(i);
+      EXPECT_EQ(std::vector<int32_t>(list.tuple(i), list.tuple(i) + list.order), expected);
+      EXPECT_EQ(list.scores[i], 1.0);
+    }
+  }
+}
+
+TEST(Rosetta, TopDoesNotDependOnThreadsNorOnPairsThatAreLeftOut) {
+  const Case made = make_case({0, 20, 45, 60, 80}, {9, 4, 1});
+  const RosettaResult all = find_rosetta(made.set, options(0.0, 4, 25), serial_for);
+  EXPECT_EQ(all.incomplete_order, 0);
+  // so few pairs may be held that the good ones alone remain
+  for (const int64_t most : {200, 1000}) {
+    const RosettaResult found =
+        find_rosetta(made.set, options(0.0, 4, 25, most), threaded_for(most == 200 ? 1 : 3));
+    for (size_t order = 0; order < 3; ++order) {
+      if (found.incomplete_order > 0 && found.incomplete_order <= std::ssize(found.orders) + 1 &&
+          static_cast<int64_t>(order) + 2 >= found.incomplete_order)
+        break;
+      EXPECT_EQ(found.orders[order].members, all.orders[order].members);
+      EXPECT_EQ(found.orders[order].scores, all.orders[order].scores);
+    }
+    if (most == 1000) EXPECT_EQ(found.incomplete_order, 0);
+  }
+}
+
+TEST(Rosetta, TopGivesUpWhereTooManyWouldBeTried) {
+  // halves of the voxels, at random: no bound tells which four overlap most
+  PhiloxStream random(PhiloxDomain::kTests, 5, 0);
+  std::vector<uint64_t> words(4 * 40);
+  for (uint64_t& bits : words) bits = uint64_t{random.next()} << 32 | random.next();
+  const SupportSet set{words.data(), {0, 1}, {0, 40, 80, 120, 160}};
+  const RosettaResult few = find_rosetta(set, options(0.0, 4, 3, 60), serial_for);
+  EXPECT_GE(few.incomplete_order, 3);
+  const RosettaResult enough = find_rosetta(set, options(0.0, 4, 3, 100000), serial_for);
+  EXPECT_EQ(enough.incomplete_order, 0);
+}
+
 TEST(Rosetta, SaysFromWhichScoreOnTheyAreNotTooMany) {
   const Case made = make_case({0, 5, 10, 15}, {8, 3, 1});
   std::vector<double> every;
@@ -186,6 +235,7 @@ TEST(Rosetta, JoinKeepsOnlyTuplesAllOfWhosePartsAreThere) {
   std::vector<int32_t> joined;
   joined_candidates(pairs, models, 1, [&](const std::vector<int32_t>& slice) {
     joined.insert(joined.end(), slice.begin(), slice.end());
+    return true;
   });
   EXPECT_EQ(joined, (std::vector<int32_t>{0, 2, 4, 1, 3, 5}));
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import numpy as np
 import pytest
@@ -70,6 +71,60 @@ def test_the_best_of_every_order(seed: int, top: int, delta: float) -> None:
     ]
     assert as_concepts(found.tuples, models) == [concepts for concepts, _ in expected]
     assert found.scores.tolist() == [score for _, score in expected]
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    top=st.integers(1, 40),
+    noise=st.sampled_from([0.0, 0.1, 0.5]),
+    empty=st.sampled_from([0.0, 0.4]),
+    sizes=st.lists(st.integers(0, 4), min_size=1, max_size=5),
+)
+def test_the_best_of_any_models(
+    seed: int, top: int, noise: float, empty: float, sizes: list[int]
+) -> None:
+    """Equal scores (noise 0), models without concepts, empty supports, more asked for than are."""
+    models = [0, *itertools.accumulate(sizes)]
+    masks = random_supports(models, [40, 0, 66], seed, noise=noise, empty=empty)
+    found = vtcd_ops.rosetta_search(*pack(masks, models), 0.0, top=top)
+    every = reference.rosetta_search(masks, models, 5e-324)
+    expected = [
+        entry
+        for order in range(2, len(sizes) + 1)
+        for entry in [e for e in every if len(e[0]) == order][:top]
+    ]
+    assert as_concepts(found.tuples, models) == [concepts for concepts, _ in expected]
+    assert found.scores.tolist() == [score for _, score in expected]
+
+
+def test_equal_supports_are_no_hard_case() -> None:
+    """4 x 60 once took 12 s, and then failed."""
+    arguments = pack([np.ones((240, 100), dtype=bool)], [0, 60, 120, 180, 240])
+    began = time.process_time()
+    found = vtcd_ops.rosetta_search(*arguments, 0.0, top=10)
+    assert time.process_time() - began < 2
+    assert found.scores.tolist() == [1.0] * 30
+    assert found.tuples[:10].tolist() == [[0, concept, -1, -1] for concept in range(10)]
+    assert found.tuples[20:].tolist() == [[0, 0, 0, concept] for concept in range(10)]
+
+
+def test_random_supports_best_of_four_models() -> None:
+    """No bound parts supports at random, so nearly all 4 x 30 have to be tried: by numbers."""
+    models = [0, 30, 60, 90, 120]
+    voxels = np.random.default_rng(3).random((120, 500)) < 0.5
+    found = vtcd_ops.rosetta_search(*pack([voxels], models), 0.0, top=10)
+    as_numbers = voxels.astype(np.float32)
+    pairs = {}
+    for first, second in ((0, 1), (2, 3)):
+        a, b = (as_numbers[models[m] : models[m + 1]] for m in (first, second))
+        pairs[first] = (
+            (a[:, None] * b).reshape(900, 500),
+            np.maximum(a[:, None], b).reshape(900, 500),
+        )
+    common = pairs[0][0] @ pairs[2][0].T
+    empty = (1 - pairs[0][1]) @ (1 - pairs[2][1]).T
+    scores = np.sort((common.astype(np.float64) / (500 - empty)).ravel())[::-1]
+    assert found.scores[20:].tolist() == scores[:10].tolist()
 
 
 @given(seed=st.integers(0, 10_000))

@@ -7,7 +7,6 @@
 
 #include <cstdint>
 #include <exception>
-#include <new>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -73,6 +72,11 @@ inline std::string dtype_text(const torch::stable::Tensor& tensor) {
   }
 }
 
+// What a kernel says itself about its arguments.
+struct CheckError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
 // What make() allocates, of the given shape. Where there is not the memory for it, the argument
 // that asks for so much is named.
 template <typename Make>
@@ -87,23 +91,19 @@ torch::stable::Tensor allocate(const char* op, const char* argument,
   }
 }
 
-// Runs body(); where there is not the memory for what it works with, the argument that asks for so
-// much is named.
+// Runs body(), all of a kernel that comes after its checks. Whatever fails then is short of memory,
+// and the argument that asks for so much is named.
 template <typename Body>
 auto within_memory(const char* op, const char* argument, const torch::stable::Tensor& tensor,
                    const Body& body) {
-  const auto refuse = [&] {
-    throw std::runtime_error(concatenate(
-        op, ": ", argument, " expected a size that memory suffices for, got ", shape_text(tensor)));
-  };
   try {
     return body();
-  } catch (const std::bad_alloc&) {
-    refuse();
-  } catch (const std::length_error&) {  // of a vector
-    refuse();
+  } catch (const CheckError&) {
+    throw;
+  } catch (const std::exception&) {  // std::bad_alloc, std::length_error, or torch's own
+    throw CheckError(concatenate(
+        op, ": ", argument, " expected a size that memory suffices for, got ", shape_text(tensor)));
   }
-  throw std::logic_error("not reached");
 }
 
 }  // namespace vtcd
@@ -113,5 +113,5 @@ auto within_memory(const char* op, const char* argument, const torch::stable::Te
 #define VTCD_CHECK(condition, ...)                                \
   do {                                                            \
     if (!(condition)) [[unlikely]]                                \
-      throw std::runtime_error(::vtcd::concatenate(__VA_ARGS__)); \
+      throw ::vtcd::CheckError(::vtcd::concatenate(__VA_ARGS__)); \
   } while (false)

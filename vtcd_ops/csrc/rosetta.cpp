@@ -127,14 +127,14 @@ std::tuple<Tensor, Tensor> rosetta_search(const Tensor& supports, const Tensor& 
                                           const Tensor& models, double delta, int64_t max_order,
                                           int64_t top, int64_t max_tuples) {
   const char* op = "rosetta_search";
-  const CheckedSupports checked = check_supports(op, supports, videos, models);
-  const SupportSet& set = checked.set;
   VTCD_CHECK(max_order >= 2, op, ": max_order expected at least 2, got ", max_order);
   VTCD_CHECK(top >= 0, op, ": top expected at least 0, got ", top);
   VTCD_CHECK(max_tuples >= 1, op, ": max_tuples expected at least 1, got ", max_tuples);
   VTCD_CHECK(delta >= 0 && delta <= 1, op, ": delta expected 0 to 1, got ", delta);
-  const RosettaOptions options{delta, std::min(max_order, set.num_models()), top, max_tuples};
   return within_memory(op, "supports", supports, [&] {
+    const CheckedSupports checked = check_supports(op, supports, videos, models);
+    const SupportSet& set = checked.set;
+    const RosettaOptions options{delta, std::min(max_order, set.num_models()), top, max_tuples};
     const RosettaResult result = find_rosetta(set, options, torch_parallel_for);
     check_complete(result, options);
     return write_tuples(supports, set, result);
@@ -170,10 +170,10 @@ std::vector<int32_t> check_tuples(const char* op, const SupportSet& set, const T
 // supports int64 [C * W], videos int64 [V + 1], models int64 [D + 1], tuples int32 [Q, D].
 Tensor rosetta_ratios(const Tensor& supports, const Tensor& videos, const Tensor& models,
                       const Tensor& tuples) {
-  const CheckedSupports checked = check_supports("rosetta_ratios", supports, videos, models);
-  const SupportSet& set = checked.set;
-  const std::vector<int64_t> shape{tuples.size(0), set.num_videos()};
   return within_memory("rosetta_ratios", "tuples", tuples, [&] {
+    const CheckedSupports checked = check_supports("rosetta_ratios", supports, videos, models);
+    const SupportSet& set = checked.set;
+    const std::vector<int64_t> shape{tuples.size(0), set.num_videos()};
     const std::vector<int32_t> members = check_tuples("rosetta_ratios", set, tuples);
     Tensor ratios = allocate("rosetta_ratios", "tuples", shape, [&] {
       return torch::stable::new_empty(supports, shape, ScalarType::Double);

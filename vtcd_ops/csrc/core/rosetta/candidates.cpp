@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 
 namespace vtcd {
 namespace {
@@ -61,9 +62,11 @@ int64_t model_of(const std::vector<int64_t>& models, int32_t concept_index) {
   return std::upper_bound(models.begin(), models.end(), concept_index) - models.begin();
 }
 
-void flush(std::vector<int32_t>& slice, const CandidateSink& sink) {
-  if (!slice.empty()) sink(slice);
+// Returns whether more are wanted.
+bool flush(std::vector<int32_t>& slice, const CandidateSink& sink) {
+  const bool more = slice.empty() || sink(slice);
   slice.clear();
+  return more;
 }
 
 }  // namespace
@@ -82,7 +85,7 @@ void pair_candidates(const std::vector<int64_t>& models, int64_t slice_size,
               slice.push_back(static_cast<int32_t>(b));
             }
           }
-          if (static_cast<int64_t>(slice.size()) >= 2 * slice_size) flush(slice, sink);
+          if (std::ssize(slice) >= 2 * slice_size && !flush(slice, sink)) return;
         }
       }
     }
@@ -108,7 +111,7 @@ void joined_candidates(const TupleList& tuples, const std::vector<int64_t>& mode
         if (candidate[order] < models[model]) continue;  // of the same model
         if (!all_subtuples_kept(index, candidate.data(), order)) continue;
         slice.insert(slice.end(), candidate.begin(), candidate.end());
-        if (static_cast<int64_t>(slice.size()) >= (order + 1) * slice_size) flush(slice, sink);
+        if (std::ssize(slice) >= (order + 1) * slice_size && !flush(slice, sink)) return;
       }
     }
   }

@@ -9,8 +9,8 @@
 
 namespace vtcd {
 
-// Takes a slice of candidates [Q, order].
-using CandidateSink = std::function<void(const std::vector<int32_t>& candidates)>;
+// Takes a slice of candidates [Q, order]; returns whether it wants more.
+using CandidateSink = std::function<bool(const std::vector<int32_t>& candidates)>;
 
 // All pairs of concepts of different models, in slices of about slice_size pairs. Pairs come tile
 // by tile, so that few supports are needed at a time.

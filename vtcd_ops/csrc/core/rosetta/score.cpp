@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "core/rosetta/bitcount.h"
+#include "core/rosetta/bounds.h"
 #include "core/rosetta/rosetta.h"
 
 namespace vtcd {
@@ -19,10 +20,6 @@ constexpr int64_t kLanes = 64;
 
 // Words of the videos that all candidates are scored in before the next videos are read (256 MB).
 constexpr int64_t kBlockWords = int64_t{1} << 25;
-
-// Bounds are sums of rounded numbers: a candidate is dropped only where they are below the least
-// score by more than this, a thousand times what rounding could do to them.
-constexpr double kMargin = 1e-9;
 
 constexpr double kDropped = -std::numeric_limits<double>::infinity();
 
@@ -59,6 +56,7 @@ class Scorer {
         order_(order),
         least_(least),
         num_videos_(supports.num_videos()),
+        margin_(bound_margin(num_videos_)),
         num_candidates_(static_cast<int64_t>(candidates.size()) / order),
         totals_(num_candidates_, 0.0),
         bounds_(num_candidates_),
@@ -144,7 +142,7 @@ class Scorer {
   }
 
   void drop_if_hopeless(int64_t i) {
-    if (counted_[i] == 0 || bounds_[i] < least_ * counted_[i] - kMargin) bounds_[i] = kDropped;
+    if (counted_[i] == 0 || bounds_[i] < least_ * counted_[i] - margin_) bounds_[i] = kDropped;
   }
 
   const SupportSet& supports_;
@@ -153,6 +151,7 @@ class Scorer {
   const int64_t order_;
   const double least_;
   const int64_t num_videos_;
+  const double margin_;
   const int64_t num_candidates_;
   std::vector<double> totals_;   // sum of the ratios of the videos so far
   std::vector<double> bounds_;   // the sum that is still possible, or kDropped

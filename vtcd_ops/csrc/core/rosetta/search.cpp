@@ -8,6 +8,7 @@
 #include <numeric>
 #include <utility>
 
+#include "core/rosetta/best.h"
 #include "core/rosetta/candidates.h"
 #include "core/rosetta/rosetta.h"
 
@@ -20,8 +21,8 @@ constexpr int64_t kSlice = int64_t{1} << 22;
 // As many fit into no memory; twice the number is no overflow.
 constexpr int64_t kMostTuples = int64_t{1} << 48;
 
-// How much lower a search for the best tuples goes when the last one found too few.
-constexpr double kDescent = 0.8;
+// How many tuples a search for the best ones tries, at most, for each that may be held.
+constexpr int64_t kTriedATupleHeld = 2048;
 
 // Keeps the tuples at the given indices of a list, in their order.
 void gather(TupleList& list, const std::vector<int64_t>& indices) {
@@ -58,6 +59,12 @@ void sort_by_score(TupleList& list) {
   });
 }
 
+void keep_first(TupleList& list, int64_t count) {
+  if (list.size() <= count) return;
+  list.members.resize(count * list.order);
+  list.scores.resize(count);
+}
+
 void drop_below(TupleList& list, double least) {
   std::vector<int64_t> indices;
   for (int64_t i = 0; i < list.size(); ++i) {
@@ -83,24 +90,21 @@ class Levels {
 
   void find_pairs() {
     lists_.push_back({2, {}, {}});
-    pair_candidates(supports_.models, kSlice, [&](const auto& slice) { add(slice); });
+    pair_candidates(supports_.models, kSlice, [&](const auto& slice) { return add(slice); });
     finish_level();
-  }
-
-  void start_from(const TupleList& pairs) {
-    lists_.push_back(pairs);
-    drop_below(lists_.back(), least_);
   }
 
   void find_next() {
     const TupleList last = lists_.back();
     lists_.push_back({last.order + 1, {}, {}});
-    joined_candidates(last, supports_.models, kSlice, [&](const auto& slice) { add(slice); });
+    joined_candidates(last, supports_.models, kSlice,
+                      [&](const auto& slice) { return add(slice); });
     finish_level();
   }
 
  private:
-  void add(const std::vector<int32_t>& slice) {
+  // Returns whether more can still be found.
+  bool add(const std::vector<int32_t>& slice) {
     TupleList& list = lists_.back();
     const std::vector<double> scores =
         score_tuples(supports_, sizes_, slice, list.order, least_, parallel_for_);
@@ -111,6 +115,7 @@ class Levels {
       list.scores.push_back(scores[i]);
       if (num_tuples() > 2 * max_tuples_) raise_least();
     }
+    return least_ <= 1;
   }
 
   void finish_level() {
@@ -155,54 +160,31 @@ RosettaResult find_all(const SupportSet& supports, const std::vector<int64_t>& s
   return {std::move(levels.lists()), complete ? 0.0 : levels.least(), 0};
 }
 
-void keep_best(TupleList& list, int64_t count) {
-  sort_by_score(list);
-  if (list.size() <= count) return;
-  list.members.resize(count * list.order);
-  list.scores.resize(count);
-}
-
-// The best of one order: a search that is complete down to a bound has the best if it has enough.
-// The bound starts just below the best score there can be, that of the order before, and goes down.
-TupleList find_best(const SupportSet& supports, const std::vector<int64_t>& sizes,
-                    const TupleList& pairs, double pairs_complete_from, double ceiling,
-                    int64_t order, const RosettaOptions& options, const ParallelFor& parallel_for,
-                    bool& complete) {
-  double least = std::max(kDescent * ceiling, pairs_complete_from);
-  while (true) {
-    Levels levels(supports, sizes, least, options.max_tuples, parallel_for);
-    levels.start_from(pairs);
-    for (int64_t next = 3; next <= order; ++next) levels.find_next();
-    TupleList& found = levels.lists().back();
-    const bool enough = found.size() >= options.top;
-    const bool exhausted = levels.least() > least;  // max_tuples was reached: lower is no use
-    if (enough || exhausted || least <= pairs_complete_from) {
-      complete = enough || (!exhausted && pairs_complete_from <= options.least);
-      keep_best(found, options.top);
-      return std::move(found);
-    }
-    least = least < 1e-6 ? pairs_complete_from : std::max(kDescent * least, pairs_complete_from);
-  }
-}
-
 RosettaResult find_top(const SupportSet& supports, const std::vector<int64_t>& sizes,
                        const RosettaOptions& options, const ParallelFor& parallel_for) {
-  Levels pair_level(supports, sizes, options.least, options.max_tuples, parallel_for);
-  pair_level.find_pairs();
-  const TupleList pairs = pair_level.lists().back();
-  RosettaResult result{{pairs}, 0.0, 0};
-  keep_best(result.orders.back(), options.top);
-  if (result.orders.back().size() < options.top && pair_level.least() > options.least) {
-    result.incomplete_order = 2;
+  Levels level(supports, sizes, options.least, options.max_tuples, parallel_for);
+  level.find_pairs();
+  TupleList pairs = std::move(level.lists().back());
+  sort_by_score(pairs);
+  RosettaOptions bounded = options;  // one more than may be held: then there are too many
+  bounded.top = std::min(options.top, options.max_tuples + 1);
+  const BestResult best = find_best(supports, sizes, pairs, bounded,
+                                    kTriedATupleHeld * options.max_tuples, parallel_for);
+
+  RosettaResult result{{std::move(pairs)}, 0.0, best.incomplete_order};
+  const bool pairs_are_missing = level.least() > options.least;
+  for (const BestTuples& tuples : best.orders) {
+    // What has a pair that is missing scores less than level.least().
+    const bool complete =
+        tuples.size() <= options.max_tuples &&
+        (!pairs_are_missing || (tuples.full() && tuples.floor() >= level.least()));
+    const int64_t order = std::ssize(result.orders) + 2;
+    if (!complete && (result.incomplete_order == 0 || order < result.incomplete_order))
+      result.incomplete_order = order;
+    result.orders.push_back(tuples.sorted());
   }
-  for (int64_t order = 3; order <= options.max_order; ++order) {
-    const TupleList& before = result.orders.back();
-    const double ceiling = before.size() > 0 ? before.scores.front() : 0.0;
-    bool complete = true;
-    result.orders.push_back(find_best(supports, sizes, pairs, pair_level.least(), ceiling, order,
-                                      options, parallel_for, complete));
-    if (!complete && result.incomplete_order == 0) result.incomplete_order = order;
-  }
+  keep_first(result.orders[0], options.top);
+  if (pairs_are_missing && result.orders[0].size() < options.top) result.incomplete_order = 2;
   return result;
 }
 
