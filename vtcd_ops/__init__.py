@@ -38,7 +38,6 @@ from vtcd_ops.ops import (  # noqa: E402
     contour_match,
     cris_accumulate,
     cris_sample,
-    derivatives,  # noqa: F401
     kmeans,
     pack_supports,
     rosetta_ratios,

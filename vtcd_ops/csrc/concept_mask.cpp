@@ -18,7 +18,7 @@ using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
 // assign int32 [B or 1, A, N - P], contiguous, -1 to num_units - 1.
-void check_units(const Tensor& assign, int64_t num_units) {
+void check_units(const char* op, const Tensor& assign, int64_t num_units) {
   const int32_t* units = assign.const_data_ptr<int32_t>();
   int32_t low = 0, high = -1;
 #pragma omp simd reduction(min : low) reduction(max : high)
@@ -27,32 +27,31 @@ void check_units(const Tensor& assign, int64_t num_units) {
     high = std::max(high, units[i]);
   }
   const int32_t outside = low < -1 ? low : high;
-  VTCD_CHECK(low >= -1 && high < num_units, "concept_mask: assign expected -1 to ", num_units - 1,
-             ", got ", outside);
+  VTCD_CHECK(low >= -1 && high < num_units, op, ": assign expected -1 to ", num_units - 1, ", got ",
+             outside);
 }
 
-// The words are those of check_concept_mask in vtcd_ops/_checks.py. The result points into assign,
-// which must be contiguous.
-MaskedTokens check_arguments(const Tensor& x, const Tensor& assign, const Tensor& keep,
-                             int64_t num_prefix_tokens) {
-  VTCD_CHECK(x.dim() == 4, "concept_mask: x expected [B, A, N, C], got ", shape_text(x));
-  VTCD_CHECK(is_floating(x), "concept_mask: x expected a floating dtype, got ", dtype_text(x));
+// The words are those of check_concept_mask in vtcd_ops/ops/checks.py. The result points into
+// assign, which must be contiguous.
+MaskedTokens check_arguments(const char* op, const Tensor& x, const Tensor& assign,
+                             const Tensor& keep, int64_t num_prefix_tokens) {
+  VTCD_CHECK(x.dim() == 4, op, ": x expected [B, A, N, C], got ", shape_text(x));
+  VTCD_CHECK(is_floating(x), op, ": x expected a floating dtype, got ", dtype_text(x));
   const int64_t batch = x.size(0), num_heads = x.size(1), num_tokens = x.size(2);
-  VTCD_CHECK(num_prefix_tokens >= 0 && num_prefix_tokens <= num_tokens,
-             "concept_mask: num_prefix_tokens expected 0 to ", num_tokens, ", got ",
-             num_prefix_tokens);
-  VTCD_CHECK(assign.scalar_type() == ScalarType::Int, "concept_mask: assign expected int32, got ",
+  VTCD_CHECK(num_prefix_tokens >= 0 && num_prefix_tokens <= num_tokens, op,
+             ": num_prefix_tokens expected 0 to ", num_tokens, ", got ", num_prefix_tokens);
+  VTCD_CHECK(assign.scalar_type() == ScalarType::Int, op, ": assign expected int32, got ",
              dtype_text(assign));
   const int64_t num_assigned = num_tokens - num_prefix_tokens;
   VTCD_CHECK(assign.dim() == 3 && (assign.size(0) == batch || assign.size(0) == 1) &&
                  assign.size(1) == num_heads && assign.size(2) == num_assigned,
-             "concept_mask: assign expected [", batch, " or 1, ", num_heads, ", ", num_assigned,
-             "], got ", shape_text(assign));
-  VTCD_CHECK(keep.scalar_type() == ScalarType::Bool || is_floating(keep),
-             "concept_mask: keep expected bool or a floating dtype, got ", dtype_text(keep));
-  VTCD_CHECK(keep.dim() == 2 && keep.size(0) == batch, "concept_mask: keep expected [", batch,
-             ", U], got ", shape_text(keep));
-  check_units(assign, keep.size(1));
+             op, ": assign expected [", batch, " or 1, ", num_heads, ", ", num_assigned, "], got ",
+             shape_text(assign));
+  VTCD_CHECK(keep.scalar_type() == ScalarType::Bool || is_floating(keep), op,
+             ": keep expected bool or a floating dtype, got ", dtype_text(keep));
+  VTCD_CHECK(keep.dim() == 2 && keep.size(0) == batch, op, ": keep expected [", batch, ", U], got ",
+             shape_text(keep));
+  check_units(op, assign, keep.size(1));
   return {batch,
           num_heads,
           num_tokens,
@@ -81,28 +80,38 @@ Tensor masked(const MaskedTokens& tokens, const Tensor& x, const Tensor& keep) {
   return out;
 }
 
-// x [B, A, N, C], assign int32 [B or 1, A, N - P], keep [B, U] -> [B, A, N, C], in the layout of x.
-Tensor concept_mask_op(const Tensor& x, const Tensor& assign, const Tensor& keep,
-                       int64_t num_prefix_tokens) {
-  const Tensor units = torch::stable::contiguous(assign);
-  const MaskedTokens tokens = check_arguments(x, units, keep, num_prefix_tokens);
-  if (keep.scalar_type() == ScalarType::Bool) {
-    const Tensor table = torch::stable::contiguous(keep);
-    switch (x.element_size()) {
-      case 2:
-        return masked<uint16_t, bool>(tokens, x, table);
-      case 4:
-        return masked<uint32_t, bool>(tokens, x, table);
-      default:
-        return masked<uint64_t, bool>(tokens, x, table);
-    }
+// keep bool [B, U]: what it does not keep becomes 0.
+Tensor selected(const MaskedTokens& tokens, const Tensor& x, const Tensor& keep) {
+  const Tensor table = torch::stable::contiguous(keep);
+  switch (x.element_size()) {
+    case 2:
+      return masked<uint16_t, bool>(tokens, x, table);
+    case 4:
+      return masked<uint32_t, bool>(tokens, x, table);
+    default:
+      return masked<uint64_t, bool>(tokens, x, table);
   }
+}
+
+// keep floating [B, U].
+Tensor multiplied(const MaskedTokens& tokens, const Tensor& x, const Tensor& keep) {
   const ScalarType type = numeric_type(x);
   const Tensor numbers = torch::stable::to(x, type);
   const Tensor table = torch::stable::contiguous(torch::stable::to(keep, type));
   const Tensor out = type == ScalarType::Double ? masked<double, double>(tokens, numbers, table)
                                                 : masked<float, float>(tokens, numbers, table);
   return torch::stable::to(out, x.scalar_type());
+}
+
+// x [B, A, N, C], assign int32 [B or 1, A, N - P], keep [B, U] -> [B, A, N, C], in the layout of x.
+Tensor concept_mask_op(const Tensor& x, const Tensor& assign, const Tensor& keep,
+                       int64_t num_prefix_tokens) {
+  return within_memory("concept_mask", "x", x, [&] {
+    const Tensor units = torch::stable::contiguous(assign);
+    const MaskedTokens tokens = check_arguments("concept_mask", x, units, keep, num_prefix_tokens);
+    return keep.scalar_type() == ScalarType::Bool ? selected(tokens, x, keep)
+                                                  : multiplied(tokens, x, keep);
+  });
 }
 
 template <typename Scalar>
@@ -123,21 +132,23 @@ std::tuple<Tensor, Tensor> both_gradients(const MaskedTokens& tokens, const Tens
 std::tuple<Tensor, Tensor> concept_mask_backward_op(const Tensor& grad, const Tensor& x,
                                                     const Tensor& assign, const Tensor& keep,
                                                     int64_t num_prefix_tokens) {
-  const Tensor units = torch::stable::contiguous(assign);
-  const MaskedTokens tokens = check_arguments(x, units, keep, num_prefix_tokens);
-  VTCD_CHECK(grad.dim() == 4 && is_floating(grad) && shape_text(grad) == shape_text(x),
-             "_concept_mask_backward: grad expected floating ", shape_text(x), ", got ",
-             dtype_text(grad), " ", shape_text(grad));
-  VTCD_CHECK(is_floating(keep), "_concept_mask_backward: keep expected a floating dtype, got ",
-             dtype_text(keep));
-  const ScalarType type = numeric_type(x);
-  const Tensor numbers = torch::stable::to(x, type), of_output = torch::stable::to(grad, type);
-  const Tensor table = torch::stable::contiguous(torch::stable::to(keep, type));
-  auto [grad_x, grad_keep] = type == ScalarType::Double
-                                 ? both_gradients<double>(tokens, of_output, numbers, table)
-                                 : both_gradients<float>(tokens, of_output, numbers, table);
-  return {torch::stable::to(grad_x, x.scalar_type()),
-          torch::stable::to(grad_keep, keep.scalar_type())};
+  const char* op = "_concept_mask_backward";
+  return within_memory(op, "x", x, [&]() -> std::tuple<Tensor, Tensor> {
+    const Tensor units = torch::stable::contiguous(assign);
+    const MaskedTokens tokens = check_arguments(op, x, units, keep, num_prefix_tokens);
+    VTCD_CHECK(is_floating(keep), op, ": keep expected a floating dtype, got ", dtype_text(keep));
+    VTCD_CHECK(is_floating(grad), op, ": grad expected a floating dtype, got ", dtype_text(grad));
+    VTCD_CHECK(shape_text(grad) == shape_text(x), op, ": grad expected ", shape_text(x), ", got ",
+               shape_text(grad));
+    const ScalarType type = numeric_type(x);
+    const Tensor numbers = torch::stable::to(x, type), of_output = torch::stable::to(grad, type);
+    const Tensor table = torch::stable::contiguous(torch::stable::to(keep, type));
+    auto [grad_x, grad_keep] = type == ScalarType::Double
+                                   ? both_gradients<double>(tokens, of_output, numbers, table)
+                                   : both_gradients<float>(tokens, of_output, numbers, table);
+    return {torch::stable::to(grad_x, x.scalar_type()),
+            torch::stable::to(grad_keep, keep.scalar_type())};
+  });
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include <new>
 #include <string>
 
 #include "checks.h"
@@ -38,10 +39,17 @@ Tensor cris_sample_op(int64_t num_units, int64_t num_masks, double ratio, int64_
   VTCD_CHECK(start >= 0 && start <= kLastStart, "cris_sample: start expected 0 to ", kLastStart,
              ", got ", start);
   const MaskDesign mask_design = check_design(design);
-  Tensor keep = torch::stable::empty({num_masks, num_units}, ScalarType::Bool);
-  cris_sample(num_units, removed_of(num_units, ratio), static_cast<uint64_t>(seed), mask_design,
-              start, num_masks, torch_parallel_for, keep.mutable_data_ptr<bool>());
-  return keep;
+  int64_t size = 0;  // torch does not count elements beyond 64 bits
+  const bool countable = !__builtin_mul_overflow(num_masks, num_units, &size);
+  Tensor keep = allocate("cris_sample", "num_masks", {num_masks, num_units}, [&] {
+    if (!countable) throw std::bad_alloc();
+    return torch::stable::empty({num_masks, num_units}, ScalarType::Bool);
+  });
+  return within_memory("cris_sample", "num_masks", keep, [&] {
+    cris_sample(num_units, removed_of(num_units, ratio), static_cast<uint64_t>(seed), mask_design,
+                start, num_masks, torch_parallel_for, keep.mutable_data_ptr<bool>());
+    return keep;
+  });
 }
 
 }  // namespace

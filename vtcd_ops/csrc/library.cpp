@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The table of contents: every operator of torch.ops.vtcd, with the shapes of its tensors. The
-// kernels are in <operator>.cpp, the fake kernels and derivatives in vtcd_ops/_registrations.py.
+// kernels are in <operator>.cpp, fake kernels and derivatives in vtcd_ops/ops/.
 //
 //   B batch   A heads   N tokens, P of them prefix   C channels of a head   (t,h,w) token grid
 //   (T,H,W) volume   S tubelets   U units of all layers and heads   M masks

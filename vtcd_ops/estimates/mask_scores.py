@@ -43,7 +43,9 @@ class MaskScores:
     design: str
 
     def __post_init__(self) -> None:
-        checks.check_cris_sample(self.num_units, self.num_masks, self.ratio, 0, self.design)
+        checks.check_cris_sample(
+            self.num_units, self.num_masks, self.ratio, self.seed, 0, self.design
+        )
 
     def __eq__(self, other: object) -> bool:
         return same_fields(self, other)

@@ -4,7 +4,7 @@ from vtcd_ops.ops import library
 
 LIBRARY = library.load()  #: which instruction set, and the SHA-256 of the file
 
-from vtcd_ops.ops import registrations  # noqa: E402, F401
+from vtcd_ops.ops import derivatives, registrations  # noqa: E402, F401
 from vtcd_ops.ops.choose_num_concepts import NumConcepts, choose_num_concepts  # noqa: E402
 from vtcd_ops.ops.clustering import ConvexNMF, KMeans, cnmf, kmeans, silhouette  # noqa: E402
 from vtcd_ops.ops.contour_match import contour_match  # noqa: E402

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from vtcd_ops.ops import arguments
+
 
 @contextmanager
 def kernel_errors(op: str, caller: str | None = None) -> Iterator[None]:
@@ -38,6 +40,8 @@ def _dtype(tensor: Tensor) -> str:
 
 
 def _check_ragged(op: str, data: Tensor, offsets: Tensor) -> None:
+    arguments.tensor(op, "data", data)
+    arguments.tensor(op, "offsets", offsets)
     if data.dim() != 2:
         raise ValueError(f"{op}: data expected [N, C], got {list(data.shape)}")
     if data.dtype not in (torch.float32, torch.float64):
@@ -46,21 +50,26 @@ def _check_ragged(op: str, data: Tensor, offsets: Tensor) -> None:
         raise ValueError(f"{op}: data expected at least 1 channel, got {list(data.shape)}")
     if offsets.dtype != torch.int64:
         raise TypeError(f"{op}: offsets expected int64, got {_dtype(offsets)}")
+    arguments.beside(op, "offsets", offsets, data.device)
     if offsets.dim() != 1 or offsets.shape[0] == 0:
         raise ValueError(f"{op}: offsets expected [P + 1], got {list(offsets.shape)}")
 
 
-def _check_k(op: str, offsets: Tensor, k: Tensor) -> None:
+def _check_k(op: str, data: Tensor, offsets: Tensor, k: Tensor) -> None:
+    arguments.tensor(op, "k", k)
     if k.dtype != torch.int64:
         raise TypeError(f"{op}: k expected int64, got {_dtype(k)}")
+    arguments.beside(op, "k", k, data.device)
     count = offsets.shape[0] - 1
     if k.dim() != 1 or k.shape[0] != count:
         raise ValueError(f"{op}: k expected [{count}], one per problem, got {list(k.shape)}")
 
 
 def _check_labels(op: str, argument: str, data: Tensor, labels: Tensor) -> None:
+    arguments.tensor(op, argument, labels)
     if labels.dtype not in (torch.int32, torch.int64):
         raise TypeError(f"{op}: {argument} expected int32 or int64, got {_dtype(labels)}")
+    arguments.on_device(op, argument, labels, data.device)
     if labels.dim() != 1 or labels.shape[0] != data.shape[0]:
         raise ValueError(
             f"{op}: {argument} expected [{data.shape[0]}], one per row of data, "
@@ -69,8 +78,8 @@ def _check_labels(op: str, argument: str, data: Tensor, labels: Tensor) -> None:
 
 
 def _check_iterations(op: str, max_num_iter: int, tol: float) -> None:
-    if max_num_iter < 1:
-        raise ValueError(f"{op}: max_num_iter expected at least 1, got {max_num_iter}")
+    arguments.at_least(op, "max_num_iter", max_num_iter, 1)
+    arguments.number(op, "tol", tol)
     if not 0 <= tol < math.inf:
         raise ValueError(f"{op}: tol expected finite and at least 0, got {tol:g}")
 
@@ -86,11 +95,10 @@ def check_cnmf(
 ) -> None:
     """Check what is known of the arguments of ``cnmf`` without their values."""
     _check_ragged("cnmf", data, offsets)
-    _check_k("cnmf", offsets, k)
+    _check_k("cnmf", data, offsets, k)
     if init is not None:
         _check_labels("cnmf", "init", data, init)
-    if solver not in ("cd", "mu"):
-        raise ValueError(f"cnmf: solver expected cd or mu, got {solver}")
+    arguments.choice("cnmf", "solver", solver, ("cd", "mu"))
     _check_iterations("cnmf", max_num_iter, tol)
 
 
@@ -104,9 +112,8 @@ def check_kmeans(
 ) -> None:
     """Check what is known of the arguments of ``kmeans`` without their values."""
     _check_ragged("kmeans", data, offsets)
-    _check_k("kmeans", offsets, k)
-    if num_restarts < 1:
-        raise ValueError(f"kmeans: num_restarts expected at least 1, got {num_restarts}")
+    _check_k("kmeans", data, offsets, k)
+    arguments.at_least("kmeans", "num_restarts", num_restarts, 1)
     _check_iterations("kmeans", max_num_iter, tol)
 
 
@@ -124,14 +131,14 @@ def check_num_concepts(data: Tensor, offsets: Tensor, num_restarts: int) -> None
     """Check the arguments of ``choose_num_concepts``, its matrices one below the other."""
     op = "choose_num_concepts"
     _check_ragged(op, data, offsets)
-    if num_restarts < 1:
-        raise ValueError(f"{op}: num_restarts expected at least 1, got {num_restarts}")
+    arguments.at_least(op, "num_restarts", num_restarts, 1)
 
 
 _FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 def _check_features(op: str, features: Tensor) -> None:
+    arguments.tensor(op, "features", features)
     if features.dim() != 5:
         raise ValueError(f"{op}: features expected [B, C, t, h, w], got {list(features.shape)}")
     if features.dtype not in _FLOATING:
@@ -141,8 +148,7 @@ def _check_features(op: str, features: Tensor) -> None:
 
 
 def _check_interpolation(op: str, interpolation: str) -> None:
-    if interpolation not in ("trilinear", "nearest"):
-        raise ValueError(f"{op}: interpolation expected trilinear or nearest, got {interpolation}")
+    arguments.choice(op, "interpolation", interpolation, ("trilinear", "nearest"))
 
 
 def _numbers(values: Sequence[float]) -> str:
@@ -164,29 +170,43 @@ def check_slic3d(
     """Check what is known of the arguments of ``slic3d`` without the values of the features."""
     op = "slic3d"
     _check_features(op, features)
+    arguments.list_of(op, "size", size, "integers")
     if len(size) != 3 or any(length <= 0 for length in size):
         raise ValueError(f"{op}: size expected positive numbers (T, H, W), got {list(size)}")
     if math.prod(size) >= 2**31:
         raise ValueError(f"{op}: size expected fewer than 2^31 voxels, got {list(size)}")
-    if n_segments < 1:
-        raise ValueError(f"{op}: n_segments expected at least 1, got {n_segments}")
+    arguments.at_least(op, "n_segments", n_segments, 1)
+    arguments.number(op, "compactness", compactness)
     if not 0 < compactness < math.inf:
         raise ValueError(f"{op}: compactness expected finite and above 0, got {compactness:g}")
-    if max_num_iter < 1:
-        raise ValueError(f"{op}: max_num_iter expected at least 1, got {max_num_iter}")
+    arguments.at_least(op, "max_num_iter", max_num_iter, 1)
+    arguments.list_of(op, "spacing", spacing, "numbers")
     if len(spacing) != 3 or not all(1e-100 <= length <= 1e100 for length in spacing):
         raise ValueError(
             f"{op}: spacing expected 3 numbers from 1e-100 to 1e+100, got {_numbers(spacing)}"
         )
+    arguments.number(op, "min_size_factor", min_size_factor)
     if not 0 <= min_size_factor < math.inf:
         raise ValueError(
             f"{op}: min_size_factor expected finite and at least 0, got {min_size_factor:g}"
         )
+    arguments.number(op, "max_size_factor", max_size_factor)
     if not 0 < max_size_factor < math.inf:
         raise ValueError(
             f"{op}: max_size_factor expected finite and above 0, got {max_size_factor:g}"
         )
     _check_interpolation(op, interpolation)
+
+
+def _check_volume_labels(op: str, labels: Tensor, batch: int, device: torch.device) -> None:
+    arguments.tensor(op, "labels", labels)
+    if labels.dtype not in (torch.int32, torch.int64):
+        raise TypeError(f"{op}: labels expected int32 or int64, got {_dtype(labels)}")
+    arguments.on_device(op, "labels", labels, device)
+    if labels.dim() != 4 or labels.shape[0] != batch:
+        raise ValueError(f"{op}: labels expected [{batch}, T, H, W], got {list(labels.shape)}")
+    if any(length == 0 for length in labels.shape[1:]):
+        raise ValueError(f"{op}: labels expected voxels, got {list(labels.shape)}")
 
 
 def check_tubelet_pool(
@@ -198,18 +218,37 @@ def check_tubelet_pool(
     """Check what is known of the arguments of ``tubelet_pool`` without the values of the labels."""
     op = "tubelet_pool"
     _check_features(op, features)
-    if labels.dtype not in (torch.int32, torch.int64):
-        raise TypeError(f"{op}: labels expected int32 or int64, got {_dtype(labels)}")
-    if labels.device != features.device:
-        raise ValueError(f"{op}: labels expected on {features.device}, got {labels.device}")
-    if labels.dim() != 4 or labels.shape[0] != features.shape[0]:
+    _check_volume_labels(op, labels, features.shape[0], features.device)
+    arguments.at_least(op, "num_tubelets", num_tubelets, 0)
+    shape = (features.shape[0], num_tubelets, features.shape[1])
+    arguments.output(op, "num_tubelets", shape, features.element_size())
+    _check_interpolation(op, interpolation)
+
+
+def check_tubelet_pool_backward(
+    grad_means: Tensor,  # [B, S, C]
+    labels: Tensor,  # [B, T, H, W]
+    counts: Tensor,  # [B, S]
+    grid: Sequence[int],
+    interpolation: str,
+) -> None:
+    """Check what is known of the arguments of the derivative of ``tubelet_pool``."""
+    op = "_tubelet_pool_backward"
+    if grad_means.dim() != 3 or grad_means.dtype not in _FLOATING:
         raise ValueError(
-            f"{op}: labels expected [{features.shape[0]}, T, H, W], got {list(labels.shape)}"
+            f"{op}: grad_means expected floating [B, S, C], "
+            f"got {_dtype(grad_means)} {list(grad_means.shape)}"
         )
-    if any(length == 0 for length in labels.shape[1:]):
-        raise ValueError(f"{op}: labels expected voxels, got {list(labels.shape)}")
-    if num_tubelets < 0:
-        raise ValueError(f"{op}: num_tubelets expected at least 0, got {num_tubelets}")
+    batch, num_tubelets = grad_means.shape[:2]
+    _check_volume_labels(op, labels, batch, grad_means.device)
+    if counts.dtype != torch.int64 or counts.shape != (batch, num_tubelets):
+        raise ValueError(
+            f"{op}: counts expected int64 [{batch}, {num_tubelets}], "
+            f"got {_dtype(counts)} {list(counts.shape)}"
+        )
+    arguments.on_device(op, "counts", counts, grad_means.device)
+    if len(grid) != 3 or any(length <= 0 for length in grid):
+        raise ValueError(f"{op}: grid expected positive numbers (t, h, w), got {list(grid)}")
     _check_interpolation(op, interpolation)
 
 
@@ -218,20 +257,22 @@ def check_concept_mask(
     assign: Tensor,  # [B or 1, A, N - P]
     keep: Tensor,  # [B, U]
     num_prefix_tokens: int,
+    op: str = "concept_mask",
 ) -> None:
     """Check what is known of the arguments of ``concept_mask`` without the values of assign."""
-    op = "concept_mask"
+    arguments.tensor(op, "x", x)
     if x.dim() != 4:
         raise ValueError(f"{op}: x expected [B, A, N, C], got {list(x.shape)}")
     if x.dtype not in _FLOATING:
         raise TypeError(f"{op}: x expected a floating dtype, got {_dtype(x)}")
     batch, heads, tokens = x.shape[:3]
+    arguments.integer(op, "num_prefix_tokens", num_prefix_tokens)
     if not 0 <= num_prefix_tokens <= tokens:
         raise ValueError(f"{op}: num_prefix_tokens expected 0 to {tokens}, got {num_prefix_tokens}")
+    arguments.tensor(op, "assign", assign)
     if assign.dtype != torch.int32:
         raise TypeError(f"{op}: assign expected int32, got {_dtype(assign)}")
-    if assign.device != x.device:
-        raise ValueError(f"{op}: assign expected on {x.device}, got {assign.device}")
+    arguments.on_device(op, "assign", assign, x.device)
     assigned = tokens - num_prefix_tokens
     if (
         assign.dim() != 3
@@ -242,12 +283,31 @@ def check_concept_mask(
         raise ValueError(
             f"{op}: assign expected [{batch} or 1, {heads}, {assigned}], got {list(assign.shape)}"
         )
+    arguments.tensor(op, "keep", keep)
     if keep.dtype != torch.bool and keep.dtype not in _FLOATING:
         raise TypeError(f"{op}: keep expected bool or a floating dtype, got {_dtype(keep)}")
-    if keep.device != x.device:
-        raise ValueError(f"{op}: keep expected on {x.device}, got {keep.device}")
+    arguments.on_device(op, "keep", keep, x.device)
     if keep.dim() != 2 or keep.shape[0] != batch:
         raise ValueError(f"{op}: keep expected [{batch}, U], got {list(keep.shape)}")
+
+
+def check_concept_mask_backward(
+    grad: Tensor,  # [B, A, N, C]
+    x: Tensor,  # [B, A, N, C]
+    assign: Tensor,  # [B or 1, A, N - P]
+    keep: Tensor,  # [B, U]
+    num_prefix_tokens: int,
+) -> None:
+    """Check what is known of the arguments of the derivative of ``concept_mask``."""
+    op = "_concept_mask_backward"
+    check_concept_mask(x, assign, keep, num_prefix_tokens, op)
+    if keep.dtype not in _FLOATING:
+        raise TypeError(f"{op}: keep expected a floating dtype, got {_dtype(keep)}")
+    if grad.dtype not in _FLOATING:
+        raise TypeError(f"{op}: grad expected a floating dtype, got {_dtype(grad)}")
+    arguments.on_device(op, "grad", grad, x.device)
+    if grad.shape != x.shape:
+        raise ValueError(f"{op}: grad expected {list(x.shape)}, got {list(grad.shape)}")
 
 
 _MOST_UNITS = 2**31 - 1
@@ -255,20 +315,23 @@ _LAST_START = 2**62 - 1
 
 
 def check_cris_sample(
-    num_units: int, num_masks: int, ratio: float, start: int, design: str
+    num_units: int, num_masks: int, ratio: float, seed: int, start: int, design: str
 ) -> None:
     """Check the arguments of ``cris_sample``."""
     op = "cris_sample"
+    arguments.integer(op, "num_units", num_units)
     if not 2 <= num_units <= _MOST_UNITS:
         raise ValueError(f"{op}: num_units expected 2 to {_MOST_UNITS}, got {num_units}")
-    if num_masks < 0:
-        raise ValueError(f"{op}: num_masks expected at least 0, got {num_masks}")
+    arguments.at_least(op, "num_masks", num_masks, 0)
+    arguments.number(op, "ratio", ratio)
     if not 0 < ratio < 1:
         raise ValueError(f"{op}: ratio expected above 0 and below 1, got {ratio:g}")
+    arguments.integer(op, "seed", seed)
+    arguments.integer(op, "start", start)
     if not 0 <= start <= _LAST_START:
         raise ValueError(f"{op}: start expected 0 to {_LAST_START}, got {start}")
-    if design not in ("simple", "antithetic", "balanced"):
-        raise ValueError(f"{op}: design expected simple, antithetic or balanced, got {design}")
+    arguments.choice(op, "design", design, ("simple", "antithetic", "balanced"))
+    arguments.output(op, "num_masks", (num_masks, num_units), 1)
 
 
 def check_cris_accumulate(
@@ -281,6 +344,15 @@ def check_cris_accumulate(
 ) -> None:
     """Check what is known of the arguments of ``cris_accumulate`` without the values of drop."""
     op = "cris_accumulate"
+    for name, tensor in (("keep", keep), ("count", count), ("total", total),
+                         ("total_sq", total_sq), ("drop", drop)):  # fmt: skip
+        arguments.tensor(op, name, tensor)
+    if present is not None:
+        arguments.tensor(op, "present", present)
+    for name, tensor in (("total", total), ("total_sq", total_sq), ("keep", keep),
+                         ("drop", drop), ("present", present)):  # fmt: skip
+        if tensor is not None:
+            arguments.on_device(op, name, tensor, count.device)
     if keep.dtype != torch.bool:
         raise TypeError(f"{op}: keep expected bool, got {_dtype(keep)}")
     if keep.dim() != 2:
@@ -306,6 +378,7 @@ def check_cris_accumulate(
 
 
 def _check_offsets(op: str, argument: str, shape: str, offsets: Tensor) -> None:
+    arguments.tensor(op, argument, offsets)
     if offsets.dtype != torch.int64:
         raise TypeError(f"{op}: {argument} expected int64, got {_dtype(offsets)}")
     if offsets.dim() != 1 or offsets.shape[0] == 0:
@@ -313,12 +386,15 @@ def _check_offsets(op: str, argument: str, shape: str, offsets: Tensor) -> None:
 
 
 def _check_supports(op: str, supports: Tensor, videos: Tensor, models: Tensor) -> None:
+    arguments.tensor(op, "supports", supports)
     if supports.dtype != torch.int64:
         raise TypeError(f"{op}: supports expected int64, got {_dtype(supports)}")
     if supports.dim() != 1:
         raise ValueError(f"{op}: supports expected [C * W], got {list(supports.shape)}")
     _check_offsets(op, "videos", "[V + 1]", videos)
     _check_offsets(op, "models", "[D + 1]", models)
+    arguments.beside(op, "videos", videos, supports.device)
+    arguments.beside(op, "models", models, supports.device)
     if models.shape[0] - 1 > 64:
         raise ValueError(f"{op}: models expected at most 64, got {models.shape[0] - 1}")
 
@@ -335,12 +411,10 @@ def check_rosetta_search(
     """Check what is known of the arguments of ``rosetta_search`` without their values."""
     op = "rosetta_search"
     _check_supports(op, supports, videos, models)
-    if max_order < 2:
-        raise ValueError(f"{op}: max_order expected at least 2, got {max_order}")
-    if top < 0:
-        raise ValueError(f"{op}: top expected at least 0, got {top}")
-    if max_tuples < 1:
-        raise ValueError(f"{op}: max_tuples expected at least 1, got {max_tuples}")
+    arguments.at_least(op, "max_order", max_order, 2)
+    arguments.at_least(op, "top", top, 0)
+    arguments.at_least(op, "max_tuples", max_tuples, 1)
+    arguments.number(op, "delta", delta)
     if not 0 <= delta <= 1:
         raise ValueError(f"{op}: delta expected 0 to 1, got {delta:g}")
 
@@ -354,8 +428,10 @@ def check_rosetta_ratios(
     """Check what is known of the arguments of ``rosetta_ratios`` without their values."""
     op = "rosetta_ratios"
     _check_supports(op, supports, videos, models)
+    arguments.tensor(op, "tuples", tuples)
     if tuples.dtype != torch.int32:
         raise TypeError(f"{op}: tuples expected int32, got {_dtype(tuples)}")
+    arguments.on_device(op, "tuples", tuples, supports.device)
     num_models = models.shape[0] - 1
     if tuples.dim() != 2 or tuples.shape[1] != num_models:
         raise ValueError(

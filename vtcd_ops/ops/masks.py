@@ -86,8 +86,9 @@ def cris_sample(
     Raises:
         ValueError: a parameter out of range.
     """
-    checks.check_cris_sample(num_units, num_masks, ratio, start, design)
-    keep: Tensor = torch.ops.vtcd.cris_sample(num_units, num_masks, ratio, seed, start, design)
+    checks.check_cris_sample(num_units, num_masks, ratio, seed, start, design)
+    with checks.kernel_errors("cris_sample"):
+        keep: Tensor = torch.ops.vtcd.cris_sample(num_units, num_masks, ratio, seed, start, design)
     return keep
 
 
@@ -112,6 +113,8 @@ def cris_accumulate(
     Masks are added one by one in their order: sums are the same bits whatever the number of threads
     and however the masks are divided among calls.
 
+    Nothing is added by a call that fails. Sums have no derivative.
+
     Args:
         count: int64 [2, U], masks that remove (row 0) and that keep (row 1) each unit.
         total: float64 [2, U], sums of their drops.
@@ -121,11 +124,10 @@ def cris_accumulate(
         present: bool [U]; a unit that does not occur is neither removed nor kept.
 
     Raises:
-        ValueError: shapes that do not fit, NaN or Inf; nothing is added then.
+        ValueError: shapes that do not fit, NaN or Inf, sums that share memory with each other or
+            with what is read, or that require a gradient.
         TypeError: another dtype.
     """
     checks.check_cris_accumulate(count, total, total_sq, keep, drop, present)
     with checks.kernel_errors("cris_accumulate"):
         torch.ops.vtcd.cris_accumulate(count, total, total_sq, keep, drop, present)
-    for sums in (count, total, total_sq):
-        torch.autograd.graph.increment_version(sums)

@@ -54,6 +54,7 @@ def _tubelet_pool_backward_fake(
     grid: Sequence[int],
     interpolation: str,
 ) -> Tensor:
+    checks.check_tubelet_pool_backward(grad_means, labels, counts, grid, interpolation)
     return grad_means.new_empty((grad_means.shape[0], grad_means.shape[2], *grid))
 
 
@@ -131,6 +132,7 @@ def _concept_mask_backward_fake(
     keep: Tensor,  # [B, U]
     num_prefix_tokens: int,
 ) -> tuple[Tensor, Tensor]:
+    checks.check_concept_mask_backward(grad, x, assign, keep, num_prefix_tokens)
     return torch.empty_like(x), torch.empty_like(keep, memory_format=torch.contiguous_format)
 
 
@@ -143,8 +145,8 @@ def _cris_sample_fake(
     start: int = 0,
     design: str = "simple",
 ) -> Tensor:
-    checks.check_cris_sample(num_units, num_masks, ratio, start, design)
-    return torch.empty((num_masks, num_units), dtype=torch.bool)
+    checks.check_cris_sample(num_units, num_masks, ratio, seed, start, design)
+    return torch.empty((num_masks, num_units), dtype=torch.bool, device="cpu")
 
 
 @torch.library.register_fake("vtcd::cris_accumulate")

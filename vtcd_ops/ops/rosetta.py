@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vtcd_ops.ops import checks
+from vtcd_ops.ops import arguments, checks
 
 _WORD = 64  # voxels of a word
 
@@ -43,23 +43,35 @@ def pack_supports(masks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         ValueError: shapes that do not fit.
         TypeError: another dtype.
     """
-    offsets, blocks = [0], [torch.empty(0, dtype=torch.int64)]
+    op = "pack_supports"
+    if not isinstance(masks, Sequence) or isinstance(masks, str):
+        raise TypeError(f"{op}: masks expected a list of tensors, got {type(masks).__name__}")
+    offsets, blocks = [0], [torch.empty(0, dtype=torch.int64, device="cpu")]
     for mask in masks:
+        arguments.tensor(op, "masks", mask)
         if mask.dtype != torch.bool:
-            raise TypeError(f"pack_supports: masks expected bool, got {mask.dtype}")
-        if mask.dim() != 2 or mask.shape[0] != masks[0].shape[0]:
+            raise TypeError(f"{op}: masks expected bool, got {arguments.dtype_name(mask)}")
+        arguments.on_device(op, "masks", mask, torch.device("cpu"))
+        if mask.dim() != 2:
+            raise ValueError(f"{op}: masks expected [C, voxels], got {list(mask.shape)}")
+        if mask.shape[0] != masks[0].shape[0]:
             raise ValueError(
-                f"pack_supports: masks expected [{masks[0].shape[0]}, voxels], "
-                f"got {list(mask.shape)}"
+                f"{op}: masks expected [{masks[0].shape[0]}, voxels], got {list(mask.shape)}"
             )
-        num_words = -(-mask.shape[1] // _WORD)
-        bits = torch.zeros((mask.shape[0], num_words * _WORD), dtype=torch.uint8)
-        bits[:, : mask.shape[1]] = mask
-        places = torch.tensor([1, 2, 4, 8, 16, 32, 64, 128], dtype=torch.uint8)
-        octets = (bits.unflatten(1, (num_words * 8, 8)) * places).sum(-1, dtype=torch.uint8)
-        blocks.append(octets.reshape(-1).view(torch.int64))
-        offsets.append(offsets[-1] + num_words)
-    return torch.cat(blocks), torch.tensor(offsets, dtype=torch.int64)
+        blocks.append(_words(mask))
+        offsets.append(offsets[-1] + -(-mask.shape[1] // _WORD))
+    return torch.cat(blocks), torch.tensor(offsets, dtype=torch.int64, device="cpu")
+
+
+def _words(mask: Tensor) -> Tensor:
+    """Return the rows of a mask, bool [C, voxels], one after the other: int64 [C * words]."""
+    num_octets = -(-mask.shape[1] // _WORD) * 8
+    bits = torch.zeros((mask.shape[0], num_octets * 8), dtype=torch.uint8, device="cpu")
+    # any byte but 0 is true: a tensor of bool may be a view of others
+    bits[:, : mask.shape[1]] = mask.view(torch.uint8) != 0
+    places = torch.tensor([1, 2, 4, 8, 16, 32, 64, 128], dtype=torch.uint8, device="cpu")
+    octets = (bits.unflatten(1, (num_octets, 8)) * places).sum(-1, dtype=torch.uint8)
+    return octets.reshape(-1).view(torch.int64)
 
 
 def rosetta_search(
@@ -94,7 +106,8 @@ def rosetta_search(
         delta: lowest score, from 0 to 1.
         max_order: models in a tuple, at most.
         top: above 0, only so many tuples of every order, the best; ``delta`` may then be 0.
-        max_tuples: how many tuples may be held at a time.
+        max_tuples: how many tuples may be held at a time; with ``top``, at most 2,048 times as many
+            are tried.
 
     Returns:
         The tuples: pairs first, then triples, ...; of each order the best first, equal scores in

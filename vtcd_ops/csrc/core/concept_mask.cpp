@@ -39,6 +39,16 @@ inline int64_t offset(const FeatureStrides& strides, int64_t b, int64_t head, in
   return b * strides.batch + head * strides.head + token * strides.token;
 }
 
+// What a table says of a unit. Any byte but 0 is true: a tensor of bool may be a view of others.
+template <typename Factor>
+Factor factor_of(const Factor* keep, int64_t unit) {
+  return keep[unit];
+}
+template <>
+bool factor_of(const bool* keep, int64_t unit) {
+  return reinterpret_cast<const unsigned char*>(keep)[unit] != 0;
+}
+
 template <typename Scalar>
 void copy_row(const Scalar* x, int64_t step, int64_t num_channels, Scalar* out, int64_t out_step) {
   if (step == 1 && out_step == 1) {
@@ -110,7 +120,7 @@ void concept_mask(const MaskedTokens& tokens, const Scalar* x, const FeatureStri
                   const FeatureStrides& to) {
   for_each_token(tokens, to, parallel_for, [&](int64_t b, int64_t head, int64_t token) {
     const int64_t unit = unit_of(tokens, b, head, token);
-    const Factor factor = unit < 0 ? Factor(1) : keep[b * tokens.num_units + unit];
+    const Factor factor = unit < 0 ? Factor(1) : factor_of(keep, b * tokens.num_units + unit);
     const Scalar* row = x + offset(from, b, head, token);
     Scalar* result = out + offset(to, b, head, token);
     if (factor == Factor(1))

@@ -15,18 +15,18 @@ struct Sums {
   double total_sq[2][kUnits];
 };
 
-// Adds one mask. The products with 0 and 1 are exact, so a fused multiply-add changes no bit.
-void add(const bool* keep, double drop, int64_t num_units, Sums& sums) {
+// Adds one mask. Any byte but 0 keeps: a tensor of bool may be a view of others. What a mask does
+// not add to is left alone, not multiplied by 0: the square of a huge drop is infinite.
+void add(const unsigned char* keep, double drop, int64_t num_units, Sums& sums) {
   const double square = drop * drop;
-  const auto* bytes = reinterpret_cast<const uint8_t*>(keep);
 #pragma omp simd
   for (int64_t u = 0; u < num_units; ++u) {
-    const double kept = static_cast<double>(bytes[u]), removed = 1.0 - kept;
-    sums.kept[u] += kept;
-    sums.total[0][u] += removed * drop;
-    sums.total[1][u] += kept * drop;
-    sums.total_sq[0][u] += removed * square;
-    sums.total_sq[1][u] += kept * square;
+    const bool kept = keep[u] != 0;
+    sums.kept[u] += kept ? 1.0 : 0.0;
+    sums.total[0][u] += kept ? 0.0 : drop;
+    sums.total[1][u] += kept ? drop : 0.0;
+    sums.total_sq[0][u] += kept ? 0.0 : square;
+    sums.total_sq[1][u] += kept ? square : 0.0;
   }
 }
 
@@ -38,6 +38,8 @@ void cris_accumulate(const bool* keep, const double* drop, const bool* present, 
   const int64_t num_chunks = (num_units + kUnits - 1) / kUnits;
   const int64_t grain =
       std::max<int64_t>(1, (1 << 16) / (kUnits * std::max<int64_t>(num_masks, 1)));
+  const auto* keeps = reinterpret_cast<const unsigned char*>(keep);
+  const auto* occurs = reinterpret_cast<const unsigned char*>(present);
   parallel_for(0, num_chunks, grain, [&](int64_t begin, int64_t end) {
     Sums sums;
     for (int64_t chunk = begin; chunk < end; ++chunk) {
@@ -48,10 +50,10 @@ void cris_accumulate(const bool* keep, const double* drop, const bool* present, 
         std::copy_n(total_sq + row * num_units + first, units, sums.total_sq[row]);
       }
       for (int64_t m = 0; m < num_masks; ++m)
-        add(keep + m * num_units + first, drop[m], units, sums);
+        add(keeps + m * num_units + first, drop[m], units, sums);
       for (int64_t u = 0; u < units; ++u) {
         const int64_t unit = first + u;
-        if (present != nullptr && !present[unit]) continue;
+        if (occurs != nullptr && occurs[unit] == 0) continue;
         const auto kept = static_cast<int64_t>(sums.kept[u]);
         count[unit] += num_masks - kept;
         count[num_units + unit] += kept;

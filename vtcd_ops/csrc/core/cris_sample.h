@@ -5,23 +5,10 @@
 
 #include <cstdint>
 
+#include "core/formulas/cris_draw.h"
 #include "core/parallel.h"
 
 namespace vtcd {
-
-// How masks depend on each other. Masks of different blocks are independent.
-//   simple       a block is one mask.
-//   antithetic   a block is two masks that remove the first and the last num_removed units of one
-//                random permutation.
-//   balanced     a block is kBalancedBlock masks in which the removal counts of any two units
-//                differ by at most 1.
-enum class MaskDesign { kSimple, kAntithetic, kBalanced };
-
-inline constexpr int64_t kBalancedBlock = 20;
-
-inline int64_t block_length(MaskDesign design) {
-  return design == MaskDesign::kSimple ? 1 : design == MaskDesign::kAntithetic ? 2 : kBalancedBlock;
-}
 
 // Units that a mask removes: ratio * num_units rounded to the nearest integer, a half upwards, but
 // at least 1 and at most num_units - 1.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// What CPU and CUDA share is written once, in headers without Eigen: nvcc compiles a function so
-// marked for both.
+// What CPU and GPU share is written once, in headers of this folder: no Eigen, no allocation, no
+// library call that a GPU does not have.
 #pragma once
 
-#ifdef __CUDACC__
+#if defined(__CUDACC__) || defined(__HIPCC__)
 #define VTCD_HOST_DEVICE __host__ __device__
 #else
 #define VTCD_HOST_DEVICE

@@ -3,16 +3,27 @@
 // function of a key and a counter, so results do not depend on threads, batches or devices.
 #pragma once
 
-#include <array>
 #include <cstdint>
+
+#include "core/formulas/host_device.h"
 
 namespace vtcd {
 
-using PhiloxCounter = std::array<uint32_t, 4>;
-using PhiloxKey = std::array<uint32_t, 2>;
+// Random words of 32 bits.
+template <int kCount>
+struct Words {
+  uint32_t values[kCount];
+
+  VTCD_HOST_DEVICE uint32_t& operator[](int i) { return values[i]; }
+  VTCD_HOST_DEVICE const uint32_t& operator[](int i) const { return values[i]; }
+  bool operator==(const Words&) const = default;
+};
+
+using PhiloxCounter = Words<4>;
+using PhiloxKey = Words<2>;
 
 // Four random words of one counter.
-inline PhiloxCounter philox4x32(PhiloxCounter counter, PhiloxKey key) {
+VTCD_HOST_DEVICE inline PhiloxCounter philox4x32(PhiloxCounter counter, PhiloxKey key) {
   for (int round = 0; round < 10; ++round) {
     const uint64_t product0 = uint64_t{0xD2511F53} * counter[0];
     const uint64_t product1 = uint64_t{0xCD9E8D57} * counter[2];
@@ -33,12 +44,12 @@ enum class PhiloxDomain : uint32_t { kMasks = 0, kKMeans = 1, kTests = 255 };
 // another domain's.
 class PhiloxStream {
  public:
-  PhiloxStream(PhiloxDomain domain, uint64_t seed, uint64_t index)
+  VTCD_HOST_DEVICE PhiloxStream(PhiloxDomain domain, uint64_t seed, uint64_t index)
       : key_{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)},
         counter_{0, static_cast<uint32_t>(domain) << 24, static_cast<uint32_t>(index),
                  static_cast<uint32_t>(index >> 32)} {}
 
-  uint32_t next() {
+  VTCD_HOST_DEVICE uint32_t next() {
     if (used_ == 4) {
       words_ = philox4x32(counter_, key_);
       if (++counter_[0] == 0) ++counter_[1];
@@ -48,7 +59,7 @@ class PhiloxStream {
   }
 
   // Uniform on [0, 1) with 53 random bits.
-  double uniform() {
+  VTCD_HOST_DEVICE double uniform() {
     const uint64_t high = next() >> 5, low = next() >> 6;
     return static_cast<double>((high << 26) | low) * 0x1p-53;
   }
