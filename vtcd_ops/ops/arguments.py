@@ -50,7 +50,7 @@ def integer(op: str, argument: str, value: Any) -> None:
         return
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{op}: {argument} expected an integer, got {type(value).__name__}")
-    if not _LOWEST <= value <= _HIGHEST:
+    if not _LOWEST <= int(value) <= _HIGHEST:
         raise ValueError(f"{op}: {argument} expected -2**63 to 2**63 - 1, got {value}")
 
 

@@ -344,15 +344,12 @@ def check_cris_accumulate(
 ) -> None:
     """Check what is known of the arguments of ``cris_accumulate`` without the values of drop."""
     op = "cris_accumulate"
-    for name, tensor in (("keep", keep), ("count", count), ("total", total),
-                         ("total_sq", total_sq), ("drop", drop)):  # fmt: skip
-        arguments.tensor(op, name, tensor)
+    tensors = {"count": count, "total": total, "total_sq": total_sq, "keep": keep, "drop": drop}
     if present is not None:
-        arguments.tensor(op, "present", present)
-    for name, tensor in (("total", total), ("total_sq", total_sq), ("keep", keep),
-                         ("drop", drop), ("present", present)):  # fmt: skip
-        if tensor is not None:
-            arguments.on_device(op, name, tensor, count.device)
+        tensors["present"] = present
+    for name, tensor in tensors.items():
+        arguments.tensor(op, name, tensor)
+        arguments.on_device(op, name, tensor, count.device)
     if keep.dtype != torch.bool:
         raise TypeError(f"{op}: keep expected bool, got {_dtype(keep)}")
     if keep.dim() != 2:
