@@ -16,7 +16,7 @@ from pipeline.videos import moving_square
 
 from vtcd_ops.discovery.foreign import store_concepts
 from vtcd_ops.discovery.records import VideoRecord
-from vtcd_ops.discovery.run import Run
+from vtcd_ops.discovery.run import Run, load
 
 MODEL = {"name": "example", "sha256": "0" * 64, "num_layers": 2, "num_heads": 2}
 
@@ -29,12 +29,13 @@ def write_run(
     shape: tuple[int, int, int] = (4, 32, 32),
     names: list[str] | None = None,
     seed: int = 0,
+    model: dict[str, Any] = MODEL,
 ) -> Run:
     """Store a run of two layers with random blocky supports; `concepts` are those of each head."""
     rng = np.random.default_rng(seed)
     names = names or [f"video {index}" for index in range(num_videos)]
     videos = SimpleNamespace(
-        model=MODEL,
+        model=model,
         videos=[_record(index, name, shape[0]) for index, name in enumerate(names)],
         preview=lambda index: moving_square(num_frames=shape[0], seed=index),
     )
@@ -45,6 +46,14 @@ def write_run(
     }
     centers = {site: [np.zeros((k, 4), np.float32) for k in concepts] for site in sites}
     return store_concepts(path, videos, supports, centers, method="random blocks")  # type: ignore[arg-type]
+
+
+def write_controlled_run(path: Path) -> Run:
+    """Store a run and its sanity control, a run of other weights that says whose control it is."""
+    write_run(path)
+    other_weights = {**MODEL, "sha256": "1" * 64, "control_of": MODEL["sha256"]}
+    write_run(path / "sanity", seed=1, concepts=(2, 4), model=other_weights)
+    return load(path)
 
 
 def _record(index: int, name: str, num_frames: int) -> VideoRecord:

@@ -11,11 +11,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from pipeline.report_page import Page, links, write_run
+from pipeline.report_page import Page, links, write_controlled_run, write_run
 from pipeline.videos import moving_square
 
 from vtcd_ops.common.errors import InputError
-from vtcd_ops.discovery.run import Run, load
+from vtcd_ops.discovery.run import Run
 from vtcd_ops.reporting import report
 from vtcd_ops.reporting.clips import choose_videos, rank_videos
 from vtcd_ops.reporting.figures import round_axis
@@ -32,10 +32,7 @@ HOSTILE = [
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run with a sanity control."""
-    path = tmp_path_factory.mktemp("run")
-    write_run(path)
-    write_run(path / "sanity", seed=1, concepts=(2, 4))
-    return load(path)
+    return write_controlled_run(tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="module")
@@ -130,9 +127,8 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     assert "https://example.com" not in " ".join(links(page))
 
 
-def test_hostile_model_name_is_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.report_page.MODEL", {"name": HOSTILE[0]})
-    page = Page(report(write_run(tmp_path)))
+def test_hostile_model_name_is_escaped(tmp_path: Path) -> None:
+    page = Page(report(write_run(tmp_path, model={"name": HOSTILE[0]})))
     assert HOSTILE[0] in page.text
     assert "<script>alert" not in page.html
 
@@ -172,9 +168,9 @@ def test_limits_are_checked(run: Run, limit: str, value: float) -> None:
         report(run, **{limit: value})  # type: ignore[arg-type]
 
 
-def test_miniature_models_are_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.report_page.MODEL", {"name": "hf_videomae:mini-ssl"})
-    assert "miniature model" in Page(report(write_run(tmp_path))).text
+def test_miniature_models_are_called_so(tmp_path: Path) -> None:
+    run = write_run(tmp_path, model={"name": "hf_videomae:mini-ssl"})
+    assert "miniature model" in Page(report(run)).text
 
 
 @pytest.mark.parametrize("name", ["absent", "."])
@@ -196,7 +192,7 @@ def test_command_refuses_what_is_no_run(tmp_path: Path, name: str) -> None:
 
 def test_unwritable_file_leaves_the_old_report(run: Run, tmp_path: Path) -> None:
     old = report(run, tmp_path / "report.html").read_bytes()
-    with pytest.raises(OSError, match="absent"):
+    with pytest.raises(InputError, match=r"absent/report\.html cannot be written: No such"):
         report(run, tmp_path / "absent" / "report.html")
     assert (tmp_path / "report.html").read_bytes() == old
 

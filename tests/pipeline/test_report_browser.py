@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pipeline.browser import CHROMIUM, Browser
-from pipeline.report_page import write_run
+from pipeline.report_page import write_controlled_run, write_run
 
-from vtcd_ops.discovery.run import Run, load
+from vtcd_ops.discovery.run import Run
 from vtcd_ops.reporting import report
 
 pytestmark = pytest.mark.skipif(
@@ -55,10 +55,7 @@ TITLE = "document.getElementById('head-title').textContent"
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    path = tmp_path_factory.mktemp("run")
-    write_run(path)
-    write_run(path / "sanity", seed=1, concepts=(2, 4))
-    return load(path)
+    return write_controlled_run(tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="module")

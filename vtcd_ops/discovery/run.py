@@ -137,7 +137,8 @@ class Run:
         same_videos = [one.content for one in control.videos] == [
             one.content for one in self.videos
         ]
-        if control.settings != self.settings or not same_videos or not self._controlled_by(control):
+        asked, done = ({**run.settings, "content": None} for run in (self, control))
+        if done != asked or not same_videos or not self._controlled_by(control):
             raise InputError(f"{folder} is the control of another run than {self.path}")
         return control
 

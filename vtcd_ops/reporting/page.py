@@ -196,7 +196,7 @@ def script_json(document: dict[str, Any]) -> str:
 
 def asset(name: str) -> str:
     """Return a style or script of the page."""
-    return files("vtcd_ops.report").joinpath("static", name).read_text(encoding="utf-8")
+    return files("vtcd_ops.reporting").joinpath("static", name).read_text(encoding="utf-8")
 
 
 def _write_number(value: float | None, style: str) -> str:
@@ -215,7 +215,7 @@ def environment() -> Any:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("vtcd_ops.report"),
+        loader=PackageLoader("vtcd_ops.reporting"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
