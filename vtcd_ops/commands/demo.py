@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.discovery.discover import discover
+from vtcd_ops.reporting import report
 
 DEMO_MODEL = "hf_videomae:mini-ssl"
 
@@ -24,8 +25,6 @@ def demo(out: str | Path, *, sanity: bool = True) -> Path:
     Raises:
         InputError: the package with the miniature is not installed.
     """
-    from vtcd_ops.reporting import report
-
     try:
         clips = Path(str(files("vtcd_hf_videomae") / "clips/manifest.csv"))
     except ModuleNotFoundError:

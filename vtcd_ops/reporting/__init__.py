@@ -3,100 +3,10 @@
     run -> contents (numbers, best clips, previews, supports) -> page -> report.html
 
 `quantities` and `clips` say what is measured and which clips are shown, `previews` and `supports`
-make them small, `contents` gathers everything as plain data, `page` writes it into `templates/`
-with the styles and scripts of `static/`.
+make them small, `contents` gathers everything as plain data (`shown`), `page` writes it into
+`templates/` with the styles and scripts of `static/`, and `report` into a file.
 """
 
-from __future__ import annotations
-
-import os
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from vtcd_ops.common.errors import InputError
-from vtcd_ops.reporting.contents import Limits
-from vtcd_ops.rosetta_concepts.store import SUMMARY_FILE, Rosetta, load_rosetta
-from vtcd_ops.storage.files import write_atomic
-
-if TYPE_CHECKING:
-    from vtcd_ops.discovery.run import Run
+from vtcd_ops.reporting.report import report
 
 __all__ = ["report"]
-
-
-def report(
-    run: Run | Rosetta | str | os.PathLike[str],
-    out: str | os.PathLike[str] | None = None,
-    *,
-    max_clips: int = 3,
-    max_videos: int = 40,
-    max_cards: int = 40,
-    progress: bool = True,
-) -> Path:
-    """Write the concepts of a run as one HTML file that plays offline.
-
-    >>> import tempfile
-    >>> import numpy as np
-    >>> import vtcd_ops
-    >>> from vtcd_ops.adapters import example_adapter
-    >>> videos = np.random.default_rng(0).integers(0, 255, (3, 4, 32, 32, 3)).astype(np.uint8)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     run = vtcd_ops.discover(example_adapter(), videos, out=folder, progress=False)
-    ...     vtcd_ops.report(run, progress=False).name
-    'report.html'
-
-    Args:
-        run: A run of `discover`, the result of `rosetta`, or the directory of either. If a run has
-            a sanity control (``discover(..., sanity=True)``), the report shows it beside the model.
-        out: File to write; by default ``report.html`` in the directory of the run or result.
-        max_clips: Clips shown of every concept or tuple, its best ones, each from another video.
-        max_videos: Videos in the page. With ``max_clips`` it bounds the size of the file.
-        max_cards: Of a result of `rosetta`, the tuples shown of every number of models.
-        progress: Show progress bars.
-
-    Returns:
-        The file written. The same run and arguments give the same bytes.
-
-    Raises:
-        InputError: If ``run`` is no finished run, or a limit is less than one.
-        ImportError: If Jinja2 or Pillow is missing.
-    """
-    for name, value in (
-        ("max_clips", max_clips), ("max_videos", max_videos), ("max_cards", max_cards),
-    ):  # fmt: skip
-        if not isinstance(value, int) or value < 1:
-            raise InputError(f"report: {name} expected a whole number above 0, got {value!r}")
-    _require_extra()
-    opened = _open(Path(run)) if isinstance(run, (str, os.PathLike)) else run
-    if out is None and opened.path is None:
-        raise InputError("report: out expected a file, as the result was not saved, got None")
-    target = Path(out) if out is not None else Path(str(opened.path)) / "report.html"
-    if isinstance(opened, Rosetta):
-        from vtcd_ops.reporting.shared_page import render_shared
-
-        page = render_shared(
-            opened, max_cards=max_cards, max_clips=max_clips, max_videos=max_videos,
-            progress=progress,
-        )  # fmt: skip
-    else:
-        from vtcd_ops.reporting.page import render_page
-
-        page = render_page(opened, Limits(clips=max_clips, videos=max_videos), progress)
-    write_atomic(target, page.encode("utf-8", errors="replace"))
-    return target
-
-
-def _open(path: Path) -> Run | Rosetta:
-    from vtcd_ops.discovery.run import load
-
-    return load_rosetta(path) if (path / SUMMARY_FILE).is_file() else load(path)
-
-
-def _require_extra() -> None:
-    try:
-        import jinja2  # noqa: F401
-        import PIL  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f"report: needs {error.name}, which is not installed: pip install 'vtcd-ops[report]'"
-        ) from error

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from vtcd_ops.discovery.records import HeadConcepts
+from vtcd_ops.discovery.records import HeadConcepts
 
 _SIZEABLE = 0.5  # of the median size of the concept's tubelets
 

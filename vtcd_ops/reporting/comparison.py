@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vtcd_ops.reporting.quantities import Quantity
-
-if TYPE_CHECKING:
-    from vtcd_ops.reporting.contents import Head, ShownRun
+from vtcd_ops.reporting.shown import Head, ShownRun
 
 MARGIN = Quantity(
     "margin",

@@ -9,28 +9,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from vtcd_ops.discovery.records import HeadConcepts
+from vtcd_ops.discovery.run import Run
 from vtcd_ops.reporting.clips import choose_videos, rank_videos
 from vtcd_ops.reporting.comparison import add_margins
 from vtcd_ops.reporting.importance import add_importance
 from vtcd_ops.reporting.previews import contact_sheet
-from vtcd_ops.reporting.quantities import Values, concept_values, head_values, rounded
+from vtcd_ops.reporting.quantities import concept_values, head_values
+from vtcd_ops.reporting.shown import Head, ShownRun
 from vtcd_ops.reporting.supports import (
     pack_supports,
     sample_frames,
     sample_support,
     sampling_stride,
 )
-
-if TYPE_CHECKING:
-    from vtcd_ops.discovery.records import HeadConcepts
-    from vtcd_ops.discovery.run import Run
 
 FRAMES_PER_SECOND = 8  # of the page's clips; slow enough to follow an outline
 
@@ -44,52 +43,6 @@ class Limits:
     frames: int = 24  #: preview frames a video
     frame_edge: int = 224  #: longest edge of a preview frame, in pixels
     support_edge: int = 64  #: longest edge of a support, in voxels
-
-
-@dataclass
-class Head:
-    """One head of a shown run."""
-
-    part: str
-    layer: int
-    head: int
-    concepts: list[Values]  #: per concept its numbers
-    values: Values  #: the numbers of the head
-    rankings: list[list[int]]  #: per concept its videos, best first
-    clips: list[list[int]] = field(default_factory=list)  #: per concept the videos shown
-    packed: list[int] = field(default_factory=list)  #: videos of `supports`, in this order
-    supports: str = ""  #: see `pack_supports`
-
-    @property
-    def key(self) -> str:
-        """Name of the head within its shown run, also in the page's address."""
-        return f"{self.part}-L{self.layer}-H{self.head}"
-
-    def document(self) -> dict[str, Any]:
-        """Return the head as the page's scripts read it."""
-        concepts = [
-            {"values": rounded(values), "clips": clips}
-            for values, clips in zip(self.concepts, self.clips, strict=True)
-        ]
-        return {
-            "key": self.key,
-            "part": self.part,
-            "layer": self.layer,
-            "head": self.head,
-            "values": rounded(self.values),
-            "concepts": concepts,
-            "packed": self.packed,
-        }
-
-
-@dataclass
-class ShownRun:
-    """One run of the page: the model's or its control's."""
-
-    id: str
-    title: str
-    run: Run
-    heads: list[Head]
 
 
 def gather(

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from vtcd_ops.reporting.contents import ShownRun
+from vtcd_ops.reporting.shown import ShownRun
 
 
 @dataclass(frozen=True)

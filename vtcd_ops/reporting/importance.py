@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vtcd_ops.common.errors import counted
+from vtcd_ops.discovery.run import Run
+from vtcd_ops.discovery.uniqueness import head_uniqueness
+from vtcd_ops.importance.curves import Curves, read_curves
+from vtcd_ops.importance.importance import Importance
 from vtcd_ops.reporting.figures import Axis, round_axis
 from vtcd_ops.reporting.quantities import Quantity
-
-if TYPE_CHECKING:
-    from vtcd_ops.discovery.run import Run
-    from vtcd_ops.importance.curves import Curves
-    from vtcd_ops.importance.importance import Importance
-    from vtcd_ops.reporting.contents import ShownRun
+from vtcd_ops.reporting.shown import ShownRun
 
 MOST_SHOWN = 24  # concepts with error bars
 
@@ -90,8 +88,6 @@ def add_importance(view: ShownRun) -> None:
 
     A run without a ranking is left as it is.
     """
-    from vtcd_ops.discovery.uniqueness import head_uniqueness
-
     importance = view.run.importance()
     if importance is None:
         return
@@ -114,8 +110,6 @@ def add_importance(view: ShownRun) -> None:
 
 def importance_content(run: Run) -> ImportanceContent | None:
     """Gather the section's figures; None where the run has no ranking."""
-    from vtcd_ops.importance.curves import read_curves
-
     importance = run.importance()
     if importance is None:
         return None

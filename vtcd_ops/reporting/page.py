@@ -6,8 +6,9 @@ import json
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from vtcd_ops.discovery.run import Run
 from vtcd_ops.reporting.comparison import MARGIN, compare
 from vtcd_ops.reporting.contents import FRAMES_PER_SECOND, Limits, gather
 from vtcd_ops.reporting.figures import silhouette_figure
@@ -18,10 +19,7 @@ from vtcd_ops.reporting.importance import (
     significant,
 )
 from vtcd_ops.reporting.quantities import CONCEPT_QUANTITIES, HEAD_QUANTITIES, Quantity, Values
-
-if TYPE_CHECKING:
-    from vtcd_ops.discovery.run import Run
-    from vtcd_ops.reporting.contents import ShownRun
+from vtcd_ops.reporting.shown import ShownRun
 
 _FORMAT = 1  # of the data in the page; docs/report.md describes it
 _STYLES = ("page.css", "headmap.css", "clips.css", "importance.css")

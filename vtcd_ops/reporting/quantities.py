@@ -9,13 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from vtcd_ops.discovery.records import HeadConcepts
+from vtcd_ops.discovery.records import HeadConcepts
 
 Values = dict[str, float | None]  #: by the key of the quantity; None where it is undefined
 

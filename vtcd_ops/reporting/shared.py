@@ -7,7 +7,7 @@ very supports that the score was computed from.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,11 +24,9 @@ from vtcd_ops.reporting.supports import (
     sampling_stride,
 )
 from vtcd_ops.rosetta_concepts.candidates import match_videos
+from vtcd_ops.rosetta_concepts.common_grid import CommonGrid
+from vtcd_ops.rosetta_concepts.store import Rosetta
 from vtcd_ops.rosetta_concepts.supports import Candidates, support_on_grid
-
-if TYPE_CHECKING:
-    from vtcd_ops.rosetta_concepts.common_grid import CommonGrid
-    from vtcd_ops.rosetta_concepts.store import Rosetta
 
 _FRAMES = 24  # preview frames a video
 _FRAME_EDGE = 224  # longest edge of a preview frame, in pixels

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vtcd_ops.reporting.contents import FRAMES_PER_SECOND
 from vtcd_ops.reporting.page import asset, environment, script_json, short_name
 from vtcd_ops.reporting.shared import gather_shared
-
-if TYPE_CHECKING:
-    from vtcd_ops.rosetta_concepts.store import Rosetta
+from vtcd_ops.rosetta_concepts.store import Rosetta
 
 _FORMAT = 1  # of the data in the page
 _STYLES = ("page.css", "clips.css", "shared.css")
