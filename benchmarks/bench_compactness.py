@@ -38,7 +38,7 @@ from object_fit import (
 )
 
 from vtcd_ops import Adapter, load_model
-from vtcd_ops.discovery.tubelets import volume_size
+from vtcd_ops.common.token_grid import volume_size
 
 FIXED = {"0.01": 0.01, "0.1": 0.1, "0.15": 0.15}  # the paper's: TCOW; VideoMAE; InternVideo
 VIDEOS_FOR_RULE = 3  # as many as discover takes

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 import vtcd_ops
-from vtcd_ops.adapters.features import VideoClip
+from vtcd_ops.video.clips import VideoClip
 from vtcd_ops.video.masks import read_masks
 from vtcd_ops.video.readers import open_video
 from vtcd_ops.video.samples import Sample

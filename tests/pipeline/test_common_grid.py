@@ -10,7 +10,7 @@ from pipeline.seen_objects import HEIGHT, NUM_FRAMES, WIDTH, Eye, objects, recor
 
 import vtcd_ops
 from vtcd_ops.common.errors import InputError
-from vtcd_ops.discovery.tubelets import token_voxels
+from vtcd_ops.common.token_grid import token_voxels
 from vtcd_ops.rosetta_concepts.candidates import choose_candidates
 from vtcd_ops.rosetta_concepts.common_grid import (
     CommonGrid,

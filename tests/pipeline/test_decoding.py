@@ -221,7 +221,7 @@ PEAK = """
 import resource, sys
 from vtcd_ops.video.readers import open_video
 from vtcd_ops.adapters import example_adapter
-from vtcd_ops.adapters.features import choose_clip
+from vtcd_ops.video.clips import choose_clip
 adapter = example_adapter()
 clip = choose_clip(adapter, open_video(sys.argv[1]), "all")
 adapter.num_frames = len(clip.indices)

@@ -16,18 +16,18 @@ from pipeline.videos import moving_square
 from torch import Tensor
 
 from vtcd_ops.adapters.adapter import capture
-from vtcd_ops.adapters.features import (
+from vtcd_ops.adapters.features import capture_video
+from vtcd_ops.adapters.projections import ProjectionAdapter
+from vtcd_ops.common.errors import InputError
+from vtcd_ops.discovery.discover import discover
+from vtcd_ops.video.clips import (
     VideoClip,
-    capture_video,
     choose_clip,
     frame_indices,
     padded_length,
     plan_windows,
     window_clips,
 )
-from vtcd_ops.adapters.projections import ProjectionAdapter
-from vtcd_ops.common.errors import InputError
-from vtcd_ops.discovery.discover import discover
 from vtcd_ops.video.frames import FrameTransform
 from vtcd_ops.video.readers import open_video
 from vtcd_ops.video.samples import Sample

@@ -22,7 +22,6 @@ from torch import Tensor
 
 from vtcd_ops import metrics
 from vtcd_ops.adapters import ProjectionAdapter
-from vtcd_ops.adapters.features import VideoClip, Window, choose_clip
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.metrics import (
     METRICS,
@@ -32,6 +31,7 @@ from vtcd_ops.metrics import (
     named_metric,
     score_outputs,
 )
+from vtcd_ops.video.clips import VideoClip, Window, choose_clip
 from vtcd_ops.video.masks import read_masks
 from vtcd_ops.video.readers import open_video
 from vtcd_ops.video.samples import Sample

@@ -17,12 +17,12 @@ from torch.utils.data import DataLoader
 
 import vtcd_ops.discovery
 from vtcd_ops.adapters import example_adapter
-from vtcd_ops.adapters.features import choose_clip
 from vtcd_ops.adapters.projections import ProjectionAdapter
 from vtcd_ops.common.errors import InputError, InputWarning
 from vtcd_ops.discovery.discover import discover
 from vtcd_ops.discovery.sample_checks import ClipChoice, check_samples
 from vtcd_ops.discovery.settings import Settings
+from vtcd_ops.video.clips import choose_clip
 from vtcd_ops.video.readers import open_video
 from vtcd_ops.video.samples import Sample
 

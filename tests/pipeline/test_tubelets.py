@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from vtcd_ops.common.token_grid import token_voxels
 from vtcd_ops.discovery.settings import Settings
-from vtcd_ops.discovery.tubelets import find_tubelets, random_crops, token_voxels
+from vtcd_ops.discovery.tubelets import find_tubelets, random_crops
 from vtcd_ops.ops import slic3d
 
 SIZE = (8, 32, 32)

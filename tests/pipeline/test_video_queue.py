@@ -12,10 +12,11 @@ import pytest
 import torch
 from pipeline.videos import moving_square
 
-from vtcd_ops.adapters import example_adapter, features
-from vtcd_ops.adapters.features import choose_clip
+from vtcd_ops.adapters import example_adapter
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.discovery.video_queue import VideoQueue
+from vtcd_ops.video import clips
+from vtcd_ops.video.clips import choose_clip
 from vtcd_ops.video.readers import open_video
 from vtcd_ops.video.samples import Sample
 
@@ -120,7 +121,7 @@ def test_windows_are_the_same_read_ahead_or_not(
     clip = choose_clip(adapter, open_video(moving_square(15)), num_frames="all")
     expected = torch.stack(list(clip.clips()))
     window_bytes = expected[0].nbytes
-    monkeypatch.setattr(features, "_AHEAD_BYTES", windows_ahead * window_bytes)
+    monkeypatch.setattr(clips, "_AHEAD_BYTES", windows_ahead * window_bytes)
     ahead = clip.read_ahead()
     assert len(ahead.first) == min(windows_ahead, 4)
     for _ in range(2):  # groups of layers read a video again

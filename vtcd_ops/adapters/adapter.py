@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,10 +21,8 @@ from torch import Tensor, nn
 
 from vtcd_ops.adapters.lock import alone_in
 from vtcd_ops.common.errors import InputError
-
-if TYPE_CHECKING:
-    from vtcd_ops.adapters.features import VideoClip
-    from vtcd_ops.video.samples import Sample
+from vtcd_ops.video.clips import VideoClip
+from vtcd_ops.video.samples import Sample
 
 __all__ = [
     "PARTS",
@@ -106,7 +104,7 @@ class Adapter(Protocol):
         """
         ...
 
-    def inputs(self, sample: Sample, clip: VideoClip, start: int) -> dict[str, Tensor]:
+    def inputs(self, sample: Sample, clip: VideoClip[Any], start: int) -> dict[str, Tensor]:
         """Return what the model needs beside one window of a video, without the batch axis.
 
         The window is that of `adapter.num_frames` frames from the looked-at frame `start` on,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from vtcd_ops.adapters.adapter import Adapter
-from vtcd_ops.adapters.features import VideoClip, Window
 from vtcd_ops.common.errors import InputError
+from vtcd_ops.video.clips import VideoClip, Window
 from vtcd_ops.video.samples import Sample
 
 #: What `Adapter.predict` returns: tensors whose first axis is the batch.
@@ -30,7 +30,7 @@ class Scored:
 
     adapter: Adapter
     sample: Sample
-    clip: VideoClip
+    clip: VideoClip[Adapter]
     window: Window
     outputs: Outputs
 

@@ -7,7 +7,7 @@ import copy
 from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +17,9 @@ from vtcd_ops.adapters.adapter import Site, Visitor, model_device
 from vtcd_ops.adapters.layout import TokenLayout
 from vtcd_ops.adapters.lock import serialised
 from vtcd_ops.common.errors import InputError
+from vtcd_ops.video.clips import VideoClip
 from vtcd_ops.video.frames import Crop, FrameTransform
-
-if TYPE_CHECKING:
-    from vtcd_ops.adapters.features import VideoClip
-    from vtcd_ops.video.samples import Sample
+from vtcd_ops.video.samples import Sample
 
 __all__ = ["CLASSIFIER_METRICS", "AttentionAdapter"]
 
@@ -152,7 +150,7 @@ class AttentionAdapter(abc.ABC):
         """Return what the model sees of frames of a size: (top, left, height, width), in pixels."""
         return self.frames.crop_of(height, width)
 
-    def inputs(self, sample: Sample, clip: VideoClip, start: int) -> dict[str, Tensor]:
+    def inputs(self, sample: Sample, clip: VideoClip[Any], start: int) -> dict[str, Tensor]:
         """Return what the model needs beside one window of a video: nothing."""
         return {}
 

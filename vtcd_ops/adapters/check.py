@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from vtcd_ops.adapters.adapter import PARTS, Adapter, capture, edit
 from vtcd_ops.adapters.check_attention import check_attention
-from vtcd_ops.adapters.features import VideoClip
 from vtcd_ops.common.errors import InputError
+from vtcd_ops.video.clips import VideoClip
 from vtcd_ops.video.readers import ArraySource
 from vtcd_ops.video.samples import Sample
 

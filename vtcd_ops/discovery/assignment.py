@@ -8,13 +8,15 @@ import numpy as np
 
 from vtcd_ops.adapters import load_model
 from vtcd_ops.adapters.adapter import Adapter
-from vtcd_ops.adapters.features import capture_video, choose_clip
+from vtcd_ops.adapters.features import capture_video
 from vtcd_ops.common.errors import InputError
+from vtcd_ops.common.token_grid import token_voxels, volume_size
 from vtcd_ops.discovery.concepts import encode, paint
 from vtcd_ops.discovery.pipeline import expect_model
 from vtcd_ops.discovery.run import Run
 from vtcd_ops.discovery.settings import Settings
-from vtcd_ops.discovery.tubelets import Tubelets, find_tubelets, token_voxels, volume_size
+from vtcd_ops.discovery.tubelets import Tubelets, find_tubelets
+from vtcd_ops.video.clips import choose_clip
 from vtcd_ops.video.readers import open_video
 from vtcd_ops.video.samples import as_samples
 

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vtcd_ops.discovery.tubelets import token_voxels
+from vtcd_ops.common.token_grid import token_voxels
 from vtcd_ops.ops import slic3d
 
 __all__ = ["choose_compactness"]

@@ -11,10 +11,11 @@ from typing import Any
 from vtcd_ops.adapters import load_model, randomize_weights
 from vtcd_ops.adapters.adapter import Adapter
 from vtcd_ops.common.errors import InputError
+from vtcd_ops.common.memory import parse_bytes
 from vtcd_ops.discovery.pipeline import Pipeline
 from vtcd_ops.discovery.run import SANITY_FOLDER, SETTINGS_FILE, Run, load
 from vtcd_ops.discovery.sample_checks import ClipChoice, check_samples
-from vtcd_ops.discovery.settings import Settings, parse_bytes
+from vtcd_ops.discovery.settings import Settings
 
 
 def discover(

@@ -7,18 +7,20 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from vtcd_ops.adapters.features import VideoClip, capture_video
+from vtcd_ops.adapters.adapter import Adapter
+from vtcd_ops.adapters.features import capture_video
+from vtcd_ops.common.token_grid import volume_size
 from vtcd_ops.discovery.compactness import choose_compactness
 from vtcd_ops.discovery.settings import Settings
-from vtcd_ops.discovery.tubelets import volume_size
 from vtcd_ops.discovery.video_divider import plan_groups
+from vtcd_ops.video.clips import VideoClip
 
 NUM_VIDEOS = 3  # videos it is chosen from: the first ones
 _MAX_FRAMES = 256  # of each; more would not change it, and memory stays bounded
 
 
 def layer_compactness(
-    clips: Sequence[VideoClip],
+    clips: Sequence[VideoClip[Adapter]],
     layers: Sequence[int],
     heads: Sequence[int],
     settings: Settings,

@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from vtcd_ops.adapters import weights_sha256
 from vtcd_ops.adapters.adapter import Adapter
-from vtcd_ops.adapters.features import VideoClip
 from vtcd_ops.common.errors import InputError, warn
 from vtcd_ops.discovery.concepts import find_concepts
 from vtcd_ops.discovery.layer_compactness import NUM_VIDEOS, layer_compactness
@@ -31,6 +30,7 @@ from vtcd_ops.discovery.video_divider import VideoDivider
 from vtcd_ops.discovery.video_queue import VideoQueue
 from vtcd_ops.ops import LIBRARY
 from vtcd_ops.storage.documents import digest_json
+from vtcd_ops.video.clips import VideoClip
 from vtcd_ops.video.readers import open_video
 from vtcd_ops.video.samples import Sample, as_samples
 
@@ -159,7 +159,7 @@ class Pipeline:
     def _bar(self, what: str, unit: str, total: int | None) -> tqdm:
         return tqdm(desc=f"{self.title}{what}", unit=unit, total=total, disable=not self.progress)
 
-    def _read(self, index: int, sample: Sample) -> tuple[VideoClip, VideoRecord] | None:
+    def _read(self, index: int, sample: Sample) -> tuple[VideoClip[Adapter], VideoRecord] | None:
         """Open a video and decode the beginning of what the model sees of it; None: it is done."""
         with naming(sample):
             clip = self._clip(sample, open_video(sample.video))
@@ -325,7 +325,7 @@ def _length(samples: Any) -> int | None:
 
 
 def _record(
-    index: int, sample: Sample, sha256: str, inputs_sha256: str | None, clip: VideoClip
+    index: int, sample: Sample, sha256: str, inputs_sha256: str | None, clip: VideoClip[Adapter]
 ) -> VideoRecord:
     return VideoRecord(
         index=index,

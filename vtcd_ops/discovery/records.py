@@ -10,7 +10,7 @@ import numpy as np
 
 from vtcd_ops.common.equality import same_fields
 from vtcd_ops.common.errors import InputError
-from vtcd_ops.discovery.tubelets import token_voxels
+from vtcd_ops.common.token_grid import token_voxels
 from vtcd_ops.storage.codec import unpack_labels
 from vtcd_ops.storage.documents import (
     TEXT,

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vtcd_ops.adapters.adapter import Adapter
-from vtcd_ops.adapters.features import VideoClip, choose_clip
 from vtcd_ops.common.errors import InputError, InputWarning, warn
 from vtcd_ops.discovery.settings import Settings
+from vtcd_ops.video.clips import VideoClip, choose_clip
 from vtcd_ops.video.readers import VideoSource, open_video, open_video_quickly
 from vtcd_ops.video.samples import Sample, as_samples, is_one
 
@@ -24,7 +24,7 @@ class ClipChoice:
     settings: Settings
     max_memory: int
 
-    def __call__(self, sample: Sample, source: VideoSource) -> VideoClip:
+    def __call__(self, sample: Sample, source: VideoSource) -> VideoClip[Adapter]:
         """Choose the frames of one video."""
         return choose_clip(
             self.adapter,

@@ -13,13 +13,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from vtcd_ops.adapters.adapter import Adapter
-from vtcd_ops.adapters.features import VideoClip, Window, capture_video
+from vtcd_ops.adapters.features import capture_video
 from vtcd_ops.common.errors import InputError
+from vtcd_ops.common.memory import format_bytes
+from vtcd_ops.common.token_grid import volume_size
 from vtcd_ops.discovery.records import VideoRecord
 from vtcd_ops.discovery.run import clip_file, tubelet_file
 from vtcd_ops.discovery.run_writer import PackedTubelets, RunWriter
-from vtcd_ops.discovery.settings import Settings, format_bytes
-from vtcd_ops.discovery.tubelets import find_tubelets, volume_size
+from vtcd_ops.discovery.settings import Settings
+from vtcd_ops.discovery.tubelets import find_tubelets
+from vtcd_ops.video.clips import VideoClip, Window
 
 PREVIEW_EDGE = 224  # longest edge of stored preview frames, in pixels
 
@@ -88,7 +91,7 @@ class VideoDivider:
     max_memory: int
     writer: RunWriter
 
-    def divide(self, clip: VideoClip, record: VideoRecord) -> None:
+    def divide(self, clip: VideoClip[Adapter], record: VideoRecord) -> None:
         """Store the record, the preview, and the tubelets of all layers of one video."""
         begun = self.writer.has(clip_file(record.index))
         layers = [n for n in self.layers if not (begun and self.writer.has_layer(record.index, n))]
@@ -118,7 +121,7 @@ class VideoDivider:
                 yield list(layers)
 
     def _capture(
-        self, clip: VideoClip, group: Group, preview: list[np.ndarray] | None
+        self, clip: VideoClip[Adapter], group: Group, preview: list[np.ndarray] | None
     ) -> dict[str, Tensor]:
         """Capture a group's features; on the way collect what the model saw, if wanted."""
 
@@ -177,7 +180,7 @@ class VideoDivider:
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # zlib lets others run meanwhile
             list(pool.map(store, range(len(group.layers))))
 
-    def _head_bytes(self, clip: VideoClip) -> int:
+    def _head_bytes(self, clip: VideoClip[Adapter]) -> int:
         """Memory that the features and labels of one head of one video take."""
         _, h, w = self.adapter.token_grid
         tokens = clip.num_steps * h * w

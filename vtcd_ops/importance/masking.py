@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from vtcd_ops.adapters.adapter import Adapter, edit, evaluating, model_device
-from vtcd_ops.adapters.features import VideoClip, Window
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.importance.units import TokenUnits, Units
 from vtcd_ops.metrics import Metric, Scored, score_outputs
 from vtcd_ops.ops import concept_mask
 from vtcd_ops.ops.library import has_kernel
+from vtcd_ops.video.clips import VideoClip, Window
 from vtcd_ops.video.samples import Sample
 
 __all__ = ["MaskedModel", "MaskedVideo", "choose_dtype"]
@@ -151,7 +151,7 @@ class MaskedModel:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
             return self._predict(clips, **more)
 
-    def video(self, sample: Sample, clip: VideoClip, tokens: TokenUnits) -> MaskedVideo:
+    def video(self, sample: Sample, clip: VideoClip[Adapter], tokens: TokenUnits) -> MaskedVideo:
         """Prepare a video: run the untouched model on its windows, and ask the metric.
 
         Args:
@@ -175,7 +175,7 @@ class MaskedModel:
         return MaskedVideo(self, windows, self.units.present(tokens), baseline)
 
     def _of_window(
-        self, clip: VideoClip, window: Window, frames: Tensor, tokens: TokenUnits
+        self, clip: VideoClip[Adapter], window: Window, frames: Tensor, tokens: TokenUnits
     ) -> dict[int, Tensor]:
         """The units [1, A, t*h*w] of one window's tokens in every layer."""
         t, h, w = self.adapter.grid_for(frames)

@@ -13,9 +13,9 @@ import torch
 from vtcd_ops.adapters import load_model
 from vtcd_ops.adapters.adapter import Adapter, model_device
 from vtcd_ops.common.errors import InputError
+from vtcd_ops.common.memory import parse_bytes
 from vtcd_ops.discovery.pipeline import answers_identity, expect_model, library_versions
 from vtcd_ops.discovery.run import Run
-from vtcd_ops.discovery.settings import parse_bytes
 from vtcd_ops.importance.masking import MaskedModel, choose_dtype, model_dtype
 from vtcd_ops.importance.ranked_videos import RankedVideo
 from vtcd_ops.importance.scores_store import read_settings

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from vtcd_ops.adapters.adapter import Adapter
-from vtcd_ops.adapters.features import VideoClip, choose_clip
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.discovery.records import VideoRecord
 from vtcd_ops.discovery.run import Run
 from vtcd_ops.discovery.settings import Settings
 from vtcd_ops.importance.units import TokenUnits, Units, run_tokens
 from vtcd_ops.storage.files import sha256_file
+from vtcd_ops.video.clips import VideoClip, choose_clip
 from vtcd_ops.video.readers import open_video
 from vtcd_ops.video.samples import Sample, Video, as_samples
 
@@ -37,7 +37,7 @@ class RankedVideo:
     """
 
     sample: Sample
-    clip: VideoClip
+    clip: VideoClip[Adapter]
     sha256: str
     run: Run
     index: int | None

@@ -14,9 +14,9 @@ import numpy as np
 from vtcd_ops.adapters.adapter import PARTS, Adapter
 from vtcd_ops.common.equality import same_fields
 from vtcd_ops.common.errors import InputError
+from vtcd_ops.common.token_grid import token_voxels
 from vtcd_ops.discovery.records import LayerTubelets
 from vtcd_ops.discovery.run import Run
-from vtcd_ops.discovery.tubelets import token_voxels
 
 __all__ = ["UNIT_KINDS", "Units", "choose_units"]
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from vtcd_ops.common.errors import InputError
+from vtcd_ops.common.memory import parse_bytes
 from vtcd_ops.discovery.run import Run, load
-from vtcd_ops.discovery.settings import parse_bytes
 from vtcd_ops.ops import rosetta_ratios
 from vtcd_ops.ops.checks import kernel_errors
 from vtcd_ops.rosetta_concepts.baseline import mean_of_all

@@ -17,9 +17,9 @@ from vtcd_tcow.convert import save
 import vtcd_ops
 from vtcd_ops import Sample
 from vtcd_ops.adapters.adapter import Adapter, Site
-from vtcd_ops.adapters.features import choose_clip
 from vtcd_ops.adapters.testkit import AdapterTests
 from vtcd_ops.importance.ranked_videos import find_videos
+from vtcd_ops.video.clips import choose_clip
 from vtcd_ops.video.readers import ArraySource
 
 # Three different sides of the token grid, so that no two can be mistaken for each other.
