@@ -267,6 +267,10 @@ def test_alone_and_in_a_batch_and_any_threads(
     ]
     for count in (1, 2, 3):
         torch.set_num_threads(count)
+        single = vtcd_ops.cnmf(
+            data[-1], k[-1], solver=solver, max_num_iter=50
+        )  # all threads inside
+        assert all(torch.equal(a, b) for a, b in zip(single, alone[-1]))
         together = vtcd_ops.cnmf(data, k, solver=solver, max_num_iter=50)
         for one, many in zip(alone, together, strict=True):
             assert all(torch.equal(a, b) for a, b in zip(one, many))

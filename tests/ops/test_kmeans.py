@@ -117,6 +117,8 @@ def test_alone_and_in_a_batch_and_any_threads(num_threads: None) -> None:
     alone = [vtcd_ops.kmeans(d, n, num_restarts=3) for d, n in zip(data, k, strict=True)]
     for count in (1, 2, 3):
         torch.set_num_threads(count)
+        single = vtcd_ops.kmeans(data[2], k[2], num_restarts=3)  # all threads inside
+        assert all(torch.equal(a, b) for a, b in zip(single, alone[2]))
         together = vtcd_ops.kmeans(data, k, num_restarts=3)
         for one, many in zip(alone, together, strict=True):
             assert all(torch.equal(a, b) for a, b in zip(one, many))

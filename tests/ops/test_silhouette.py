@@ -65,6 +65,7 @@ def test_alone_and_in_a_batch_and_any_threads(num_threads: None) -> None:
     alone = [vtcd_ops.silhouette(d, one) for d, one in zip(data, labels, strict=True)]
     for count in (1, 2, 3):
         torch.set_num_threads(count)
+        assert torch.equal(vtcd_ops.silhouette(data[2], labels[2]), alone[2])  # all threads inside
         together = vtcd_ops.silhouette(data, labels)
         assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
 

@@ -19,7 +19,11 @@ namespace {
 using Eigen::MatrixXd;
 using Eigen::VectorXd;
 
-constexpr int64_t kChunk = 512;
+constexpr int64_t kChunk = 128;
+// Chunks of a thread, at least: to assign their points, and to measure distances from one.
+constexpr int64_t kAssignGrain = 4, kDistanceGrain = 16;
+// Fewer points than this are too few to share a run between threads.
+constexpr int64_t kSharedRun = 2048;
 // Runs whose results are kept at a time.
 constexpr int64_t kRunsAtOnce = 16;
 
@@ -109,12 +113,13 @@ class KMeansRun {
     const int64_t num_channels = data_.points.rows();
     const double* center = data_.points.col(point).data();
     VectorXd distances(num_points_);
-    for_each_chunk(
-        num_points_, kChunk, 2, parallel_for_, [&](int64_t /*chunk*/, int64_t first, int64_t size) {
-          for (int64_t n = first; n < first + size; ++n) {
-            distances[n] = squared_distance(data_.points.col(n).data(), center, num_channels);
-          }
-        });
+    for_each_chunk(num_points_, kChunk, kDistanceGrain, parallel_for_,
+                   [&](int64_t /*chunk*/, int64_t first, int64_t size) {
+                     for (int64_t n = first; n < first + size; ++n) {
+                       distances[n] =
+                           squared_distance(data_.points.col(n).data(), center, num_channels);
+                     }
+                   });
     return distances;
   }
 
@@ -124,7 +129,7 @@ class KMeansRun {
     center_norms_ = centers_.colwise().squaredNorm();
     largest_center_ = center_norms_.maxCoeff();
     clusters_ = sum_of_chunks<ClusterSums>(
-        num_points_, kChunk, 1, parallel_for_,
+        num_points_, kChunk, kAssignGrain, parallel_for_,
         [&](int64_t first, int64_t size) { return assign_chunk(first, size); });
     return clusters_.changed;
   }
@@ -247,7 +252,7 @@ double mean_channel_variance(const DistinctPoints& data) {
 KMeansResult best_run(const DistinctPoints& data, int64_t num_clusters,
                       const KMeansOptions& options, const ParallelFor& parallel_for) {
   const double max_shift = options.tol * mean_channel_variance(data);
-  const bool side_by_side = data.points.cols() < 4 * kChunk;
+  const bool side_by_side = data.points.cols() < kSharedRun;
   const auto run = [&](int64_t restart, const ParallelFor& inner) {
     const PhiloxStream random(PhiloxDomain::kKMeans, static_cast<uint64_t>(options.seed),
                               static_cast<uint64_t>(restart));

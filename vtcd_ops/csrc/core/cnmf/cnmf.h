@@ -36,7 +36,7 @@ CnmfFactors cnmf_descent(const PointSet& data, const int32_t* labels, int64_t nu
 CnmfFactors cnmf_multiplicative(const PointSet& data, const int32_t* labels, int64_t num_concepts,
                                 const CnmfOptions& options);
 
-// Columns of a chunk.
-inline constexpr int64_t kCnmfChunk = 512;
+// Columns of a chunk: few enough that many threads share one head's tubelets.
+inline constexpr int64_t kCnmfChunk = 128;
 
 }  // namespace vtcd

@@ -27,6 +27,8 @@ using Eigen::VectorXd;
 constexpr int64_t kCandidates = 8;
 // Looks at all data per centre and sweep, after the first sweep.
 constexpr int64_t kLooks = 2;
+// Chunks that a thread looks at, at least: a look at one costs less than to hand it over.
+constexpr int64_t kChunksPerLook = 8;
 // Alignment of point and residual, relative to the target's length, that counts as zero.
 constexpr double kAlignmentTolerance = 1e-10;
 // Share of the last change of the centres that extrapolation adds: the first, the largest, and how
