@@ -60,7 +60,7 @@ def models(monkeypatch: pytest.MonkeyPatch) -> None:
                 adapter.model.qkv[1].bias.fill_(float("nan"))
         return adapter
 
-    monkeypatch.setattr(vtcd_ops.discovery, "load_model", by_name)
+    monkeypatch.setattr(vtcd_ops.discovery.discover, "load_model", by_name)
 
 
 def vtcd(
@@ -296,7 +296,7 @@ def test_a_run_of_another_build_of_the_operators(
         (tmp_path / "run/run.json").unlink()
     before = run_files(tmp_path / "run")
     own = vtcd_ops.LIBRARY
-    monkeypatch.setattr(vtcd_ops, "LIBRARY", library)
+    monkeypatch.setattr(vtcd_ops.discovery.pipeline, "LIBRARY", library)
     expected = sentence.format(now=own.instruction_set, digest=own.sha256[:12])
     videos = [moving_square(seed=seed) for seed in range(2)]
     with pytest.raises(InputError, match=expected):

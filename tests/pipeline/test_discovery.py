@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +17,6 @@ import vtcd_ops
 from vtcd_ops.adapters import example_adapter
 from vtcd_ops.adapters.adapter import capture
 from vtcd_ops.adapters.projections import ProjectionAdapter
-from vtcd_ops.commands.app import discover_command
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.discovery.compactness import choose_compactness
 from vtcd_ops.discovery.discover import discover
@@ -262,19 +260,6 @@ def test_a_finished_run_is_not_done_again(
     before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
     discover(adapter, videos, out=tmp_path, progress=False)
     assert before == {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
-
-
-def test_command_line_and_python_have_the_same_options() -> None:
-    python = inspect.signature(discover).parameters
-    command = inspect.signature(discover_command).parameters
-    assert list(python) == list(command)
-    for name, parameter in python.items():
-        expected = parameter.default
-        if name == "parts":
-            expected = ",".join(expected)
-        if name == "compactness":
-            expected = str(expected)
-        assert command[name].default == expected, name
 
 
 def test_anything_can_be_a_source_of_concepts(tmp_path: Path, run: Run) -> None:

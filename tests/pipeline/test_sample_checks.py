@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 import vtcd_ops.discovery
 from vtcd_ops.adapters import example_adapter
 from vtcd_ops.adapters.projections import ProjectionAdapter
+from vtcd_ops.cli import main
 from vtcd_ops.common.errors import InputError, InputWarning
 from vtcd_ops.discovery.discover import discover
 from vtcd_ops.discovery.sample_checks import ClipChoice, check_samples
@@ -129,7 +130,7 @@ def test_nothing_good_is_an_error(paths: dict[str, Path], tmp_path: Path) -> Non
 
 @pytest.fixture
 def by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vtcd_ops.discovery, "load_model", lambda model: example_adapter())
+    monkeypatch.setattr(vtcd_ops.discovery.discover, "load_model", lambda model: example_adapter())
 
 
 @pytest.mark.usefixtures("by_name")
@@ -180,7 +181,7 @@ def test_one_video_is_said_in_the_singular(
     words = ["vtcd", "discover", "example", str(paths["good"]), "--out", str(tmp_path / "r")]
     monkeypatch.setattr("sys.argv", [*words, "--no-progress"])
     with pytest.raises(SystemExit) as exit_:
-        vtcd_ops.cli.main()
+        main()
     said = capsys.readouterr()
     assert not exit_.value.code
     assert said.out.endswith(" concepts of 1 video\n")

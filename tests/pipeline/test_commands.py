@@ -1,0 +1,125 @@
+"""Commands: their options are the parameters of the verbs, and reach them as from Python."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import vtcd_ops
+from vtcd_ops import vos_metrics
+from vtcd_ops.commands.app import app
+from vtcd_ops.commands.from_signature import argument_help, command_of
+from vtcd_ops.common.errors import InputError
+
+VERBS: dict[str, Callable[..., Any]] = {
+    "discover": vtcd_ops.discover,
+    "rank": vtcd_ops.rank,
+    "curves": vtcd_ops.curves,
+    "rosetta": vtcd_ops.rosetta,
+    "report": vtcd_ops.report,
+    "evaluate": vos_metrics.evaluate,
+}
+OF_THE_COMMAND = {"curves": {"out"}, "evaluate": {"out", "frames"}}
+
+
+def _command(name: str) -> Any:
+    group: Any = typer.main.get_command(app)
+    return group.commands[name]
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_parameter_is_an_option_with_help(name: str) -> None:
+    options = {option.name: option for option in _command(name).params}
+    parameters = inspect.signature(VERBS[name]).parameters
+    assert set(options) - OF_THE_COMMAND.get(name, set()) == set(parameters)
+    for option in options.values():
+        text = getattr(option, "help", None)
+        assert text, f"{name} says nothing of {option.name}"
+        assert not re.search(r":\w+:`|``|None: |[Aa]s of ", text), text
+
+
+def _called_with(verb: Callable[..., Any], given: list[str], **settings: Any) -> dict[str, Any]:
+    """What a verb of the same signature and docstring gets from a command line."""
+    calls: list[dict[str, Any]] = []
+
+    def stand_in(**values: Any) -> None:
+        calls.append(values)
+
+    stand_in.__signature__ = inspect.signature(verb)  # type: ignore[attr-defined]
+    stand_in.__doc__ = verb.__doc__
+    stand = typer.Typer(add_completion=False)
+    stand.command()(command_of(stand_in, lambda _: None, **settings))
+    result = CliRunner().invoke(stand, given, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return calls[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "settings"),
+    [
+        ("discover", ["m", "v.mp4", "--out", "r"], {"model": str, "samples": list[str]}),
+        ("rank", ["r"], {"run": Path, "samples": list[str] | None}),
+        ("curves", ["r"], {"run": Path, "samples": list[str] | None}),
+        ("rosetta", ["a", "b"], {"runs": list[Path]}),
+        ("report", ["r"], {"run": Path}),
+    ],
+)
+def test_defaults_are_those_of_the_verb(
+    name: str, arguments: list[str], settings: dict[str, Any]
+) -> None:
+    plain = {"model": str, "metric": str, "rankings": str, "importances": str}
+    parsers = {key: kind for key, kind in plain.items() if key not in settings}
+    got = _called_with(VERBS[name], arguments, arguments=settings, parsers=parsers)
+    for parameter in inspect.signature(VERBS[name]).parameters.values():
+        if parameter.default is not inspect.Parameter.empty:
+            value, default = got[parameter.name], parameter.default
+            same = list(default) if isinstance(default, tuple) else default
+            assert value == same, parameter.name
+            assert type(value) is type(same), parameter.name
+
+
+def test_texts_become_values() -> None:
+    given = ["m", "a.mp4", "b.mp4", "--out", "run", "--parts", "keys, values", "--layers", "0,8-10"]
+    given += ["--heads", "all", "--num-frames", "16", "--compactness", "auto", "--no-resume"]
+    got = _called_with(vtcd_ops.discover, given, arguments={"model": str, "samples": list[str]})
+    assert got["samples"] == ["a.mp4", "b.mp4"]
+    assert got["out"] == Path("run")
+    assert got["parts"] == ["keys", "values"]
+    assert got["layers"] == [0, 8, 9, 10]
+    assert got["heads"] is None
+    assert (got["num_frames"], got["compactness"], got["resume"]) == (16, "auto", False)
+
+
+def test_none_where_it_is_not_the_default() -> None:
+    parsers = {"importances": str}
+    given = ["a", "b", "--delta", "none", "--top", "5", "--epsilon", ".1,.2", "--parts", "values"]
+    got = _called_with(vtcd_ops.rosetta, given, arguments={"runs": list[Path]}, parsers=parsers)
+    assert (got["delta"], got["top"], got["epsilon"]) == (None, 5, [0.1, 0.2])
+    assert got["parts"] == "values"
+
+
+def test_a_text_that_is_no_number_is_refused_by_the_option() -> None:
+    given = ["discover", "m", "v", "--out", "r", "--layers", "first"]
+    with pytest.raises(InputError, match="--layers: expected numbers such as 0,3,8-11, got"):
+        CliRunner().invoke(app, given, catch_exceptions=False)
+
+
+def test_a_parameter_that_no_text_can_give_is_refused_by_name() -> None:
+    def verb(*, thing: dict[str, int]) -> None:
+        """Do it."""
+
+    with pytest.raises(TypeError, match="thing: no parser"):
+        command_of(verb, print)
+
+
+def test_help_follows_to_where_it_is_said() -> None:
+    said = argument_help(vtcd_ops.curves)
+    assert said["model"] == argument_help(vtcd_ops.rank)["model"]
+    assert said["num_points"].startswith("Equal steps")
