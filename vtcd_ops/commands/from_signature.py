@@ -100,7 +100,7 @@ _PLAIN: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
 
 def command_of(
     verb: Callable[..., Any],
-    show: Callable[[Any], None],
+    show: Callable[..., None],
     *,
     arguments: Mapping[str, Any] | None = None,
     parsers: Mapping[str, Parser] | None = None,
@@ -125,8 +125,8 @@ def command_of(
         none = "by default: " if parameter.default is None else "none: "
         help_text = helps.get(parameter.name, "").replace("None: ", none)
         if parameter.name in arguments:
-            kind = typer.Argument(help=help_text)
-            annotation = Annotated[arguments[parameter.name], kind]
+            kind: Any = arguments[parameter.name]
+            annotation = Annotated[kind, typer.Argument(help=help_text)]
             parameters.append(_keyword(parameter.name, annotation, parameter.default))
             continue
         if parameter.name in required:
