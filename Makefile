@@ -39,6 +39,7 @@ lint: $(READY)  ## check style, types and format of Python and C++
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+	$(VENV)/bin/lint-imports --no-cache
 	$(RUN) build_tools/check_source.py
 	$(VENV)/bin/clang-format --dry-run -Werror $(CPP_FILES)
 

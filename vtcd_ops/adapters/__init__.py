@@ -1,4 +1,4 @@
-"""The parts that adapters are made of, and the families that installed packages offer.
+"""All that an adapter needs: its parts, its errors, samples and masks, the families installed.
 
 `huggingface` and `attention_interface` need transformers; the integrations alone import them.
 """
@@ -11,15 +11,24 @@ from vtcd_ops.adapters.multihead import open_attention
 from vtcd_ops.adapters.projections import ProjectionAdapter, Projections
 from vtcd_ops.adapters.registry import AdapterInfo, families, list_adapters, load_model
 from vtcd_ops.adapters.weights import randomize_weights, weights_sha256
-from vtcd_ops.video.frames import FrameTransform
+from vtcd_ops.common.errors import InputError
+from vtcd_ops.video.clips import VideoClip
+from vtcd_ops.video.frames import IMAGENET_MEAN, IMAGENET_STD, FrameTransform
+from vtcd_ops.video.masks import read_mask, read_masks
+from vtcd_ops.video.samples import Sample
 
 __all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
     "AdapterInfo",
     "AttentionAdapter",
     "FrameTransform",
+    "InputError",
     "ProjectionAdapter",
     "Projections",
+    "Sample",
     "TokenLayout",
+    "VideoClip",
     "check_adapter",
     "example_adapter",
     "families",
@@ -28,6 +37,8 @@ __all__ = [
     "open_attention",
     "output_difference",
     "randomize_weights",
+    "read_mask",
+    "read_masks",
     "traces",
     "weights_sha256",
 ]

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+import transformers
 from torch import nn
 from transformers import PreTrainedConfig
 from transformers.utils import logging
+from transformers.utils.hub import cached_file
 from typing_extensions import Self
 
 from vtcd_ops.adapters.base import CLASSIFIER_METRICS
@@ -121,8 +123,6 @@ def pretrained_class(source: str, classes: Sequence[str]) -> type[Any]:
     Raises:
         InputError: it is none of ``classes``, or there is no readable config.json.
     """
-    import transformers
-
     named: Any = read_pretrained_config(source).get("architectures") or classes
     named = named[0] if isinstance(named, (list, tuple)) else named
     if named not in classes:
@@ -220,8 +220,6 @@ def _quiet() -> Iterator[None]:
 
 def read_preprocessor_config(source: str | Path) -> dict[str, Any]:
     """Read the preprocessor configuration beside a checkpoint; empty when there is none."""
-    from transformers.utils.hub import cached_file
-
     for name in ("video_preprocessor_config.json", "preprocessor_config.json"):
         try:
             found = cached_file(str(source), name, _raise_exceptions_for_missing_entries=False)

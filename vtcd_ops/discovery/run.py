@@ -241,19 +241,19 @@ class Run:
         Raises:
             InputError: no ranking of that name, or a damaged one.
         """
-        from vtcd_ops.importance.store import read_importance
+        from vtcd_ops.importance.store import read_importance  # noqa: PLC0415
 
         return read_importance(self, name, estimator)
 
     def importances(self) -> list[str]:
         """Return the names of the run's rankings, the latest last."""
-        from vtcd_ops.importance.store import stored_names
+        from vtcd_ops.importance.store import stored_names  # noqa: PLC0415
 
         return stored_names(self)
 
     def assign(self, sample: Any, model: Adapter | str | None = None) -> Assignment:
         """Return the run's concepts in a new video, see :func:`.assignment.assign`."""
-        from vtcd_ops.discovery.assignment import assign
+        from vtcd_ops.discovery.assignment import assign  # noqa: PLC0415
 
         return assign(self, sample, model)
 

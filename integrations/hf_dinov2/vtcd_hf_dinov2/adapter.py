@@ -9,10 +9,9 @@ import torch
 import transformers
 from torch import Tensor
 
-from vtcd_ops.adapters import FrameTransform, TokenLayout
+from vtcd_ops.adapters import FrameTransform, InputError, TokenLayout
 from vtcd_ops.adapters.attention_interface import AttentionInterfaceAdapter, attention_layers
 from vtcd_ops.adapters.huggingface import classifier_attributes
-from vtcd_ops.common.errors import InputError
 
 
 class Dinov2Adapter(AttentionInterfaceAdapter):

@@ -10,13 +10,18 @@ import torch
 import transformers
 from torch import nn
 
-from vtcd_ops.adapters import FrameTransform, ProjectionAdapter, Projections, TokenLayout
+from vtcd_ops.adapters import (
+    FrameTransform,
+    InputError,
+    ProjectionAdapter,
+    Projections,
+    TokenLayout,
+)
 from vtcd_ops.adapters.huggingface import (
     HuggingFaceMixin,
     classifier_attributes,
     image_sides,
 )
-from vtcd_ops.common.errors import InputError
 
 # How the tokens stand in each kind of attention. The model keeps its tokens in (h, w, t) order, but
 # hands divided spatial attention the frames in its batch, each with the class token in front.

@@ -9,10 +9,9 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from vtcd_ops.adapters import FrameTransform, ProjectionAdapter, Projections
+from vtcd_ops.adapters import FrameTransform, InputError, ProjectionAdapter, Projections
 from vtcd_ops.adapters.attention_interface import attention_layers
 from vtcd_ops.adapters.huggingface import HuggingFaceMixin, classifier_attributes
-from vtcd_ops.common.errors import InputError
 
 
 class VJEPA2Adapter(HuggingFaceMixin, ProjectionAdapter):

@@ -16,9 +16,9 @@ from transformers import (
     VideoMAEForVideoClassification,
 )
 
+from vtcd_ops.adapters import InputError
 from vtcd_ops.adapters.checkpoints import check_shapes, read_checkpoint
 from vtcd_ops.adapters.configs import check_sizes
-from vtcd_ops.common.errors import InputError
 
 __all__ = ["from_checkpoint"]
 

@@ -15,6 +15,7 @@ from vtcd_internvideo.model import InternVideo
 from vtcd_internvideo.tokenizer import Tokenizer
 from vtcd_ops.adapters import (
     FrameTransform,
+    InputError,
     ProjectionAdapter,
     Projections,
     TokenLayout,
@@ -22,7 +23,6 @@ from vtcd_ops.adapters import (
 from vtcd_ops.adapters.bundled import BundledModels
 from vtcd_ops.adapters.configs import read_config
 from vtcd_ops.adapters.weights import floating_type, placed
-from vtcd_ops.common.errors import InputError
 
 __all__ = ["CLIP_MEAN", "CLIP_STD", "InternVideoAdapter"]
 

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from vtcd_internvideo.config import InternVideoConfig
 from vtcd_internvideo.model import InternVideo
+from vtcd_ops.adapters import InputError
 from vtcd_ops.adapters.checkpoints import load_strictly, read_checkpoint
 from vtcd_ops.adapters.configs import check_sizes, read_config
-from vtcd_ops.common.errors import InputError
 
 __all__ = ["MODEL_TYPE", "build", "load", "save", "sizes_of"]
 

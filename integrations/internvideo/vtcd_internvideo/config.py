@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from vtcd_ops.adapters import InputError
 from vtcd_ops.adapters.configs import check_sizes, shown
-from vtcd_ops.common.errors import InputError
 
 __all__ = ["InternVideoConfig", "TextConfig", "VisualConfig"]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from vtcd_internvideo.checkpoint import save
 from vtcd_internvideo.model import InternVideo
 from vtcd_internvideo.tokenizer import BYTES_AND_ENDS, read_merges, write_merges
-from vtcd_ops.common.errors import InputError
+from vtcd_ops.adapters import InputError
 
 __all__ = ["convert"]
 

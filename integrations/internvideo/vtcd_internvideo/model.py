@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from vtcd_internvideo.config import InternVideoConfig, TextConfig
 from vtcd_internvideo.towers import TextTransformer, VisualTower
-from vtcd_ops.common.errors import InputError
+from vtcd_ops.adapters import InputError
 
 __all__ = ["InternVideo"]
 
@@ -107,7 +107,7 @@ class InternVideo(nn.Module):
         Raises:
             InputError: a pickle that needs more than tensors; missing, surplus or misshapen keys.
         """
-        from vtcd_internvideo.checkpoint import load
+        from vtcd_internvideo.checkpoint import load  # noqa: PLC0415
 
         return load(path, config or {})
 

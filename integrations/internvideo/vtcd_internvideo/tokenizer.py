@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from vtcd_ops.common.errors import InputError
+from vtcd_ops.adapters import InputError
 
 __all__ = ["BYTES_AND_ENDS", "Tokenizer", "read_merges", "write_merges"]
 

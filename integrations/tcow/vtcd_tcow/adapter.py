@@ -9,13 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vtcd_ops.adapters import FrameTransform, ProjectionAdapter, Projections, TokenLayout
+from vtcd_ops.adapters import (
+    FrameTransform,
+    InputError,
+    ProjectionAdapter,
+    Projections,
+    Sample,
+    TokenLayout,
+    VideoClip,
+    read_mask,
+    read_masks,
+)
 from vtcd_ops.adapters.bundled import BundledModels
 from vtcd_ops.adapters.weights import floating_type, placed
-from vtcd_ops.common.errors import InputError
-from vtcd_ops.video.clips import VideoClip
-from vtcd_ops.video.masks import read_mask, read_masks
-from vtcd_ops.video.samples import Sample
 from vtcd_tcow.checkpoint import MODEL_TYPE
 from vtcd_tcow.model import TCOW
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from torch import Tensor
 
+from vtcd_ops.adapters import InputError
 from vtcd_ops.adapters.checkpoints import read_file
 from vtcd_ops.adapters.configs import check_sizes, read_config
-from vtcd_ops.common.errors import InputError
 
 __all__ = ["CONFIG_FILE", "MODEL_TYPE", "WEIGHTS_FILE", "read_checkpoint", "strip_prefix"]
 
