@@ -170,6 +170,8 @@ def test_masks_beside_frames(tmp_path: Path) -> None:
     (tmp_path / "theirs/s/frames").mkdir()
     write_maps(tmp_path / "ours/s", binary(1), "L")
     assert evaluate(tmp_path / "ours", tmp_path / "theirs", progress=False).mean["J&F"] == 1
+    alone = evaluate(tmp_path / "ours/s", tmp_path / "theirs/s", progress=False)
+    assert [scores.sequence for scores in alone.objects] == ["s"]
 
 
 def test_the_table_is_printed_and_written(tmp_path: Path) -> None:

@@ -29,8 +29,9 @@ def find_sequences(folder: Path) -> dict[str, Path]:
     base = folder / "Annotations" if (folder / "Annotations").is_dir() else folder
     sizes = [base / name for name in ("480p", "Full-Resolution")]
     base = next((size for size in sizes if size.is_dir()), base)
-    if _maps_in(base):
-        return {base.name: base}
+    for place in (base, base / "masks"):  # one sequence
+        if _maps_in(place):
+            return {base.resolve().name: place}
     found = {}
     for place in sorted(path for path in base.iterdir() if path.is_dir()):
         inner = place / "masks"
