@@ -46,6 +46,7 @@ from vtcd_ops.ops import (  # noqa: E402
     slic3d,
     tubelet_pool,
 )
+from vtcd_ops.pruning.prune import prune  # noqa: E402
 from vtcd_ops.reporting import report  # noqa: E402
 from vtcd_ops.rosetta_concepts.rosetta import rosetta  # noqa: E402
 from vtcd_ops.rosetta_concepts.store import Rosetta, load_rosetta  # noqa: E402
@@ -84,6 +85,7 @@ __all__ = [
     "load_model",
     "load_rosetta",
     "pack_supports",
+    "prune",
     "randomize_weights",
     "rank",
     "report",

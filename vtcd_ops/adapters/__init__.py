@@ -6,6 +6,7 @@
 from vtcd_ops.adapters.base import AttentionAdapter
 from vtcd_ops.adapters.check import check_adapter, output_difference, traces
 from vtcd_ops.adapters.example import example_adapter
+from vtcd_ops.adapters.heads import HeadModules, linear_heads
 from vtcd_ops.adapters.layout import TokenLayout
 from vtcd_ops.adapters.multihead import open_attention
 from vtcd_ops.adapters.projections import ProjectionAdapter, Projections
@@ -23,6 +24,7 @@ __all__ = [
     "AdapterInfo",
     "AttentionAdapter",
     "FrameTransform",
+    "HeadModules",
     "InputError",
     "ProjectionAdapter",
     "Projections",
@@ -32,6 +34,7 @@ __all__ = [
     "check_adapter",
     "example_adapter",
     "families",
+    "linear_heads",
     "list_adapters",
     "load_model",
     "open_attention",

@@ -13,8 +13,9 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 
-from vtcd_ops.adapters.adapter import Site, Visitor
+from vtcd_ops.adapters.adapter import PARTS, Site, Visitor
 from vtcd_ops.adapters.base import AttentionAdapter
+from vtcd_ops.adapters.heads import HeadModules, linear_heads
 from vtcd_ops.adapters.huggingface import HuggingFaceMixin
 from vtcd_ops.common.errors import InputError
 
@@ -99,6 +100,26 @@ class AttentionInterfaceAdapter(HuggingFaceMixin, AttentionAdapter):
         names = {id(module): name for name, module in model.named_modules()}
         self._attention_names = [names[id(module)] for module in attentions]
 
+    def head_modules(self, layer: int) -> HeadModules | None:
+        """Return where the heads of a layer are, under the names transformers gives them."""
+        inner = self._attention_names[layer]
+        outer = inner.rpartition(".")[0]
+        names = {name for name, _ in self.model.named_modules()}
+        if not self.kept_heads(layer):  # the names below are gone with the last head
+            inside = inner in names
+            return HeadModules(inner if inside else outer, (), "")
+        for projections, output, attention, returns in (
+            (("q_proj", "k_proj", "v_proj"), f"{inner}.o_proj", inner, "pair"),
+            (("query", "key", "value"), f"{outer}.output.dense", outer, "tensor"),
+        ):
+            rows = [f"{inner}.{name}" for name in projections]
+            if {*rows, output} <= names:
+                counts = {"num_attention_heads": 1, "all_head_size": self.head_dim}
+                module = self.model.get_submodule(inner)
+                counted = [(f"{inner}.{k}", n) for k, n in counts.items() if hasattr(module, k)]
+                return HeadModules(attention, linear_heads(*rows), output, tuple(counted), returns)
+        return None
+
     @contextlib.contextmanager
     def tap(self, sites: Collection[Site], visit: Visitor) -> Iterator[None]:
         """While open, passes the features of `sites` through `visit` in every forward."""
@@ -107,10 +128,19 @@ class AttentionInterfaceAdapter(HuggingFaceMixin, AttentionAdapter):
                 f"{self.name}: the attention interface expects tokens in t, h, w order"
             )
         model: PreTrainedModel = self.model
-        modules = [model.get_submodule(name) for name in self._attention_names]
-        layer_of = {id(module): layer for layer, module in enumerate(modules)}
-        listener = (frozenset(sites), layer_of, visit)
-        with _tapped(model, modules[0].config) as tap:
+        modules = {
+            layer: model.get_submodule(name)
+            for layer, name in enumerate(self._attention_names)
+            if self.kept_heads(layer)
+        }
+        layer_of = {id(module): layer for layer, module in modules.items()}
+        listener = (frozenset(sites), layer_of, self.padded(visit))
+        config: Any = next(iter(modules.values())).config
+        with _tapped(model, config) as tap, contextlib.ExitStack() as hooks:
+            for layer in sorted({layer for _, layer in sites} - modules.keys()):
+                parts = [part for part in PARTS if (part, layer) in sites]
+                for handle in self.hook_empty(layer, parts, visit):
+                    hooks.callback(handle.remove)
             tap.listeners.append(listener)
             try:
                 yield

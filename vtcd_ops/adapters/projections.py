@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from vtcd_ops.adapters.adapter import PARTS, Site, Visitor
 from vtcd_ops.adapters.base import AttentionAdapter
+from vtcd_ops.adapters.heads import HeadModules, linear_heads
+from vtcd_ops.adapters.multihead import OpenAttention
 from vtcd_ops.common.errors import InputError
 
 __all__ = ["ProjectionAdapter", "Projections"]
@@ -133,6 +135,10 @@ class ProjectionAdapter(AttentionAdapter):
 
     def _hook(self, layer: int, parts: list[str], visit: Visitor) -> Iterator[Any]:
         """Hook one layer; yields the handles."""
+        if not self.kept_heads(layer):
+            yield from self.hook_empty(layer, parts, visit)
+            return
+        visit = self.padded(visit)
         names = self._module_names[layer]
         inputs = [part for part in parts if part != "outputs"]
         if "qkv" in names and inputs:
@@ -146,13 +152,28 @@ class ProjectionAdapter(AttentionAdapter):
             before = self._before(layer, visit)
             yield self._module(names["outputs"]).register_forward_pre_hook(before)
 
+    def head_modules(self, layer: int) -> HeadModules | None:
+        """Return where the heads of a layer are; here of what `open_attention` gives alone."""
+        names = self._module_names[layer]
+        attention = names["outputs"].rpartition(".")[0]
+        if self.kept_heads(layer) and not isinstance(self._module(attention), OpenAttention):
+            return None
+        return HeadModules(
+            attention,
+            linear_heads(*(names[role] for role in ("queries", "keys", "values"))),
+            names["outputs"],
+            ((f"{attention}.num_heads", 1),),
+            returns="pair",
+        )
+
     def _module(self, name: str) -> nn.Module:
         return self.model.get_submodule(name)
 
     def _visited(self, part: str, layer: int, flat: Tensor, visit: Visitor) -> Tensor:
         """Show `visit` one part [B', N', A*C]; gives the same object back if it changed nothing."""
         self._check(part, layer, flat)
-        raw = flat.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)  # [B', A, N', C]
+        # [B', A, N', C]
+        raw = flat.unflatten(-1, (len(self.kept_heads(layer)), self.head_dim)).transpose(1, 2)
         features = self.layout.to_tokens(raw, self.token_grid)
         edited = visit(part, layer, features)
         if edited is features:
@@ -161,12 +182,13 @@ class ProjectionAdapter(AttentionAdapter):
 
     def _check(self, part: str, layer: int, flat: Any, parts: int = 1) -> None:
         """Refuse what no projection of heads returns, or takes."""
-        width = parts * self.num_heads * self.head_dim
+        num_heads = len(self.kept_heads(layer))
+        width = parts * num_heads * self.head_dim
         if not isinstance(flat, Tensor) or flat.dim() != 3 or flat.shape[-1] != width:
             got = list(flat.shape) if isinstance(flat, Tensor) else f"a {type(flat).__name__}"
             raise InputError(
                 f"{self.name}: the module named for the {part} of layer {layer} expected to hand "
-                f"on [B, N, {width}], {self.num_heads} heads of {self.head_dim} channels"
+                f"on [B, N, {width}], {num_heads} heads of {self.head_dim} channels"
                 f"{' three times' if parts == 3 else ''}, got {got}"
             )
 

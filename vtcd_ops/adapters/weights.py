@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -98,8 +99,17 @@ def randomize_weights(adapter: Adapter, seed: int = 0) -> Adapter:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = untrained()
-    control: Adapter = with_model(model.eval(), f"{adapter.name} (weights randomised, seed {seed})")
-    return control
+    control: Any = with_model(model.eval(), f"{adapter.name} (weights randomised, seed {seed})")
+    removed = getattr(adapter, "removed_heads", None)
+    if removed and _shapes(model) != _shapes(adapter.model):  # built anew, with all its heads
+        control.removed_heads = frozenset()
+        control = control.without_heads(removed, control.name, inplace=True)
+    found: Adapter = control
+    return found
+
+
+def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
 def floating_type(dtype: str | torch.dtype) -> torch.dtype:

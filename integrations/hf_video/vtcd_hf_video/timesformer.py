@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 import transformers
-from torch import nn
+from torch import Tensor, nn
+from transformers.models.timesformer.modeling_timesformer import TimesformerSelfAttention
 
 from vtcd_ops.adapters import (
+    AttentionAdapter,
     FrameTransform,
     InputError,
     ProjectionAdapter,
     Projections,
     TokenLayout,
 )
+from vtcd_ops.adapters.heads import HeadModules, linear_heads
 from vtcd_ops.adapters.huggingface import (
     HuggingFaceMixin,
     classifier_attributes,
@@ -98,6 +101,25 @@ class TimesformerAdapter(HuggingFaceMixin, ProjectionAdapter):
             **classifier_attributes(model),
         )
 
+    def head_modules(self, layer: int) -> HeadModules:
+        """Return where the heads of a layer are."""
+        names = self._module_names[layer]
+        inner = names["qkv"].rpartition(".")[0]
+        rows, counts = linear_heads(names["qkv"], fused=True), ((f"{inner}.num_heads", 1),)
+        outer = inner.rpartition(".")[0]
+        return HeadModules(outer, rows, names["outputs"], counts, returns="single")
+
+    def without_heads(
+        self, heads: Iterable[tuple[int, int]], name: str, *, inplace: bool = False
+    ) -> AttentionAdapter:
+        """Return the adapter of a smaller model, see `AttentionAdapter`."""
+        adapter = super().without_heads(heads, name, inplace=inplace)
+        for layer in {layer for layer, _ in adapter.removed_heads}:
+            if adapter.kept_heads(layer):
+                inner = self._module_names[layer]["qkv"].rpartition(".")[0]
+                adapter.model.get_submodule(inner).__class__ = PrunedSelfAttention
+        return adapter
+
     @classmethod
     def from_name(
         cls,
@@ -109,6 +131,22 @@ class TimesformerAdapter(HuggingFaceMixin, ProjectionAdapter):
     ) -> TimesformerAdapter:
         """Load a directory or a Hub id such as ``"facebook/timesformer-base-finetuned-ssv2"``."""
         return cls.load(name, device, dtype, attention=attention)
+
+
+class PrunedSelfAttention(TimesformerSelfAttention):
+    """TimeSformer's self-attention for any number of heads.
+
+    That of transformers divides the channels of a token by the heads, so it takes all or none.
+    """
+
+    def forward(self, hidden_states: Tensor, output_attentions: bool = False) -> tuple[Tensor, ...]:
+        """Attend, see `TimesformerSelfAttention`; tokens [B, N, D] to [B, N, heads left * C]."""
+        split = self.qkv(hidden_states).unflatten(-1, (3, self.num_heads, -1))
+        query, key, value = split.permute(2, 0, 3, 1, 4)
+        probabilities = ((query @ key.transpose(-2, -1)) * self.scale).softmax(dim=-1)
+        probabilities = self.attn_drop(probabilities)
+        out = (probabilities @ value).transpose(1, 2).flatten(2)
+        return (out, probabilities) if output_attentions else (out,)
 
 
 def _projections(layer: Any, attention: str) -> Projections:

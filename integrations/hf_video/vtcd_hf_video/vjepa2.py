@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vtcd_ops.adapters import FrameTransform, InputError, ProjectionAdapter, Projections
 from vtcd_ops.adapters.attention_interface import attention_layers
+from vtcd_ops.adapters.heads import HeadModules, linear_heads
 from vtcd_ops.adapters.huggingface import HuggingFaceMixin, classifier_attributes
 
 
@@ -82,6 +83,17 @@ class VJEPA2Adapter(HuggingFaceMixin, ProjectionAdapter):
     ) -> VJEPA2Adapter:
         """Load a directory or a Hub id such as ``"facebook/vjepa2-vitl-fpc64-256"``."""
         return cls.load(name, device, dtype, num_frames=num_frames)
+
+    def head_modules(self, layer: int) -> HeadModules:
+        """Return where the heads of a layer are; the rotation is the same for every head."""
+        names = self._module_names[layer]
+        attention = names["outputs"].rpartition(".")[0]
+        counts = (
+            (f"{attention}.num_attention_heads", 1),
+            (f"{attention}.all_head_size", self.head_dim),
+        )
+        rows = linear_heads(*(names[role] for role in ("queries", "keys", "values")))
+        return HeadModules(attention, rows, names["outputs"], counts, returns="pair")
 
     def forward(self, clips: Tensor, **inputs: Tensor) -> Any:
         """Run the model on clips [B, T, 3, H', W'], without the predictor."""

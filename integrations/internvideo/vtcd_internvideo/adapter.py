@@ -22,6 +22,7 @@ from vtcd_ops.adapters import (
 )
 from vtcd_ops.adapters.bundled import BundledModels
 from vtcd_ops.adapters.configs import read_config
+from vtcd_ops.adapters.heads import HeadModules
 from vtcd_ops.adapters.weights import floating_type, placed
 
 __all__ = ["CLIP_MEAN", "CLIP_STD", "InternVideoAdapter"]
@@ -146,6 +147,13 @@ class InternVideoAdapter(BundledModels, ProjectionAdapter):
             preprocessor_config=_beside(source, "preprocessor_config.json"),
             classes=classes,
         )
+
+    def head_modules(self, layer: int) -> HeadModules:
+        """Return where the heads of a layer are."""
+        output = self._module_names[layer]["outputs"]
+        attention = output.rpartition(".")[0]
+        rows = ((f"{attention}.in_proj_weight", 3), (f"{attention}.in_proj_bias", 3))
+        return HeadModules(attention, rows, output, ((f"{attention}.heads", 1),))
 
     def forward(self, clips: Tensor, **inputs: Tensor) -> Tensor:
         """Return the features of clips [B, T, 3, H', W'], [B, D], not normalised."""

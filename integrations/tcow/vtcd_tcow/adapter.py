@@ -21,6 +21,7 @@ from vtcd_ops.adapters import (
     read_masks,
 )
 from vtcd_ops.adapters.bundled import BundledModels
+from vtcd_ops.adapters.heads import HeadModules, linear_heads
 from vtcd_ops.adapters.weights import floating_type, placed
 from vtcd_tcow.checkpoint import MODEL_TYPE
 from vtcd_tcow.model import TCOW
@@ -118,6 +119,13 @@ class TCOWAdapter(BundledModels, ProjectionAdapter):
         placed(model, device)
         name = cls.full_name(name, dtype=dtype, attention=attention)
         return cls(model, name=name, attention=attention)
+
+    def head_modules(self, layer: int) -> HeadModules:
+        """Return where the heads of a layer are: those of the attention that is looked at."""
+        names = self._module_names[layer]
+        attention = names["qkv"].rpartition(".")[0]
+        rows, counts = linear_heads(names["qkv"], fused=True), ((f"{attention}.num_heads", 1),)
+        return HeadModules(attention, rows, names["outputs"], counts)
 
     def inputs(self, sample: Sample, clip: VideoClip, start: int) -> dict[str, Tensor]:
         """Return the query of one window: what to follow, in the window's first frame.

@@ -1,0 +1,1 @@
+"""Smaller models: heads that matter little are taken out."""
