@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ import vtcd_ops
 from vtcd_ops.adapters import example_adapter
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.discovery.discover import discover
-from vtcd_ops.discovery.run import Run, load
+from vtcd_ops.discovery.run import Run, load, register_rankings
 from vtcd_ops.discovery.run_writer import RunWriter
 from vtcd_ops.storage import files
 from vtcd_ops.storage.documents import encode_json, read_json
@@ -341,3 +342,16 @@ def test_forged_documents_of_results_are_sentences(
             (forged / name).write_bytes(encode_json(changed(document, path, value)))
             refused += read() is not None
     assert refused > 30
+
+
+def test_rankings_are_read_by_whoever_said_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vtcd_ops.discovery.run._rankings", [])
+    with pytest.raises(RuntimeError, match=r"read by vtcd_ops\.importance"):
+        run.importances()
+    reader = SimpleNamespace(
+        stored_names=lambda of: [str(of.path)],
+        read_importance=lambda *given: given,
+    )
+    register_rankings(reader)
+    assert run.importances() == [str(run.path)]
+    assert run.importance("one", estimator="kept") == (run, "one", "kept")

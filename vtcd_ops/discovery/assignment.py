@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,13 +12,15 @@ from vtcd_ops.adapters.features import capture_video
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.common.token_grid import token_voxels, volume_size
 from vtcd_ops.discovery.concepts import encode, paint
-from vtcd_ops.discovery.pipeline import expect_model
-from vtcd_ops.discovery.run import Run
+from vtcd_ops.discovery.identity import expect_model
 from vtcd_ops.discovery.settings import Settings
 from vtcd_ops.discovery.tubelets import Tubelets, find_tubelets
 from vtcd_ops.video.clips import choose_clip
 from vtcd_ops.video.readers import open_video
 from vtcd_ops.video.samples import as_samples
+
+if TYPE_CHECKING:
+    from vtcd_ops.discovery.run import Run
 
 
 class Assignment:
@@ -104,7 +106,7 @@ def assign(run: Run, sample: Any, model: Adapter | str | None = None) -> Assignm
             f"{run.path}: its concepts were made elsewhere, so they cannot be assigned"
         )
     adapter = load_model(run.model["name"] if model is None else model)
-    expect_model("assign", run, adapter)
+    expect_model("assign", adapter, run.model, run.path)
     [one] = as_samples(sample)
     settings = Settings.from_json(run.settings)
     clip = choose_clip(

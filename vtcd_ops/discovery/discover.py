@@ -13,9 +13,11 @@ from vtcd_ops.adapters.adapter import Adapter
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.common.memory import parse_bytes
 from vtcd_ops.discovery.pipeline import Pipeline
-from vtcd_ops.discovery.run import SANITY_FOLDER, SETTINGS_FILE, Run, load
+from vtcd_ops.discovery.run import Run, load
+from vtcd_ops.discovery.run_files import SANITY_FOLDER
 from vtcd_ops.discovery.sample_checks import ClipChoice, check_samples
 from vtcd_ops.discovery.settings import Settings
+from vtcd_ops.storage.folder import SETTINGS_FILE
 
 
 def discover(

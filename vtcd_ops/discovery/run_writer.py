@@ -15,7 +15,7 @@ import numpy as np
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.discovery.concepts import Factorisation
 from vtcd_ops.discovery.records import LayerTubelets, VideoRecord
-from vtcd_ops.discovery.run import (
+from vtcd_ops.discovery.run_files import (
     COMPACTNESS_FILE,
     CONCEPT_SETTINGS,
     FORMAT,

@@ -14,7 +14,7 @@ from vtcd_ops.adapters import load_model
 from vtcd_ops.adapters.adapter import Adapter, model_device
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.common.memory import parse_bytes
-from vtcd_ops.discovery.pipeline import answers_identity, expect_model, library_versions
+from vtcd_ops.discovery.identity import answers_identity, expect_model, library_versions
 from vtcd_ops.discovery.run import Run
 from vtcd_ops.importance.masking import MaskedModel, choose_dtype, model_dtype
 from vtcd_ops.importance.ranked_videos import RankedVideo
@@ -111,7 +111,7 @@ class Measurement:
 def check_model(caller: str, run: Run, model: Adapter | str | Path | None) -> Adapter:
     """Return a run's model, loaded by its name if none is given; raise where it is another."""
     adapter = load_model(run.model["name"] if model is None else model)
-    expect_model(caller, run, adapter)
+    expect_model(caller, adapter, run.model, run.path)
     return adapter
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from vtcd_ops.common.errors import InputError
-from vtcd_ops.discovery.run import RUN_FILE, Run
+from vtcd_ops.discovery.run import Run
+from vtcd_ops.discovery.run_files import RUN_FILE
 from vtcd_ops.importance.importance import Importance, estimate_importance
 from vtcd_ops.importance.scores_store import (
     RESULT_FILE,

@@ -11,7 +11,8 @@ import numpy as np
 
 from vtcd_ops.adapters.adapter import PARTS
 from vtcd_ops.common.errors import InputError
-from vtcd_ops.discovery.run import RUN_FILE, Run, load
+from vtcd_ops.discovery.run import Run, load
+from vtcd_ops.discovery.run_files import RUN_FILE
 from vtcd_ops.rosetta_concepts.common_grid import CommonGrid
 from vtcd_ops.storage.documents import (
     ANYTHING,
