@@ -27,7 +27,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from vtcd_internvideo import InternVideo, Tokenizer
-from vtcd_internvideo.checkpoint import save
 from vtcd_internvideo.tokenizer import write_merges
 
 from zoo.captioned_clips import Batch, Scenes, draw_batch, draw_stills, recolour, take
@@ -222,7 +221,7 @@ class Trainer:
 
     def export(self, folder: Path) -> None:
         """Write the model as float16 safetensors with its configuration and vocabulary."""
-        save(self.model, folder, torch.float16)
+        self.model.save(folder, torch.float16)
         write_merges(folder / "merges.txt", self.merges)
         text = json.dumps(PREPROCESSOR, indent=2) + "\n"
         (folder / "preprocessor_config.json").write_text(text, encoding="utf-8")

@@ -12,7 +12,6 @@ import transformers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from vtcd_internvideo import InternVideo
-from vtcd_internvideo.checkpoint import save as save_internvideo
 from vtcd_tcow import TCOW
 from vtcd_tcow.convert import save as save_tcow
 
@@ -65,7 +64,7 @@ def tcow(folder: Path) -> None:
 
 
 def internvideo(folder: Path) -> None:
-    save_internvideo(InternVideo.from_config({"visual": VISUAL, "text": TEXT, "t_size": 4}), folder)
+    InternVideo.from_config({"visual": VISUAL, "text": TEXT, "t_size": 4}).save(folder)
 
 
 CLASSES = st.dictionaries(

@@ -13,7 +13,6 @@ from internvideo_models import config, fill
 from torch import Tensor
 from torch.nn import functional
 from vtcd_internvideo import InternVideo, InternVideoAdapter, Tokenizer
-from vtcd_internvideo.checkpoint import save
 from vtcd_internvideo.tokenizer import write_merges
 
 import vtcd_ops
@@ -163,7 +162,7 @@ def test_frames_are_cut_and_normalised_as_upstream_does() -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    save(tiny_model(), tmp_path / "model")
+    tiny_model().save(tmp_path / "model")
     write_merges(tmp_path / "model/merges.txt", MERGES)
     return tmp_path / "model"
 

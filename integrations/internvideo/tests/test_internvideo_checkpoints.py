@@ -14,7 +14,7 @@ import torch
 from internvideo_models import config, fill, inputs
 from torch import Tensor
 from vtcd_internvideo import InternVideo
-from vtcd_internvideo.checkpoint import build, save, sizes_of
+from vtcd_internvideo.checkpoint import sizes_of
 from vtcd_internvideo.tokenizer import write_merges
 
 import vtcd_ops
@@ -36,7 +36,7 @@ def test_published_names_and_shapes(name: str) -> None:
     state = {
         key: torch.empty(shape, device="meta") for key, shape in PUBLISHED[name]["keys"].items()
     }
-    model = build(state, sizes_of(state, Path(name)), {}, Path(name))
+    model = InternVideo.from_weights(state, sizes_of(state, Path(name)), {}, Path(name))
     assert model.state_dict().keys() == state.keys()
     assert sum(p.numel() for p in model.parameters()) == PUBLISHED[name]["n_params"]
     visual, text = model.config.visual, model.config.text
@@ -128,8 +128,8 @@ def test_what_the_weights_cannot_tell(tmp_path: Path, weights: dict[str, Tensor]
 
 def test_folder(tmp_path: Path, weights: dict[str, Tensor]) -> None:
     model = fill(InternVideo.from_config(SIZES))
-    save(model, tmp_path / "single")
-    save(model, tmp_path / "half", torch.float16)
+    model.save(tmp_path / "single")
+    model.save(tmp_path / "half", torch.float16)
     video, tokens = inputs(SIZES)
     with torch.no_grad():
         again = InternVideo.from_checkpoint(tmp_path / "single")

@@ -14,12 +14,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vtcd_internvideo.config import InternVideoConfig
-from vtcd_internvideo.model import InternVideo
 from vtcd_ops.adapters import InputError
-from vtcd_ops.adapters.checkpoints import load_strictly, read_checkpoint
+from vtcd_ops.adapters.checkpoints import read_checkpoint
 from vtcd_ops.adapters.configs import check_sizes, read_config
 
-__all__ = ["MODEL_TYPE", "build", "load", "save", "sizes_of"]
+__all__ = ["MODEL_TYPE", "read_weights", "sizes_of", "write_weights"]
 
 MODEL_TYPE = "internvideo"
 
@@ -31,48 +30,36 @@ _PUBLISHED_LAYERS = {768: (12, 4, 12), 1024: (24, 4, 12)}
 _HEAD_CHANNELS = 64
 
 
-def load(path: str | os.PathLike[str], changes: Mapping[str, Any]) -> InternVideo:
-    """See `InternVideo.from_checkpoint`."""
-    source = Path(path)
-    if source.is_dir():
-        config = _read_config(source / "config.json")
-        check_sizes(config, source / "config.json", weights=source)
-        source = source / "model.safetensors"
-        state = read_checkpoint(source)
-    else:
-        state = read_checkpoint(source, prefixes=_PREFIXES)
-        config = sizes_of(state, source)
-    return build(state, config, changes, source)
+def read_weights(
+    path: str | os.PathLike[str],
+) -> tuple[Mapping[str, Tensor], dict[str, Any], Path]:
+    """Return the weights of a file or folder, the sizes that they have, and the file they are in.
 
-
-def build(
-    state: Mapping[str, Tensor], config: dict[str, Any], changes: Mapping[str, Any], source: Path
-) -> InternVideo:
-    """Return the model of a configuration with some entries changed, and these weights."""
-    for name, value in changes.items():
-        nested = isinstance(value, Mapping) and isinstance(config.get(name), dict)
-        config[name] = {**config[name], **value} if nested else value
-    with torch.device("meta"):  # nothing is drawn that the weights replace
-        model = InternVideo.from_config(config)
-    load_strictly(model, state, source)
-    return model.eval()
-
-
-def save(
-    model: InternVideo, folder: str | os.PathLike[str], dtype: torch.dtype | None = None
-) -> None:
-    """Write a model as `config.json` and `model.safetensors`, which `from_checkpoint` reads.
-
-    Args:
-        model: the model; it is left as it is.
-        folder: made if it is not there.
-        dtype: of the weights in the file, for example `torch.float16`; as they are by default.
+    Raises:
+        InputError: a pickle that needs more than tensors, or weights of another model.
     """
+    source = Path(path)
+    if not source.is_dir():
+        state = read_checkpoint(source, prefixes=_PREFIXES)
+        return state, sizes_of(state, source), source
+    config = _read_config(source / "config.json")
+    check_sizes(config, source / "config.json", weights=source)
+    source = source / "model.safetensors"
+    return read_checkpoint(source), config, source
+
+
+def write_weights(
+    folder: str | os.PathLike[str],
+    state: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Write weights as `config.json` and `model.safetensors`, which :func:`read_weights` reads."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    config = {"model_type": MODEL_TYPE, **model.config.to_dict()}
+    config = {"model_type": MODEL_TYPE, **config}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    state = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     if dtype is not None:
         state = {key: value.to(dtype) for key, value in state.items()}
     save_file(state, folder / "model.safetensors")

@@ -10,7 +10,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from vtcd_internvideo.checkpoint import save
 from vtcd_internvideo.model import InternVideo
 from vtcd_internvideo.tokenizer import BYTES_AND_ENDS, read_merges, write_merges
 from vtcd_ops.adapters import InputError
@@ -38,7 +37,7 @@ def convert(
     """
     model = InternVideo.from_checkpoint(source, {} if t_size is None else {"t_size": t_size})
     merges = None if vocabulary is None else read_merges(Path(vocabulary))
-    save(model, folder)
+    model.save(folder)
     if merges is not None:
         write_merges(
             Path(folder) / "merges.txt", merges[: model.config.text.vocab_size - BYTES_AND_ENDS]

@@ -10,15 +10,18 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vtcd_internvideo.checkpoint import read_weights, write_weights
 from vtcd_internvideo.config import InternVideoConfig, TextConfig
 from vtcd_internvideo.towers import TextTransformer, VisualTower
 from vtcd_ops.adapters import InputError
+from vtcd_ops.adapters.checkpoints import load_strictly
 
 __all__ = ["InternVideo"]
 
@@ -107,9 +110,45 @@ class InternVideo(nn.Module):
         Raises:
             InputError: a pickle that needs more than tensors; missing, surplus or misshapen keys.
         """
-        from vtcd_internvideo.checkpoint import load  # noqa: PLC0415
+        state, sizes, source = read_weights(path)
+        return cls.from_weights(state, sizes, config or {}, source)
 
-        return load(path, config or {})
+    @classmethod
+    def from_weights(
+        cls,
+        state: Mapping[str, Tensor],
+        config: Mapping[str, Any],
+        changes: Mapping[str, Any],
+        source: Path,
+    ) -> InternVideo:
+        """Return the model of a configuration with some entries changed, and these weights.
+
+        Args:
+            state: all weights.
+            config: what :meth:`from_config` takes.
+            changes: entries that differ.
+            source: where the weights come from, for errors.
+
+        Raises:
+            InputError: missing, surplus or misshapen keys.
+        """
+        config = dict(config)
+        for name, value in changes.items():
+            nested = isinstance(value, Mapping) and isinstance(config.get(name), dict)
+            config[name] = {**config[name], **value} if nested else value
+        with torch.device("meta"):  # nothing is drawn that the weights replace
+            model = cls.from_config(config)
+        load_strictly(model, state, source)
+        return model.eval()
+
+    def save(self, folder: str | os.PathLike[str], dtype: torch.dtype | None = None) -> None:
+        """Write the model as `config.json` and `model.safetensors`, for :meth:`from_checkpoint`.
+
+        Args:
+            folder: made if it is not there.
+            dtype: of the weights in the file, for example `torch.float16`; as they are by default.
+        """
+        write_weights(folder, self.state_dict(), self.config.to_dict(), dtype)
 
     def encode_video(self, video: Tensor) -> Tensor:
         """Return the features of videos, [B, embed_dim], not normalised.
