@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 import vtcd_ops
+from vtcd_ops.video.media_files import image_files
 
 ROOT = Path(__file__).parent.parent
 CHANNELS = 64
@@ -50,7 +51,7 @@ def real(grid: tuple[int, int, int]) -> Tensor | None:
     from transformers import Dinov2Model
 
     t, h, w = grid
-    paths = sorted((folder / "davis16/camel/frames").iterdir())[: 2 * t : 2]
+    paths = image_files(folder / "davis16/camel/frames")[: 2 * t : 2]
     frames = [np.asarray(Image.open(p).convert("RGB").resize((14 * w, 14 * h))) for p in paths]
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     pixels = torch.from_numpy((np.stack(frames) / 255 - mean) / std).float().movedim(-1, 1)

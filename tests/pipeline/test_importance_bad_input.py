@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import sys
 from dataclasses import replace
@@ -20,6 +21,7 @@ from vtcd_ops import InputError, Run, Sample
 from vtcd_ops.adapters import ProjectionAdapter, Projections, example_adapter
 from vtcd_ops.commands import app
 from vtcd_ops.importance import masking, measurement
+from vtcd_ops.importance.ranked_videos import find_videos
 
 FAST: dict[str, Any] = {"progress": False, "dtype": "float32", "masks_per_forward": 16}
 
@@ -254,3 +256,40 @@ def test_device_without_a_kernel(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(InputError, match=r"on xpu, .*concept_mask, .* has no kernel: .*cpu"):
         vtcd_ops.rank(run, additive_adapter(), num_masks=16, name="xpu", **FAST)
     assert not (run.path / "importance" / "xpu").exists()
+
+
+def test_frames_larger_than_the_memory_are_refused(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever a run's concepts are looked for; reading one frame takes 16 bytes a pixel."""
+    monkeypatch.setattr("vtcd_ops.video.clips._AHEAD_BYTES", 0)
+    height, width = moving_square().shape[1:3]
+    options: dict[str, Any] = {"max_memory": 16 * height * width - 1, **FAST}
+    refused = pytest.raises(InputError, match=r"its frames of 32x32 pixels .* more than max_memory")
+    with refused:
+        run.assign(moving_square(seed=8), additive_adapter(), max_memory=options["max_memory"])
+    for samples_ in (None, [moving_square(seed=8)]):
+        asked = {"assign": samples_ is not None, **options}
+        with refused:
+            vtcd_ops.rank(run, additive_adapter(), samples_, name="memory", num_masks=16, **asked)
+        with refused:
+            vtcd_ops.curves(run, additive_adapter(), samples_, name="memory", **asked)
+    assert not [*run.path.glob("*/memory")]
+    assert run.assign(moving_square(seed=8), additive_adapter(), max_memory="1MB").grid
+
+
+def test_numbers_in_names_count_as_numbers(run: Run, tmp_path: Path) -> None:
+    """Classes are listed in natural order; masks are told apart in the order they are read in."""
+    videos = [
+        Sample(moving_square(seed=seed), label=f"class {n}", target_masks=str(tmp_path))
+        for seed, n in enumerate((10, 9, 1))
+    ]
+    for name, level in (("1", 1), ("9", 2), ("10", 3)):
+        (tmp_path / f"{name}.png").write_bytes(bytes([level]))
+    found, classes = find_videos(run, additive_adapter(), videos, classes="all", assign=True)
+    assert classes == ["class 1", "class 9", "class 10"]
+    before = found[0].identity()["target_masks"]
+    hashes = [hashlib.sha256(bytes([level])).hexdigest() for level in (1, 2, 3)]
+    assert before == hashlib.sha256("".join(hashes).encode()).hexdigest()
+    (tmp_path / "._1.png").touch()  # of another system
+    assert found[0].identity()["target_masks"] == before

@@ -218,3 +218,18 @@ def test_a_small_file_does_not_fill_the_memory(
     )
     assert expected in done.stdout
     assert int(done.stderr) < 100  # MB, beside what was there before
+
+
+def test_all_frames_of_a_file(tmp_path: Path) -> None:
+    masks = np.random.default_rng(0).random((3, 4, 5)) > 0.5
+    np.savez_compressed(tmp_path / "masks.npz", first=masks, target_masks=~masks)
+    np.save(tmp_path / "masks.npy", masks)
+    for found in (
+        read_masks(masks, None),
+        read_masks(tmp_path / "masks.npy", None),
+        read_masks(tmp_path / "masks.npz", None, "first"),
+    ):
+        assert found.numpy().tolist() == masks.tolist()
+    np.save(tmp_path / "empty.npy", masks[:0])
+    with pytest.raises(InputError, match="masks of at least 1 frame expected, got 0"):
+        read_masks(tmp_path / "empty.npy", None)

@@ -271,3 +271,14 @@ def test_a_folder_of_videos_is_each_of_them(tmp_path: Path) -> None:
 def test_what_is_no_sample_is_refused(samples: object) -> None:
     with pytest.raises(InputError, match="samples expected"):
         list(as_samples(samples))
+
+
+def test_samples_are_equal_by_content() -> None:
+    first = Sample(np.arange(4), label=1, query_mask=np.zeros((2, 2)))
+    same = Sample(np.arange(4), label=np.int64(1), query_mask=np.zeros((2, 2)))
+    assert first == same
+    assert hash(first) == hash(same)
+    assert first != Sample(np.arange(4) + 1, label=1, query_mask=np.zeros((2, 2)))
+    assert first != Sample(np.arange(4), label=1)
+    assert Sample("a.mp4") == Sample("a.mp4") != Sample("b.mp4")
+    assert len({Sample("a.mp4", "x"), Sample("a.mp4", "x"), Sample("a.mp4", "y")}) == 2

@@ -10,12 +10,13 @@ from vtcd_ops.adapters import load_model
 from vtcd_ops.adapters.adapter import Adapter
 from vtcd_ops.adapters.features import capture_video
 from vtcd_ops.common.errors import InputError
+from vtcd_ops.common.memory import parse_bytes
 from vtcd_ops.common.token_grid import token_voxels, volume_size
 from vtcd_ops.discovery.concepts import encode, paint
 from vtcd_ops.discovery.identity import expect_model
+from vtcd_ops.discovery.sample_checks import ClipChoice
 from vtcd_ops.discovery.settings import Settings
 from vtcd_ops.discovery.tubelets import Tubelets, find_tubelets
-from vtcd_ops.video.clips import choose_clip
 from vtcd_ops.video.readers import open_video
 from vtcd_ops.video.samples import as_samples
 
@@ -85,7 +86,13 @@ class Assignment:
         return self.run.heads.index(head)
 
 
-def assign(run: Run, sample: Any, model: Adapter | str | None = None) -> Assignment:
+def assign(
+    run: Run,
+    sample: Any,
+    model: Adapter | str | None = None,
+    *,
+    max_memory: int | str = "1GB",
+) -> Assignment:
     """Find the tubelets of a new video and give each the run's concept that composes it most.
 
     A tubelet is written as a non-negative combination of the head's concepts (equation 3 with the
@@ -96,6 +103,7 @@ def assign(run: Run, sample: Any, model: Adapter | str | None = None) -> Assignm
         run: a finished run.
         sample: one video.
         model: the run's model; loaded by its name by default.
+        max_memory: a video with frames so large that reading them takes more bytes is refused.
 
     Raises:
         InputError: the run's concepts were not discovered here, the model is not the run's, or the
@@ -109,9 +117,7 @@ def assign(run: Run, sample: Any, model: Adapter | str | None = None) -> Assignm
     expect_model("assign", adapter, run.model, run.path)
     [one] = as_samples(sample)
     settings = Settings.from_json(run.settings)
-    clip = choose_clip(
-        adapter, open_video(one.video), settings.num_frames, settings.sampling_rate, one
-    )
+    clip = ClipChoice(adapter, settings, parse_bytes(max_memory))(one, open_video(one.video))
     tubelets: dict[tuple[str, int], Tubelets] = {}
     grid = adapter.token_grid
     for layer in run.layers:  # one at a time, to bound the memory

@@ -225,9 +225,15 @@ class Run:
         """Return the names of the run's rankings, the latest last."""
         return _reader().stored_names(self)
 
-    def assign(self, sample: Any, model: Adapter | str | None = None) -> Assignment:
+    def assign(
+        self,
+        sample: Any,
+        model: Adapter | str | None = None,
+        *,
+        max_memory: int | str = "1GB",
+    ) -> Assignment:
         """Return the run's concepts in a new video, see :func:`.assignment.assign`."""
-        return assign(self, sample, model)
+        return assign(self, sample, model, max_memory=max_memory)
 
     def _support(
         self, video: int, tubelets: LayerTubelets, row: int, layer: int, part: str | None

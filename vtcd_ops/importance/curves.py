@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vtcd_ops.adapters.adapter import Adapter
 from vtcd_ops.common.errors import InputError
+from vtcd_ops.common.memory import parse_bytes
 from vtcd_ops.discovery.run import Run, load
 from vtcd_ops.importance.curve_results import DIRECTIONS, RANDOM, Curves
 from vtcd_ops.importance.importance import Importance, of_class
@@ -115,7 +116,10 @@ def curves(
     target = chosen[0].target
     units = choose_units(run, target.units, target.part, adapter)
     chosen_metric = get_metric(metric, adapter)
-    videos, _ = find_videos(run, adapter, samples, classes=target.classes, assign=assign)
+    videos, _ = find_videos(
+        run, adapter, samples, classes=target.classes, assign=assign,
+        max_memory=parse_bytes(max_memory),
+    )  # fmt: skip
     path = run.path / FOLDER / folder_name(name or chosen_metric.name.replace("_", "-"))
     counts = np.round(np.linspace(0, 1, num_points + 1) * len(units)).astype(np.int64)
     measured = Measurement(run, adapter, units, chosen_metric, videos)

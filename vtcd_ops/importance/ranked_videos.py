@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from natsort import natsorted
 
 from vtcd_ops.adapters.adapter import Adapter
 from vtcd_ops.common.errors import InputError
@@ -18,6 +21,7 @@ from vtcd_ops.discovery.settings import Settings
 from vtcd_ops.importance.units import TokenUnits, Units, run_tokens
 from vtcd_ops.storage.files import sha256_file
 from vtcd_ops.video.clips import VideoClip, choose_clip
+from vtcd_ops.video.media_files import visible_entries
 from vtcd_ops.video.readers import open_video
 from vtcd_ops.video.samples import Sample, Video, as_samples
 
@@ -81,7 +85,8 @@ class RankedVideo:
 
     def assigned(self, units: Units) -> dict[str, np.ndarray]:
         """Find the run's concepts in a new video: int16 [A, t*h*w] for each layer."""
-        found = self.run.assign(self.sample, self.clip.adapter)
+        known = sys.maxsize  # its frames passed when it was found
+        found = self.run.assign(self.sample, self.clip.adapter, max_memory=known)
         return {
             f"tokens-{layer:02d}": found.tokens(layer, units.part).astype(np.int16)
             for layer in units.layers
@@ -102,6 +107,7 @@ def find_videos(
     *,
     classes: Sequence[str] | str | None = None,
     assign: bool = False,
+    max_memory: int | None = None,
 ) -> tuple[list[RankedVideo], list[str] | None]:
     """Return the videos to score, and the classes to average over, if any.
 
@@ -118,19 +124,20 @@ def find_videos(
     known: dict[str, list[VideoRecord]] = {}
     for record in run.videos:
         known.setdefault(record.sha256, []).append(record)
+    choose = partial(choose_clip, adapter, max_memory=max_memory)
     found = []
     for sample in _own_samples(run) if samples is None else as_samples(samples):
         try:
-            found.append(_find(run, adapter, sample, known, None if samples is None else assign))
+            found.append(_find(run, choose, sample, known, None if samples is None else assign))
         except InputError as error:
             raise InputError(f"video {sample.name}: {error}") from error
     if classes is None:
         return found, None
     labels = [str(video.sample.label) for video in found if video.sample.label is not None]
-    wanted = sorted(set(labels)) if classes == "all" else _as_list(classes)
+    wanted = natsorted(sorted(set(labels))) if classes == "all" else _as_list(classes)
     for label in wanted:
         if label not in labels:
-            known_labels = ", ".join(sorted(set(labels))) or "none"
+            known_labels = ", ".join(natsorted(set(labels))) or "none"
             raise InputError(f"rank: no video has the class {label!r} (classes: {known_labels})")
     if not wanted:
         raise InputError("rank: classes expected labelled videos, no video has a label")
@@ -163,7 +170,7 @@ def _own_samples(run: Run) -> list[Sample]:
 
 def _find(
     run: Run,
-    adapter: Adapter,
+    choose: Callable[..., VideoClip[Adapter]],
     sample: Sample,
     known: dict[str, list[VideoRecord]],
     assign: bool | None,
@@ -174,7 +181,7 @@ def _find(
     records = known.get(sha256, [])
     for record in records:
         completed = _completed(sample, record)
-        clip = choose_clip(adapter, source, len(record.frame_indices), sample=completed)
+        clip = choose(source, len(record.frame_indices), sample=completed)
         clip = replace(clip, indices=list(record.frame_indices))
         if run.kind != "discovery" or clip.inputs_sha256() == record.inputs_sha256:
             return RankedVideo(completed, clip, sha256, run, record.index)
@@ -195,7 +202,7 @@ def _find(
             f"{what}, whose concepts were made elsewhere, so that they cannot be assigned"
         )
     settings = Settings.from_json(run.settings)
-    clip = choose_clip(adapter, source, settings.num_frames, settings.sampling_rate, sample)
+    clip = choose(source, settings.num_frames, settings.sampling_rate, sample)
     return RankedVideo(sample, clip, sha256, run, None)
 
 
@@ -219,6 +226,6 @@ def _fingerprint(masks: Video | None) -> str | None:
         digest.update(np.ascontiguousarray(masks).data)
     else:
         path = Path(masks)
-        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        for file in filter(Path.is_file, visible_entries(path)) if path.is_dir() else [path]:
             digest.update(sha256_file(file).encode())
     return digest.hexdigest()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vtcd_ops.adapters.adapter import Adapter
 from vtcd_ops.common.errors import InputError
+from vtcd_ops.common.memory import parse_bytes
 from vtcd_ops.discovery.run import Run, load
 from vtcd_ops.estimates.estimators import DESIGNS, ESTIMATORS
 from vtcd_ops.importance.importance import Importance, draw_masks, estimate_reliability
@@ -113,7 +114,8 @@ def rank(
         dtype: "float32", "bfloat16" (autocast), or "auto": bfloat16 where the hardware is fast at
             it. A model whose weights are in another type than float32 runs in that type.
         compiled: run the model through torch.compile.
-        max_memory: most bytes for one forward, where ``masks_per_forward`` is "auto".
+        max_memory: most bytes for one forward, where ``masks_per_forward`` is "auto"; videos with
+            frames so large that reading them takes more are refused.
         progress: show progress bars, and how reliable the order is by now.
 
     Returns:
@@ -131,7 +133,9 @@ def rank(
     chosen_units = choose_units(run, units, part, adapter)
     chosen_metric = get_metric(metric, adapter)
     _check_gradients(method, chosen_metric)
-    videos, kept_classes = find_videos(run, adapter, samples, classes=classes, assign=assign)
+    videos, kept_classes = find_videos(
+        run, adapter, samples, classes=classes, assign=assign, max_memory=parse_bytes(max_memory)
+    )
     name = _default_name(method, chosen_metric, chosen_units, run) if name is None else name
     path = importance_path(run, name)
     dtype = gradient_dtype(dtype, adapter) if method in GRADIENTS else dtype

@@ -27,7 +27,7 @@ MAX_MASK_BYTES = 1 << 30  #: of all masks that are read at once, a byte a pixel
 _LOSSY = ("JPEG", "MPO", "WEBP", "JPEG2000")
 
 
-def read_masks(masks: Video, indices: Sequence[int], key: str = "target_masks") -> Tensor:
+def read_masks(masks: Video, indices: Sequence[int] | None, key: str = "target_masks") -> Tensor:
     """Return the masks of some frames of a video, bool [len(indices), H, W].
 
     >>> masks = np.zeros((4, 2, 2), dtype=bool)
@@ -39,7 +39,7 @@ def read_masks(masks: Video, indices: Sequence[int], key: str = "target_masks") 
         masks: an array [T, H, W], a `.npy` or `.npz` file with one, or a folder with one image a
             frame, in natural order of their names. What is the object:
             :mod:`vtcd_ops.video.mask_values`.
-        indices: the frames wanted; of a file only these are held in memory.
+        indices: the frames wanted; of a file only these are held in memory. None: all frames.
         key: which array of an `.npz` file, unless it holds only one.
 
     Raises:
@@ -47,8 +47,8 @@ def read_masks(masks: Video, indices: Sequence[int], key: str = "target_masks") 
             them is the object cannot be told.
     """
     if isinstance(masks, np.ndarray):
-        _check_volume("the masks", masks.shape, masks.dtype, indices)
-        return torch.from_numpy(object_of(masks[np.asarray(indices)], "the masks"))
+        wanted = _check_volume("the masks", masks.shape, masks.dtype, indices)
+        return torch.from_numpy(object_of(masks[np.asarray(wanted)], "the masks"))
     path = Path(masks)
     if not path.exists():
         raise InputError(f"{path} does not exist")
@@ -80,20 +80,25 @@ def read_mask(mask: Video, key: str = "query_mask") -> Tensor:
 
 
 def _check_volume(
-    source: str, shape: tuple[int, ...], dtype: np.dtype, indices: Sequence[int]
-) -> None:
+    source: str, shape: tuple[int, ...], dtype: np.dtype, indices: Sequence[int] | None
+) -> list[int]:
+    """Return the frames wanted of masks [T, H, W], after making sure that they can be read."""
     if len(shape) != 3 or dtype.kind not in "biuf" or 0 in shape[1:]:
         raise InputError(f"{source}: masks expected [T, H, W], got {dtype} {list(shape)}")
-    _check_frames(source, shape[0], indices)
-    _check_size(source, len(indices), shape[1:], dtype.itemsize)
+    wanted = _check_frames(source, shape[0], indices)
+    _check_size(source, len(wanted), shape[1:], dtype.itemsize)
+    return wanted
 
 
-def _check_frames(source: str, num_frames: int, indices: Sequence[int]) -> None:
-    if max(indices) >= num_frames:
+def _check_frames(source: str, num_frames: int, indices: Sequence[int] | None) -> list[int]:
+    """Return the frames wanted, which must be there."""
+    wanted = list(range(num_frames) if indices is None else indices)
+    least = max(wanted, default=0) + 1
+    if least > num_frames:
         raise InputError(
-            f"{source}: masks of at least {counted(max(indices) + 1, 'frame')} expected, got "
-            f"{num_frames}"
+            f"{source}: masks of at least {counted(least, 'frame')} expected, got {num_frames}"
         )
+    return wanted
 
 
 def _check_size(source: str, count: int, size: Sequence[int], itemsize: int = 1) -> None:
@@ -106,7 +111,7 @@ def _check_size(source: str, count: int, size: Sequence[int], itemsize: int = 1)
         )
 
 
-def _file(path: Path, key: str, indices: Sequence[int]) -> np.ndarray:
+def _file(path: Path, key: str, indices: Sequence[int] | None) -> np.ndarray:
     """Some masks of an array in a file."""
     try:
         if zipfile.is_zipfile(path):
@@ -131,7 +136,7 @@ def _member(path: Path, archive: zipfile.ZipFile, key: str) -> str:
     return archive.namelist()[names.index(key) if key in names else 0]
 
 
-def _planes(source: str, file: IO[bytes], key: str, indices: Sequence[int]) -> np.ndarray:
+def _planes(source: str, file: IO[bytes], key: str, indices: Sequence[int] | None) -> np.ndarray:
     """Read the planes wanted of an array [T, H, W], or [H, W], and no more, whatever its size."""
     version = npy_format.read_magic(file)
     read_header = {
@@ -142,10 +147,8 @@ def _planes(source: str, file: IO[bytes], key: str, indices: Sequence[int]) -> n
         raise InputError(f"{source}: .npy expected of version 1 or 2, got {version}")
     shape, fortran, dtype = read_header(file)
     if len(shape) == 2 and key == "query_mask":
-        shape, wanted = (1, *shape), [0]
-    else:
-        wanted = list(indices)
-    _check_volume(source, shape, dtype, wanted)
+        shape, indices = (1, *shape), [0]
+    wanted = _check_volume(source, shape, dtype, indices)
     if fortran:  # the planes lie interleaved
         _check_size(source, shape[0], shape[1:], dtype.itemsize)
         whole = np.frombuffer(_read(file, shape, dtype), dtype)
@@ -166,11 +169,11 @@ def _read(file: IO[bytes], shape: Sequence[int], dtype: np.dtype) -> bytes:
     return content
 
 
-def _folder(path: Path, indices: Sequence[int]) -> np.ndarray:
+def _folder(path: Path, indices: Sequence[int] | None) -> np.ndarray:
     """The masks [len(indices), H, W] in a folder of images."""
     files = image_files(path)
-    _check_frames(str(path), len(files), indices)
-    return _decide([_image(files[index], len(indices)) for index in indices], str(path))
+    wanted = _check_frames(str(path), len(files), indices)
+    return _decide([_image(files[index], len(wanted)) for index in wanted], str(path))
 
 
 @dataclass(frozen=True)

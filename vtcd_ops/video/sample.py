@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from vtcd_ops.common.equality import same_fields
 from vtcd_ops.common.errors import InputError
 
 Video = str | Path | np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sample:
     """One video and what is known about it.
 
@@ -52,6 +53,13 @@ class Sample:
             if value is not None and not isinstance(value, str):
                 raise InputError(f"sample: {field} expected text, got {value!r}")
             object.__setattr__(self, field, None if value is None else str(value))
+
+    def __eq__(self, other: object) -> bool:
+        return same_fields(self, other)
+
+    def __hash__(self) -> int:
+        values = (getattr(self, field.name) for field in fields(self))
+        return hash(tuple(v.shape if isinstance(v, np.ndarray) else v for v in values))
 
 
 FIELDS = tuple(field.name for field in fields(Sample))

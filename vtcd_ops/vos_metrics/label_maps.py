@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from vtcd_ops.common.errors import InputError
+from vtcd_ops.video.media_files import in_natural_order
 
 __all__ = ["find_sequences", "map_files", "read_label_map", "read_split"]
 
@@ -33,7 +34,7 @@ def find_sequences(folder: Path) -> dict[str, Path]:
         if _maps_in(place):
             return {base.resolve().name: place}
     found = {}
-    for place in sorted(path for path in base.iterdir() if path.is_dir()):
+    for place in in_natural_order(path for path in base.iterdir() if path.is_dir()):
         inner = place / "masks"
         if _maps_in(place):
             found[place.name] = place
@@ -53,7 +54,7 @@ def map_files(folder: Path) -> dict[str, Path]:
 
 def _maps_in(folder: Path) -> list[Path]:
     files = (path for path in folder.glob("*.png") if not path.name.startswith("."))
-    return sorted(files, key=lambda path: (len(path.stem), path.stem))
+    return in_natural_order(files)
 
 
 def read_split(folder: Path, split: str, years: Iterable[str]) -> list[str]:
