@@ -16,7 +16,9 @@ INSTRUCTION_SET: str = LIBRARY.instruction_set  #: default, avx2 or avx512
 __version__: str = _version("vtcd-ops")
 
 from vtcd_ops.adapters import load_model, randomize_weights  # noqa: E402
-from vtcd_ops.adapters.adapter import Adapter, capture, edit  # noqa: E402
+from vtcd_ops.adapters.adapter import Adapter  # noqa: E402
+from vtcd_ops.adapters.capture import capture  # noqa: E402
+from vtcd_ops.adapters.edit import edit  # noqa: E402
 from vtcd_ops.common.errors import InputError  # noqa: E402
 from vtcd_ops.discovery.compactness import choose_compactness  # noqa: E402
 from vtcd_ops.discovery.discover import discover  # noqa: E402

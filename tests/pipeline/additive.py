@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vtcd_ops import Sample
 from vtcd_ops.adapters import FrameTransform, ProjectionAdapter, Projections
-from vtcd_ops.adapters.adapter import capture
+from vtcd_ops.adapters.capture import capture
 from vtcd_ops.discovery.run import Run
 from vtcd_ops.importance.importance import Importance
 

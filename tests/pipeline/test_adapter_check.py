@@ -17,7 +17,8 @@ from vtcd_ops.adapters import (
     TokenLayout,
     check_adapter,
 )
-from vtcd_ops.adapters.adapter import PARTS, edit
+from vtcd_ops.adapters.adapter import PARTS
+from vtcd_ops.adapters.edit import edit
 from vtcd_ops.common.errors import InputError
 
 WIDTH, HEADS = 48, 4

@@ -16,7 +16,8 @@ from vtcd_hf_videomae import VideoMAEAdapter
 
 import vtcd_ops
 from vtcd_ops.adapters import example_adapter, lock
-from vtcd_ops.adapters.adapter import Adapter, evaluating
+from vtcd_ops.adapters.adapter import Adapter
+from vtcd_ops.adapters.lock import evaluating
 
 ROUNDS = 30
 

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 import vtcd_ops
 from vtcd_ops.adapters import example_adapter
-from vtcd_ops.adapters.adapter import capture
+from vtcd_ops.adapters.capture import capture
 from vtcd_ops.adapters.projections import ProjectionAdapter
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.discovery.compactness import choose_compactness

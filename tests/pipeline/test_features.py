@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pipeline.videos import moving_square
 from torch import Tensor
 
-from vtcd_ops.adapters.adapter import capture
+from vtcd_ops.adapters.capture import capture
 from vtcd_ops.adapters.features import capture_video
 from vtcd_ops.adapters.projections import ProjectionAdapter
 from vtcd_ops.common.errors import InputError

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vtcd_ops.adapters.adapter import PARTS, Adapter, capture, edit
+from vtcd_ops.adapters.adapter import PARTS, Adapter
+from vtcd_ops.adapters.capture import capture
 from vtcd_ops.adapters.check_attention import check_attention
+from vtcd_ops.adapters.edit import edit
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.video.clips import VideoClip
 from vtcd_ops.video.readers import ArraySource

@@ -19,7 +19,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from vtcd_ops.adapters.adapter import Adapter, capture, edit
+from vtcd_ops.adapters.adapter import Adapter
+from vtcd_ops.adapters.capture import capture
+from vtcd_ops.adapters.edit import edit
 from vtcd_ops.common.errors import InputError
 
 __all__ = ["check_attention"]

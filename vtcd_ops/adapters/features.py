@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from vtcd_ops.adapters.adapter import Adapter, capture
+from vtcd_ops.adapters.adapter import Adapter
+from vtcd_ops.adapters.capture import capture
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.video.clips import VideoClip, Window
 

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
-__all__ = ["alone_in", "serialised"]
+__all__ = ["alone_in", "evaluating", "serialised"]
 
 _SECONDS = 30.0  # of waiting before it is said what for
 
@@ -48,6 +48,19 @@ def alone_in(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, without other threads, while open; then every module gets its own back."""
+    with alone_in(model):
+        modes = [(module, module.training) for module in model.modules()]
+        model.eval()
+        try:
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
 
 
 def serialised(function: Function) -> Function:

@@ -14,7 +14,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vtcd_ops.adapters.adapter import PARTS, Adapter, Site, capture, edit
+from vtcd_ops.adapters.adapter import PARTS, Adapter, Site
+from vtcd_ops.adapters.capture import capture
 from vtcd_ops.adapters.check import (
     check_adapter,
     output_difference,
@@ -22,6 +23,7 @@ from vtcd_ops.adapters.check import (
     tensors,
     traces,
 )
+from vtcd_ops.adapters.edit import edit
 from vtcd_ops.adapters.weights import randomize_weights, weights_sha256
 from vtcd_ops.common.errors import InputError
 

@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vtcd_ops.adapters.adapter import Adapter, edit, evaluating, model_device
+from vtcd_ops.adapters.adapter import Adapter, model_device
+from vtcd_ops.adapters.edit import edit
+from vtcd_ops.adapters.lock import evaluating
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.importance.units import TokenUnits, Units
 from vtcd_ops.metrics import Metric, Scored, score_outputs
