@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vtcd_ops.adapters.adapter import Site, Visitor, model_device
+from vtcd_ops.adapters.colours import warn_of_colours
 from vtcd_ops.adapters.heads import HeadModules, cut_heads
 from vtcd_ops.adapters.layout import TokenLayout
 from vtcd_ops.adapters.lock import alone_in, serialised
@@ -95,6 +96,7 @@ class AttentionAdapter(abc.ABC):
         self.sample_fields = sample_fields
         self.metrics = metrics
         self.class_names = class_names
+        warn_of_colours(model, frames, name)
 
     def __repr__(self) -> str:
         t, h, w = self.token_grid
