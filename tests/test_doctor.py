@@ -9,6 +9,7 @@ import torch
 
 import vtcd_ops
 from vtcd_ops.commands import doctor
+from vtcd_ops.ops.library import Library
 
 
 def test_versions_are_those_of_the_imports() -> None:
@@ -39,7 +40,7 @@ def test_a_missing_package_comes_with_its_command(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_slower_choice_is_pointed_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vtcd_ops, "INSTRUCTION_SET", "default")
+    monkeypatch.setattr(doctor, "LIBRARY", Library("default", "0" * 64))
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     text = doctor.render(doctor.diagnose())
     assert "default, and the CPU has avx2" in text

@@ -11,9 +11,8 @@ from importlib.util import find_spec
 import torch
 import typer
 
-import vtcd_ops
 from vtcd_ops.adapters.registry import describe
-from vtcd_ops.ops import library
+from vtcd_ops.ops import LIBRARY, library
 from vtcd_ops.ops.library import has_kernel
 
 ADAPTER_GROUP = "vtcd_ops.adapters"
@@ -83,7 +82,7 @@ def diagnose() -> Diagnosis:
 
 def _versions() -> list[Line]:
     return [
-        Line("vtcd-ops", vtcd_ops.__version__),
+        Line("vtcd-ops", version("vtcd-ops")),
         Line("torch", torch.__version__),
         Line("numpy", version("numpy")),
         Line("Python", platform.python_version()),
@@ -93,7 +92,7 @@ def _versions() -> list[Line]:
 def _machine() -> list[Line]:
     built = library.built_instruction_sets()
     best = torch.backends.cpu.get_cpu_capability().lower()
-    used = vtcd_ops.INSTRUCTION_SET
+    used = LIBRARY.instruction_set
     faster = best in library.INSTRUCTION_SETS and best != used
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none seen by torch"
     return [
