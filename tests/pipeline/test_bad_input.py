@@ -19,6 +19,7 @@ from vtcd_ops.adapters import example_adapter, load_model
 from vtcd_ops.adapters.projections import ProjectionAdapter
 from vtcd_ops.commands import app
 from vtcd_ops.common.errors import InputError
+from vtcd_ops.discovery import identity
 from vtcd_ops.discovery.run import load
 from vtcd_ops.ops.library import Library
 from vtcd_ops.storage.documents import encode_json, read_json
@@ -296,7 +297,7 @@ def test_a_run_of_another_build_of_the_operators(
         (tmp_path / "run/run.json").unlink()
     before = run_files(tmp_path / "run")
     own = vtcd_ops.LIBRARY
-    monkeypatch.setattr(vtcd_ops.discovery.pipeline, "LIBRARY", library)
+    monkeypatch.setattr(identity, "LIBRARY", library)
     expected = sentence.format(now=own.instruction_set, digest=own.sha256[:12])
     videos = [moving_square(seed=seed) for seed in range(2)]
     with pytest.raises(InputError, match=expected):

@@ -9,6 +9,7 @@ from typing import Any, SupportsFloat
 
 from vtcd_ops.adapters.adapter import PARTS
 from vtcd_ops.common.errors import InputError
+from vtcd_ops.common.settings import expect, expect_count, expect_one_of, is_real, is_whole
 
 PROPOSALS = ("slic", "random_crops")
 CRITERIA = ("elbow", "elbow_released", "silhouette", "elbow_silhouette")
@@ -71,30 +72,31 @@ class Settings:
         for name in _PLAIN:
             object.__setattr__(self, name, _plain(getattr(self, name)))
         for part in self.parts:
-            _expect_one_of("parts", part, PARTS)
-        _expect(len(self.parts) > 0, "parts", "at least one of " + ", ".join(PARTS), self.parts)
-        _expect(len(set(parts)) == len(parts), "parts", "each part once", list(parts))
-        _expect_one_of("proposals", self.proposals, PROPOSALS)
-        _expect_one_of("criterion", self.criterion, CRITERIA)
-        _expect_one_of("assign", self.assign, ASSIGNMENTS)
+            expect_one_of("discover", "parts", part, PARTS)
+        some = "at least one of " + ", ".join(PARTS)
+        expect(len(parts) > 0, "discover", "parts", some, self.parts)
+        expect(len(set(parts)) == len(parts), "discover", "parts", "each part once", list(parts))
+        expect_one_of("discover", "proposals", self.proposals, PROPOSALS)
+        expect_one_of("discover", "criterion", self.criterion, CRITERIA)
+        expect_one_of("discover", "assign", self.assign, ASSIGNMENTS)
         for name in ("n_segments", "voxels_per_token", "batch_size"):
-            _expect_count(name, getattr(self, name))
+            expect_count("discover", name, getattr(self, name))
         if self.num_frames is not None and self.num_frames != "all":
-            _expect_count("num_frames", self.num_frames, or_else=' or "all"')
+            expect_count("discover", "num_frames", self.num_frames, or_else=' or "all"')
         if self.sampling_rate is not None:
-            _expect_count("sampling_rate", self.sampling_rate)
+            expect_count("discover", "sampling_rate", self.sampling_rate)
         self._check_numbers()
 
     def _check_numbers(self) -> None:
         """Raise at the first number that is out of range."""
-        valid = self.compactness == "auto" or _is_real(self.compactness, 0)
-        _expect(valid, "compactness", 'a positive number or "auto"', self.compactness)
-        inside = _is_real(self.threshold, 0) and self.threshold <= 1
-        _expect(inside, "threshold", "a number in (0, 1]", self.threshold)
-        inside = _is_real(self.min_tubelet, -1) and 0 <= self.min_tubelet < 1
-        _expect(inside, "min_tubelet", "a fraction in [0, 1)", self.min_tubelet)
-        inside = _is_whole(self.seed) and 0 <= self.seed < 2**63
-        _expect(inside, "seed", "a whole number from 0 to 2**63 - 1", self.seed)
+        valid = self.compactness == "auto" or is_real(self.compactness, 0)
+        expect(valid, "discover", "compactness", 'a positive number or "auto"', self.compactness)
+        inside = is_real(self.threshold, 0) and self.threshold <= 1
+        expect(inside, "discover", "threshold", "a number in (0, 1]", self.threshold)
+        inside = is_real(self.min_tubelet, -1) and 0 <= self.min_tubelet < 1
+        expect(inside, "discover", "min_tubelet", "a fraction in [0, 1)", self.min_tubelet)
+        inside = is_whole(self.seed) and 0 <= self.seed < 2**63
+        expect(inside, "discover", "seed", "a whole number from 0 to 2**63 - 1", self.seed)
 
     def as_json(self) -> dict[str, Any]:
         """Return the settings as JSON holds them."""
@@ -128,25 +130,3 @@ def _plain(value: Any) -> Any:
         return operator.index(value)
     except TypeError:
         return float(value) if isinstance(value, SupportsFloat) else value
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_real(value: Any, above: float) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and above < value < float("inf")
-
-
-def _expect(condition: bool, name: str, expected: str, got: Any) -> None:
-    if not condition:
-        raise InputError(f"discover: {name} expected {expected}, got {got!r}")
-
-
-def _expect_one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    _expect(value in choices, name, "one of " + ", ".join(choices), value)
-
-
-def _expect_count(name: str, value: Any, or_else: str = "") -> None:
-    _expect(_is_whole(value) and value >= 1, name, "a whole number above 0" + or_else, value)

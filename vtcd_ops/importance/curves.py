@@ -15,6 +15,7 @@ from torch import Tensor
 from vtcd_ops.adapters.adapter import Adapter
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.common.memory import parse_bytes
+from vtcd_ops.common.settings import expect_whole
 from vtcd_ops.discovery.run import Run, load
 from vtcd_ops.importance.curve_results import DIRECTIONS, RANDOM, Curves
 from vtcd_ops.importance.importance import Importance, of_class
@@ -234,10 +235,7 @@ def _check(num_points: int, num_random: int, seed: int) -> None:
         ("num_random", num_random, 0),
         ("seed", seed, 0),
     ):
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise InputError(
-                f"curves: {setting} expected a whole number from {least} on, got {value!r}"
-            )
+        expect_whole("curves", setting, value, least)
 
 
 def _rankings(run: Run, names: Sequence[str] | None) -> list[Importance]:

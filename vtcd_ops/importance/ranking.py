@@ -14,6 +14,7 @@ from torch import Tensor
 from vtcd_ops.adapters.adapter import Adapter
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.common.memory import parse_bytes
+from vtcd_ops.common.settings import expect_one_of, expect_whole
 from vtcd_ops.discovery.run import Run, load
 from vtcd_ops.estimates.estimators import DESIGNS, ESTIMATORS
 from vtcd_ops.importance.importance import Importance, draw_masks, estimate_reliability
@@ -193,17 +194,13 @@ def _check(
         ("design", design, DESIGNS),
         ("estimator", estimator, ESTIMATORS),
     ):
-        if word not in choices:
-            raise InputError(f"rank: {setting} expected one of {', '.join(choices)}, got {word!r}")
+        expect_one_of("rank", setting, word, choices)
     for setting, value, least in (
         ("num_masks", num_masks, 2),
         ("num_steps", num_steps, 1),
         ("seed", seed, 0),
     ):
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**31:
-            raise InputError(
-                f"rank: {setting} expected a whole number from {least} on, got {value!r}"
-            )
+        expect_whole("rank", setting, value, least, most=2**31 - 1)
     if not isinstance(ratio, int | float) or not 0 < ratio < 1:
         raise InputError(f"rank: ratio expected a number above 0 and below 1, got {ratio!r}")
     if stop_at is not None and not (isinstance(stop_at, int | float) and 0 < stop_at <= 1):

@@ -14,6 +14,7 @@ import numpy as np
 from vtcd_ops.adapters.adapter import PARTS, Adapter
 from vtcd_ops.common.equality import same_fields
 from vtcd_ops.common.errors import InputError
+from vtcd_ops.common.settings import expect_one_of
 from vtcd_ops.common.token_grid import token_voxels
 from vtcd_ops.discovery.records import LayerTubelets
 from vtcd_ops.discovery.run import Run
@@ -100,12 +101,10 @@ def choose_units(run: Run, kind: str, part: str | None, adapter: Adapter) -> Uni
     Raises:
         InputError: no such kind or part, or fewer than two units.
     """
-    if kind not in UNIT_KINDS:
-        raise InputError(f"rank: units expected one of {', '.join(UNIT_KINDS)}, got {kind!r}")
+    expect_one_of("rank", "units", kind, UNIT_KINDS)
     choices = run.parts if kind == "concepts" else PARTS
     part = run.parts[0] if part is None else part
-    if part not in choices:
-        raise InputError(f"rank: part expected one of {', '.join(choices)}, got {part!r}")
+    expect_one_of("rank", "part", part, choices)
     if max(run.layers) >= adapter.num_layers or max(run.heads) >= adapter.num_heads:
         raise InputError(f"rank: {run.path} has layers or heads that {adapter.name} has not")
     if kind == "heads":

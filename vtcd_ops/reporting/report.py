@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from vtcd_ops.common.errors import InputError
+from vtcd_ops.common.settings import expect_count
 from vtcd_ops.discovery.run import Run, load
 from vtcd_ops.reporting.contents import Limits
 from vtcd_ops.reporting.page import render_page
@@ -56,8 +57,7 @@ def report(
     for name, value in (
         ("max_clips", max_clips), ("max_videos", max_videos), ("max_cards", max_cards),
     ):  # fmt: skip
-        if not isinstance(value, int) or value < 1:
-            raise InputError(f"report: {name} expected a whole number above 0, got {value!r}")
+        expect_count("report", name, value)
     _require_extra()
     opened = _open(Path(run)) if isinstance(run, (str, os.PathLike)) else run
     if out is None and opened.path is None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vtcd_ops.common.errors import InputError
+from vtcd_ops.common.settings import expect_one_of
 from vtcd_ops.vos_metrics.label_maps import find_sequences, map_files, read_label_map, read_split
 from vtcd_ops.vos_metrics.measures import contour_accuracy, region_similarity
 from vtcd_ops.vos_metrics.table import Evaluation, ObjectScores
@@ -76,8 +77,8 @@ def evaluate(
     Raises:
         InputError: something is missing or does not fit; it names the file.
     """
-    if rule is not None and rule not in RULES:
-        raise InputError(f"evaluate: rule expected one of {', '.join(RULES)}, got {rule!r}")
+    if rule is not None:
+        expect_one_of("evaluate", "rule", rule, RULES)
     truths = find_sequences(Path(truth_dir))
     predictions = find_sequences(Path(prediction_dir))
     rule = rule or _rule_of(truths)
