@@ -67,7 +67,9 @@ std::tuple<Tensor, Tensor> tubelet_pool_op(const Tensor& features, const Tensor&
              num_tubelets);
   const CellGrid cells(grid, size, check_interpolation("tubelet_pool", interpolation));
   const Tensor numbers = for_numerics(features), volumes = torch::stable::contiguous(labels);
-  Tensor means = torch::stable::new_empty(numbers, {batch, num_tubelets, num_channels});
+  Tensor means = allocate("tubelet_pool", "num_tubelets", {batch, num_tubelets, num_channels}, [&] {
+    return torch::stable::new_empty(numbers, {batch, num_tubelets, num_channels});
+  });
   Tensor counts = torch::stable::new_empty(features, {batch, num_tubelets}, ScalarType::Long);
   dispatch(numbers, volumes, [&]<typename Scalar, typename Label>() {
     const Scalar* from = numbers.const_data_ptr<Scalar>();

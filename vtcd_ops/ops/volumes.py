@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vtcd_ops.ops import checks
+from vtcd_ops.ops import arguments, checks
 
 
 def _warn_of_order(op: str, features: Tensor, size: Sequence[int]) -> None:
@@ -83,6 +83,7 @@ def slic3d(
         max_size_factor, interpolation,
     )  # fmt: skip
     _warn_of_order("slic3d", features, size)
+    arguments.flag("slic3d", "enforce_connectivity", enforce_connectivity)
     with checks.kernel_errors("slic3d"):
         labels: Tensor = torch.ops.vtcd.slic3d(
             features, size, n_segments, compactness, max_num_iter=max_num_iter, spacing=spacing,
