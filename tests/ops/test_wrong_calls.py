@@ -92,7 +92,7 @@ PUBLIC: dict[str, Callable[[], dict[str, Any]]] = {
     },
     "silhouette": lambda: {"data": DATA, "labels": torch.tensor([0, 1, 0, 1, 0, 1, 0])},
     "choose_num_concepts": lambda: {
-        "data": DATA, "criterion": "elbow", "threshold": 0.9, "max_num_concepts": 3, "tol": 0.01,
+        "data": DATA, "criterion": "elbow", "threshold": 0.9,
         "num_restarts": 2, "seed": 0,
     },
     "pack_supports": lambda: {"masks": [torch.ones(3, 70, dtype=torch.bool)]},
@@ -263,6 +263,8 @@ def called_public(case: Case) -> Exception | None:
 def of_dispatcher(case: Case, error: Exception | None) -> bool:
     """Whether the dispatcher, or the conversion before the kernel, has refused the type."""
     message = words(error)
+    if case.what == "on meta":  # torch's own, where the size of the output depends on values
+        return f"vtcd::{case.op}" in message
     if case.value is None:  # to the dispatcher an undefined tensor, which it cannot name
         return error is not None
     return f"vtcd::{case.op}" in message and f"'{case.argument}'" in message
@@ -279,9 +281,7 @@ def test_kernels_and_fakes(op: str) -> None:
         for error in (kernel, fake):
             if error is not None:
                 wrong += 1
-                assert named(op, error) or (case.is_type and of_dispatcher(case, error)), (
-                    f"{case}: {error!r}"
-                )
+                assert named(op, error) or of_dispatcher(case, error), f"{case}: {error!r}"
         if kernel is None:
             assert fake is None, f"{case}: the kernel took it, the fake kernel said {fake}"
         if case.value is not None and named(op, kernel) and named(op, kernel) == named(op, fake):
@@ -300,6 +300,8 @@ def test_public_functions(op: str) -> None:
         if error is None:
             continue
         wrong += 1
+        if case.what == "on meta" and of_dispatcher(case, error):
+            continue
         assert isinstance(error, (ValueError, TypeError)), f"{case}: {error!r}"
         assert named(op, error), f"{case}: {error!r}"
         if case.is_type:
@@ -309,7 +311,7 @@ def test_public_functions(op: str) -> None:
             if named(op, kernel) == named(op, error) and not case.is_type:
                 assert words(kernel) == words(error), str(case)
             assert kernel is not None or case.is_type, f"{case}: only the function said {error}"
-    assert wrong > 10
+    assert wrong > 8
 
 
 @pytest.mark.parametrize("op", PUBLIC)

@@ -173,8 +173,8 @@ Tensor rosetta_ratios(const Tensor& supports, const Tensor& videos, const Tensor
   return within_memory("rosetta_ratios", "tuples", tuples, [&] {
     const CheckedSupports checked = check_supports("rosetta_ratios", supports, videos, models);
     const SupportSet& set = checked.set;
-    const std::vector<int64_t> shape{tuples.size(0), set.num_videos()};
     const std::vector<int32_t> members = check_tuples("rosetta_ratios", set, tuples);
+    const std::vector<int64_t> shape{tuples.size(0), set.num_videos()};
     Tensor ratios = allocate("rosetta_ratios", "tuples", shape, [&] {
       return torch::stable::new_empty(supports, shape, ScalarType::Double);
     });

@@ -106,8 +106,9 @@ Tensor tubelet_pool_backward_op(const Tensor& grad_means, const Tensor& labels,
   const CellGrid cells(tokens, size, check_interpolation("_tubelet_pool_backward", interpolation));
   const Tensor numbers = for_numerics(grad_means), volumes = torch::stable::contiguous(labels);
   const Tensor voxels = torch::stable::contiguous(counts);
-  Tensor grad =
-      torch::stable::new_empty(numbers, {batch, num_channels, tokens.t, tokens.h, tokens.w});
+  const std::vector<int64_t> shape{batch, num_channels, tokens.t, tokens.h, tokens.w};
+  Tensor grad = allocate("_tubelet_pool_backward", "grid", shape,
+                         [&] { return torch::stable::new_empty(numbers, shape); });
   dispatch(numbers, volumes, [&]<typename Scalar, typename Label>() {
     const Scalar* from = numbers.const_data_ptr<Scalar>();
     const Label* label = volumes.const_data_ptr<Label>();

@@ -131,6 +131,8 @@ def check_num_concepts(data: Tensor, offsets: Tensor, num_restarts: int) -> None
     """Check the arguments of ``choose_num_concepts``, its matrices one below the other."""
     op = "choose_num_concepts"
     _check_ragged(op, data, offsets)
+    if data.is_meta:
+        raise ValueError(f"{op}: data expected on a device that holds values, got meta")
     arguments.at_least(op, "num_restarts", num_restarts, 1)
 
 
@@ -249,6 +251,8 @@ def check_tubelet_pool_backward(
     arguments.on_device(op, "counts", counts, grad_means.device)
     if len(grid) != 3 or any(length <= 0 for length in grid):
         raise ValueError(f"{op}: grid expected positive numbers (t, h, w), got {list(grid)}")
+    shape = (batch, grad_means.shape[2], *grid)
+    arguments.output(op, "grid", shape, grad_means.element_size())
     _check_interpolation(op, interpolation)
 
 

@@ -261,12 +261,12 @@ def silhouette(
         ValueError: shapes that do not fit, NaN or Inf, a negative label.
         TypeError: another dtype.
     """
+    matrices = ragged.matrices("silhouette", data)
     if isinstance(data, Tensor) != isinstance(labels, Tensor):
         raise TypeError(
             "silhouette: labels expected a tensor for a tensor and a list for a list, "
             f"got {type(labels).__name__}"
         )
-    matrices = ragged.matrices("silhouette", data)
     if not matrices and not len(labels):
         return []
     clusters = ragged.pack_labels("silhouette", "labels", matrices, labels)

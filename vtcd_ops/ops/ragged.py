@@ -22,7 +22,7 @@ def matrices(op: str, data: Tensor | Sequence[Tensor]) -> list[Tensor]:
     """
     if isinstance(data, Tensor):
         return [data]
-    if not isinstance(data, Iterable) or isinstance(data, (str, np.ndarray)):
+    if not isinstance(data, Iterable) or isinstance(data, (str, dict, np.ndarray)):
         raise TypeError(
             f"{op}: data expected a tensor or a list of tensors, got {type(data).__name__}"
         )
@@ -88,7 +88,7 @@ def pack_labels(
     """
     if isinstance(labels, Tensor):
         return labels  # of one matrix: the operator checks the length
-    if not isinstance(labels, Iterable) or isinstance(labels, (str, np.ndarray)):
+    if not isinstance(labels, Iterable) or isinstance(labels, (str, dict, np.ndarray)):
         raise TypeError(
             f"{op}: {argument} expected a tensor or a list of tensors, got {type(labels).__name__}"
         )
