@@ -15,9 +15,10 @@ import numpy as np
 
 from vtcd_ops.discovery.concepts import Factorisation
 from vtcd_ops.discovery.foreign import store_concepts
+from vtcd_ops.discovery.packed_tubelets import PackedTubelets
 from vtcd_ops.discovery.records import VideoRecord
 from vtcd_ops.discovery.run import Run, load
-from vtcd_ops.discovery.run_writer import PackedTubelets, RunWriter
+from vtcd_ops.discovery.run_writer import RunWriter
 
 NUM_FRAMES, HEIGHT, WIDTH = 48, 96, 128
 

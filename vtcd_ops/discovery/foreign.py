@@ -13,8 +13,9 @@ from vtcd_ops.adapters.adapter import Adapter
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.discovery.concepts import Factorisation
 from vtcd_ops.discovery.identity import describe_model, library_versions, operator_library
+from vtcd_ops.discovery.packed_tubelets import PackedTubelets
 from vtcd_ops.discovery.run import Run, load
-from vtcd_ops.discovery.run_writer import PackedTubelets, RunWriter
+from vtcd_ops.discovery.run_writer import RunWriter
 from vtcd_ops.storage.documents import digest_json
 
 Site = tuple[str, int]  # (part, layer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -283,3 +284,20 @@ def concepts_of_heads(
             )
         )
     return found
+
+
+def manifest_lines(records: list[VideoRecord]) -> bytes:
+    """Return the manifest of a run: a JSON object a line, readable by ``read_manifest``."""
+    lines = []
+    for record in records:
+        row = {
+            "video": record.source,
+            "name": record.name,
+            "label": record.label,
+            "text": record.text,
+            "query_mask": record.query_mask,
+            "target_masks": record.target_masks,
+        }
+        known = {key: value for key, value in row.items() if value is not None}
+        lines.append(json.dumps({"video": None} | known))  # null: it was an array
+    return ("\n".join(lines) + "\n").encode()

@@ -14,7 +14,8 @@ import numpy as np
 
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.discovery.concepts import Factorisation
-from vtcd_ops.discovery.records import LayerTubelets, VideoRecord
+from vtcd_ops.discovery.packed_tubelets import PackedTubelets
+from vtcd_ops.discovery.records import LayerTubelets, VideoRecord, manifest_lines
 from vtcd_ops.discovery.run_files import (
     COMPACTNESS_FILE,
     CONCEPT_SETTINGS,
@@ -34,12 +35,12 @@ from vtcd_ops.discovery.run_files import (
     tubelet_identity,
 )
 from vtcd_ops.storage import files
-from vtcd_ops.storage.codec import pack_frames, pack_labels
+from vtcd_ops.storage.codec import pack_frames
 from vtcd_ops.storage.documents import digest_json, read_json
 from vtcd_ops.storage.files import naming
 from vtcd_ops.storage.folder import LOCK_FILE, LOG_FILE, SETTINGS_FILE, ResultFolder, read_own
 
-__all__ = ["LOCK_FILE", "PackedTubelets", "RunWriter"]
+__all__ = ["LOCK_FILE", "RunWriter"]
 
 _FINISH_TASK = 1 << 40  # beyond any video
 _COMPACTNESS_TASK = _FINISH_TASK + 1
@@ -342,65 +343,6 @@ class RunWriter(ResultFolder):
                 with naming(other / name, "read"):
                     copied = (other / name).read_bytes()
                 files.write_atomic(self.folder_of(name), copied, replace=False)
-
-
-class PackedTubelets:
-    """The tubelets of the heads of one layer of one video, compressed as they come.
-
-    Args:
-        grid: token grid (t, h, w).
-        padded_size: label grid (T, H, W) with the frames that were padded.
-    """
-
-    def __init__(self, grid: tuple[int, int, int], padded_size: tuple[int, int, int]) -> None:
-        self._info: dict[str, Any] = {"grid": list(grid), "padded_size": list(padded_size)}
-        self._blobs: list[bytes] = []
-        self._dtypes: list[str] = []
-        self._means: list[np.ndarray] = []
-        self._sizes: list[np.ndarray] = []
-
-    def __len__(self) -> int:
-        return len(self._blobs)
-
-    def add(self, labels: np.ndarray, means: np.ndarray, sizes: np.ndarray) -> None:
-        """Add the next head: labels [T, H, W], means [S, C], sizes [S]."""
-        blob, dtype = pack_labels(labels)
-        num_labels = int(np.flatnonzero(sizes).max(initial=-1)) + 1
-        self._blobs.append(blob)
-        self._dtypes.append(dtype)
-        self._means.append(means[:num_labels])
-        self._sizes.append(sizes[:num_labels])
-        self._info["shape"] = list(labels.shape)
-
-    def contents(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Return the arrays and the information that the file holds."""
-        num_labels = max(len(sizes) for sizes in self._sizes)
-        pad = [num_labels - len(sizes) for sizes in self._sizes]
-        rows = list(zip(self._means, self._sizes, pad, strict=True))
-        tensors: dict[str, np.ndarray] = {
-            "labels": np.frombuffer(b"".join(self._blobs), dtype=np.uint8),
-            "ends": np.cumsum([len(blob) for blob in self._blobs], dtype=np.int64),
-            "means": np.stack([np.pad(means, ((0, n), (0, 0))) for means, _, n in rows]),
-            "sizes": np.stack([np.pad(sizes, (0, n)) for _, sizes, n in rows]),
-        }
-        return tensors, {**self._info, "dtypes": self._dtypes}
-
-
-def manifest_lines(records: list[VideoRecord]) -> bytes:
-    """Return the manifest of a run: a JSON object a line, readable by ``read_manifest``."""
-    lines = []
-    for record in records:
-        row = {
-            "video": record.source,
-            "name": record.name,
-            "label": record.label,
-            "text": record.text,
-            "query_mask": record.query_mask,
-            "target_masks": record.target_masks,
-        }
-        known = {key: value for key, value in row.items() if value is not None}
-        lines.append(json.dumps({"video": None} | known))  # null: it was an array
-    return ("\n".join(lines) + "\n").encode()
 
 
 def _widen(table: np.ndarray, width: int) -> np.ndarray:

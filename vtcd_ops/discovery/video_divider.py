@@ -17,9 +17,10 @@ from vtcd_ops.adapters.features import capture_video
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.common.memory import format_bytes
 from vtcd_ops.common.token_grid import volume_size
+from vtcd_ops.discovery.packed_tubelets import PackedTubelets
 from vtcd_ops.discovery.records import VideoRecord
 from vtcd_ops.discovery.run_files import clip_file, tubelet_file
-from vtcd_ops.discovery.run_writer import PackedTubelets, RunWriter
+from vtcd_ops.discovery.run_writer import RunWriter
 from vtcd_ops.discovery.settings import Settings
 from vtcd_ops.discovery.tubelets import find_tubelets
 from vtcd_ops.video.clips import VideoClip, Window

@@ -143,8 +143,7 @@ def rank(
     measured = Measurement(run, adapter, chosen_units, chosen_metric, videos)
     asked = AskedForward(masks_per_forward, dtype, compiled, max_memory)
     more = {"method": method, "num_units": len(chosen_units), "seed": seed, "classes": kept_classes}
-    more |= _of_method(method, ratio, design, num_steps)
-    document = measured.document(path, asked, more)
+    document = measured.document(path, asked, more | _of_method(method, ratio, design, num_steps))
     masked = measured.masked(document)
     writer = ScoresWriter(path, document, "a ranking", overwrite=overwrite)
 
