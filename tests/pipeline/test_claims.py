@@ -181,9 +181,9 @@ class _Full:
 
 def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> None:
     program = (
-        "import sys, os, signal, pathlib; from vtcd_ops import _files\n"
-        "_files.os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "_files.write_atomic(pathlib.Path(sys.argv[1]), b'half')"
+        "import sys, os, signal, pathlib; from vtcd_ops.storage import files\n"
+        "files.os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "files.write_atomic(pathlib.Path(sys.argv[1]), b'half')"
     )
     path = tmp_path / "report [1].html"
     other = tmp_path / ".tmp-report 1.html-0123456789abcdef"  # that name as a pattern matches it

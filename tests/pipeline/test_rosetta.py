@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,11 +16,12 @@ from pipeline.seen_objects import Eye, write_seen, write_shared
 import vtcd_ops
 from vtcd_ops.commands import app
 from vtcd_ops.common.errors import InputError
-from vtcd_ops.discovery.run import Run
+from vtcd_ops.discovery.run import Run, load
 from vtcd_ops.ops import reference
 from vtcd_ops.rosetta_concepts.baseline import mean_of_all
 from vtcd_ops.rosetta_concepts.store import Baseline
 from vtcd_ops.rosetta_concepts.supports import PackedSupports
+from vtcd_ops.storage.documents import encode_json, read_json
 
 SHAPE = (6, 8, 10)
 
@@ -183,7 +185,7 @@ def test_saved_and_read_again(runs: list[Run], tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in (tmp_path / "shared").iterdir()} == files
 
 
-@pytest.mark.parametrize("name", ["rosetta.json", "rosetta.safetensors"])
+@pytest.mark.parametrize("name", ["settings.json", "rosetta.json", "rosetta.safetensors"])
 def test_damage_is_noticed(runs: list[Run], tmp_path: Path, name: str) -> None:
     compare(runs, out=tmp_path)
     content = bytearray((tmp_path / name).read_bytes())
@@ -193,13 +195,47 @@ def test_damage_is_noticed(runs: list[Run], tmp_path: Path, name: str) -> None:
         vtcd_ops.load_rosetta(tmp_path)
 
 
-def test_tensors_of_another_result_are_noticed(runs: list[Run], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["rosetta.json"],
+        ["rosetta.safetensors"],
+        ["rosetta.json", "rosetta.safetensors"],
+        ["settings.json"],
+        ["settings.json", "rosetta.json"],
+    ],
+)
+def test_files_of_another_result_are_noticed(
+    runs: list[Run], tmp_path: Path, names: list[str]
+) -> None:
     compare(runs, out=tmp_path / "a")
     compare(runs, out=tmp_path / "b", delta=0.5)
-    tensors = (tmp_path / "b/rosetta.safetensors").read_bytes()
-    (tmp_path / "a/rosetta.safetensors").write_bytes(tensors)
-    with pytest.raises(InputError, match=r"is not the one that rosetta\.json describes"):
+    for name in names:
+        (tmp_path / "a" / name).write_bytes((tmp_path / "b" / name).read_bytes())
+    with pytest.raises(InputError, match=r"belongs elsewhere: "):
         vtcd_ops.load_rosetta(tmp_path / "a")
+    compare(runs, out=tmp_path / "a")  # the same call mends it
+    vtcd_ops.load_rosetta(tmp_path / "a")
+
+
+def test_a_run_that_is_not_the_one_compared_is_noticed(runs: list[Run], tmp_path: Path) -> None:
+    for number, run in enumerate(runs):
+        shutil.copytree(run.path, tmp_path / f"{number}")
+    copies = [load(tmp_path / f"{number}") for number in range(len(runs))]
+    compare(copies, out=tmp_path / "shared")
+    (tmp_path / "0").rename(tmp_path / "gone")
+    assert len(vtcd_ops.load_rosetta(tmp_path / "shared"))  # of itself it is whole
+    (tmp_path / "1").rename(tmp_path / "0")
+    with pytest.raises(InputError, match=r"the run .*/0 is not the one that was compared"):
+        vtcd_ops.load_rosetta(tmp_path / "shared")
+
+
+def test_a_result_of_the_first_format_is_read(runs: list[Run], tmp_path: Path) -> None:
+    found = compare(runs, out=tmp_path)
+    document = read_json(tmp_path / "rosetta.json") | {"format": 1}
+    (tmp_path / "rosetta.json").write_bytes(encode_json(document))
+    (tmp_path / "settings.json").unlink()
+    assert vtcd_ops.load_rosetta(tmp_path).summary() == found.summary()
 
 
 def test_a_baseline_without_tuples() -> None:
@@ -275,7 +311,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         ("{a} {a} --delta 0", "delta expected above 0 and at most 1, got 0"),
         ("{a} {a} --delta 1.2", "delta expected above 0 and at most 1, got 1.2"),
         ("{a} {a} --delta nan", "delta expected above 0 and at most 1, got nan"),
-        ("{a} {a} --delta some", "expected numbers such as .15, or .15,.3, got 'some'"),
+        ("{a} {a} --delta some", "--delta: expected a number, got 'some'"),
         ("{a} {a} --delta none", "expected a delta, a top number, or both"),
         ("{a} {a} --epsilon 0", "epsilon expected above 0 and at most 1, got 0"),
         ("{a} {a} --epsilon 15", "epsilon expected above 0 and at most 1, got 15"),

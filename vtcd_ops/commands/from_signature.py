@@ -187,7 +187,8 @@ def _value(name: str, text: str | None, parser: Parser) -> Any:
     try:
         return None if text is None else parser(text)
     except ValueError as error:
-        raise InputError(f"--{name.replace('_', '-')}: {error}") from None
+        said = error if isinstance(error, InputError) else f"expected a number, got {text!r}"
+        raise InputError(f"--{name.replace('_', '-')}: {said}") from None
 
 
 def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,10 +29,11 @@ from vtcd_ops.storage.documents import (
     table,
     whole,
 )
-from vtcd_ops.storage.files import read_tensors, sha256_file, write_tensors
-from vtcd_ops.storage.folder import ResultFolder
+from vtcd_ops.storage.files import naming, sha256_file
+from vtcd_ops.storage.folder import SETTINGS_FILE, ResultFolder, identity, read_own
 
-FORMAT = 1  # of the files; a reader refuses any other
+FORMAT = 2  # of the files that are written
+READABLE = (1, 2)  # files of format 1 do not say where they belong
 SUMMARY_FILE = "rosetta.json"
 TENSOR_FILE = "rosetta.safetensors"
 
@@ -243,17 +245,28 @@ class Rosetta:
         return runs
 
     def save(self, path: str | Path) -> Path:
-        """Write the result into a directory, `rosetta.json` last: with it, it is complete."""
+        """Write the result into a directory, `rosetta.json` last: with it, it is complete.
+
+        `settings.json` says of which runs and settings the result is; the other two files belong to
+        it, so that files of another result in their place are noticed.
+        """
         results = ResultFolder(Path(path))
         folder = results.path
-        tensors = {f"units-{i}": units for i, units in enumerate(self.units)}
-        tensors |= {"tuples": self.tuples, "scores": self.scores, "per_video": self.per_video}
-        write_tensors(results.folder_of(TENSOR_FILE), tensors, {"format": FORMAT})
-        document = {
+        compared = {
             "format": FORMAT,
             "runs": [asdict(run) for run in self.runs],
             "videos": [asdict(video) for video in self.videos],
             "settings": self.settings,
+        }
+        belongs = identity(json.loads(json.dumps(compared)))
+        with naming(results.folder_of(SUMMARY_FILE)):
+            (folder / SUMMARY_FILE).unlink(missing_ok=True)
+        results.write_json(SETTINGS_FILE, compared)
+        tensors = {f"units-{i}": units for i, units in enumerate(self.units)}
+        tensors |= {"tuples": self.tuples, "scores": self.scores, "per_video": self.per_video}
+        results.write(TENSOR_FILE, tensors, {"format": FORMAT}, belongs)
+        document = {
+            **compared,
             "baselines": [asdict(baseline) for baseline in self.baselines.values()],
             "summary": self.summary(),
             "tensors": sha256_file(folder / TENSOR_FILE),
@@ -290,16 +303,17 @@ def load_rosetta(path: str | Path) -> Rosetta:
     True
 
     Raises:
-        InputError: there is none, it is damaged, or of another version.
+        InputError: there is none, it is damaged, of another version, put together from files of
+            several results, or another run lies in the place of one that was compared.
     """
     folder = Path(path)
     if not (folder / SUMMARY_FILE).is_file():
         raise InputError(f"{folder} holds no Rosetta concepts: it has no {SUMMARY_FILE}")
     document = read_json(folder / SUMMARY_FILE)
-    if document.get("format") != FORMAT:
+    if document.get("format") not in READABLE:
         raise InputError(
             f"the Rosetta concepts in {folder} have format {document.get('format')}, this version "
-            f"of vtcd_ops reads format {FORMAT}"
+            f"of vtcd_ops reads formats {' and '.join(map(str, READABLE))}"
         )
     expect_fields(folder / SUMMARY_FILE, document, _FIELDS)
     for name, fields in (
@@ -307,7 +321,8 @@ def load_rosetta(path: str | Path) -> Rosetta:
     ):  # fmt: skip
         for entry in document[name]:
             expect_fields(folder / SUMMARY_FILE, entry, fields, name)
-    tensors = read_tensors(folder / TENSOR_FILE).arrays
+    _expect_runs(document["runs"])
+    tensors = read_own(folder, TENSOR_FILE, _belongs(folder, document)).arrays
     if sha256_file(folder / TENSOR_FILE) != document["tensors"]:
         raise InputError(f"{folder / TENSOR_FILE} is not the one that {SUMMARY_FILE} describes")
     _expect_tuples(folder / TENSOR_FILE, tensors, len(document["runs"]), len(document["videos"]))
@@ -324,6 +339,27 @@ def load_rosetta(path: str | Path) -> Rosetta:
         found.summary()
     found.path = folder
     return found
+
+
+def _belongs(folder: Path, document: dict[str, Any]) -> str | None:
+    """Return what the tensors must belong to, after making sure that the summary belongs there."""
+    if document["format"] == READABLE[0]:
+        return None
+    compared = read_json(folder / SETTINGS_FILE)
+    if compared != {name: document[name] for name in ("format", "runs", "videos", "settings")}:
+        raise InputError(
+            f"{folder / SUMMARY_FILE} belongs elsewhere: {SETTINGS_FILE} is of other runs or "
+            "settings"
+        )
+    return identity(compared)
+
+
+def _expect_runs(runs: list[dict[str, Any]]) -> None:
+    """Raise where another run lies in the place of one that was compared; one may be gone."""
+    for run in runs:
+        file = Path(run["path"]) / RUN_FILE
+        if file.is_file() and sha256_file(file) != run["sha256"]:
+            raise InputError(f"the run {run['path']} is not the one that was compared")
 
 
 def _expect_tuples(
