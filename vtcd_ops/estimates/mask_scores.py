@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 
 from vtcd_ops.common.equality import same_fields
 from vtcd_ops.common.errors import InputError
-from vtcd_ops.ops import checks
+from vtcd_ops.ops import mask_checks
 
 #: Masks of one independent block of each sampling design.
 BLOCK_LENGTH = {"simple": 1, "antithetic": 2, "balanced": 20}
@@ -43,7 +43,7 @@ class MaskScores:
     design: str
 
     def __post_init__(self) -> None:
-        checks.check_cris_sample(
+        mask_checks.check_cris_sample(
             self.num_units, self.num_masks, self.ratio, self.seed, 0, self.design
         )
 

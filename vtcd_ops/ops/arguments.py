@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 
 

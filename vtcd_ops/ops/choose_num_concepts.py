@@ -108,7 +108,7 @@ def choose_num_concepts(
         TypeError: another dtype.
     """
     op = "choose_num_concepts"
-    if criterion not in CRITERIA:
+    if not isinstance(criterion, str) or criterion not in CRITERIA:
         raise ValueError(f"{op}: criterion expected {', '.join(CRITERIA)}, got {criterion}")
     threshold = ragged.real(op, "threshold", threshold)
     if not 0 < threshold <= 1:

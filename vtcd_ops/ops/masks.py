@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vtcd_ops.ops import checks
+from vtcd_ops.ops import checks, mask_checks
 
 
 def concept_mask(x: Tensor, assign: Tensor, keep: Tensor, num_prefix_tokens: int = 0) -> Tensor:
@@ -41,7 +41,7 @@ def concept_mask(x: Tensor, assign: Tensor, keep: Tensor, num_prefix_tokens: int
         ValueError: shapes that do not fit, a unit out of range.
         TypeError: another dtype.
     """
-    checks.check_concept_mask(x, assign, keep, num_prefix_tokens)
+    mask_checks.check_concept_mask(x, assign, keep, num_prefix_tokens)
     with checks.kernel_errors("concept_mask"):
         masked: Tensor = torch.ops.vtcd.concept_mask(x, assign, keep, num_prefix_tokens)
     return masked
@@ -86,7 +86,7 @@ def cris_sample(
     Raises:
         ValueError: a parameter out of range.
     """
-    checks.check_cris_sample(num_units, num_masks, ratio, seed, start, design)
+    mask_checks.check_cris_sample(num_units, num_masks, ratio, seed, start, design)
     with checks.kernel_errors("cris_sample"):
         keep: Tensor = torch.ops.vtcd.cris_sample(num_units, num_masks, ratio, seed, start, design)
     return keep
@@ -128,6 +128,6 @@ def cris_accumulate(
             with what is read, or that require a gradient.
         TypeError: another dtype.
     """
-    checks.check_cris_accumulate(count, total, total_sq, keep, drop, present)
+    mask_checks.check_cris_accumulate(count, total, total_sq, keep, drop, present)
     with checks.kernel_errors("cris_accumulate"):
         torch.ops.vtcd.cris_accumulate(count, total, total_sq, keep, drop, present)

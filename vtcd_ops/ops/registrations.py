@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vtcd_ops.ops import checks
+from vtcd_ops.ops import checks, mask_checks
 
 
 @torch.library.register_fake("vtcd::slic3d")
@@ -120,7 +120,7 @@ def _concept_mask_fake(
     keep: Tensor,  # [B, U]
     num_prefix_tokens: int = 0,
 ) -> Tensor:
-    checks.check_concept_mask(x, assign, keep, num_prefix_tokens)
+    mask_checks.check_concept_mask(x, assign, keep, num_prefix_tokens)
     return torch.empty_like(x)
 
 
@@ -132,7 +132,7 @@ def _concept_mask_backward_fake(
     keep: Tensor,  # [B, U]
     num_prefix_tokens: int,
 ) -> tuple[Tensor, Tensor]:
-    checks.check_concept_mask_backward(grad, x, assign, keep, num_prefix_tokens)
+    mask_checks.check_concept_mask_backward(grad, x, assign, keep, num_prefix_tokens)
     return torch.empty_like(x), torch.empty_like(keep, memory_format=torch.contiguous_format)
 
 
@@ -145,7 +145,7 @@ def _cris_sample_fake(
     start: int = 0,
     design: str = "simple",
 ) -> Tensor:
-    checks.check_cris_sample(num_units, num_masks, ratio, seed, start, design)
+    mask_checks.check_cris_sample(num_units, num_masks, ratio, seed, start, design)
     return torch.empty((num_masks, num_units), dtype=torch.bool, device="cpu")
 
 
@@ -158,7 +158,7 @@ def _cris_accumulate_fake(
     drop: Tensor,  # [M]
     present: Tensor | None = None,  # [U]
 ) -> None:
-    checks.check_cris_accumulate(count, total, total_sq, keep, drop, present)
+    mask_checks.check_cris_accumulate(count, total, total_sq, keep, drop, present)
 
 
 @torch.library.register_fake("vtcd::rosetta_search")
