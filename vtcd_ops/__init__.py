@@ -48,7 +48,9 @@ from vtcd_ops.ops import (  # noqa: E402
     slic3d,
     tubelet_pool,
 )
+from vtcd_ops.pruning.cost import Cost, count_cost  # noqa: E402
 from vtcd_ops.pruning.prune import prune  # noqa: E402
+from vtcd_ops.pruning.saving import save_pruned  # noqa: E402
 from vtcd_ops.reporting import report  # noqa: E402
 from vtcd_ops.rosetta_concepts.rosetta import rosetta  # noqa: E402
 from vtcd_ops.rosetta_concepts.store import Rosetta, load_rosetta  # noqa: E402
@@ -59,6 +61,7 @@ __all__ = [
     "LIBRARY",
     "Adapter",
     "ConvexNMF",
+    "Cost",
     "CrisAccumulator",
     "Curves",
     "Importance",
@@ -76,6 +79,7 @@ __all__ = [
     "cnmf",
     "concept_mask",
     "contour_match",
+    "count_cost",
     "cris_accumulate",
     "cris_sample",
     "curves",
@@ -94,6 +98,7 @@ __all__ = [
     "rosetta",
     "rosetta_ratios",
     "rosetta_search",
+    "save_pruned",
     "silhouette",
     "slic3d",
     "store_concepts",

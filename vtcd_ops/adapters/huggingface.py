@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import json
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -91,6 +93,39 @@ class HuggingFaceMixin(BundledModels):
         if name.count("/") == 1 and not name.startswith((".", "/", "~")):
             return name
         raise cls.not_found(name, "directory, no Hub id (owner/name)")
+
+    def constructor_options(self) -> dict[str, Any]:
+        """Return the options of the class that this adapter was made with, as JSON holds them."""
+        return {}
+
+    def saved_form(self) -> dict[str, Any]:
+        """Return what `rebuild` needs: the model's configuration, and the adapter's options."""
+        config = json.loads(self.model.config.to_json_string(use_diff=False))
+        config = {key: value for key, value in config.items() if not key.endswith(_CODE)}
+        config["architectures"] = [type(self.model).__name__]
+        return {"config": config, "options": self.constructor_options()}
+
+    @classmethod
+    def rebuild(cls, config: dict[str, Any], options: dict[str, Any], folder: Path) -> Self:
+        """Return the adapter of a model with this configuration, whose weights are yet to come.
+
+        Raises:
+            InputError: it is none of this family's.
+        """
+        [named] = config.get("architectures") or [None]
+        if named not in cls.classes:
+            raise InputError(
+                f"load_model: {folder} expected to hold one of {', '.join(cls.classes)}, "
+                f"got {str(named)[:80]}"
+            )
+        model_class: Any = getattr(transformers, named)
+        model = model_class(model_class.config_class.from_dict(dict(config)))
+        model.set_attn_implementation("sdpa" if model_class._supports_sdpa else "eager")
+        construct: Any = cls
+        with warnings.catch_warnings():  # of colours that are not known; they are set after this
+            warnings.simplefilter("ignore", UserWarning)
+            adapter: Self = construct(model, **options)
+        return adapter
 
     def untrained_model(self) -> nn.Module:
         """Return a model of the same class and configuration, as it is before training."""

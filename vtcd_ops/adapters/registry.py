@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from vtcd_ops.adapters.adapter import Adapter
 from vtcd_ops.adapters.configs import read_config
 from vtcd_ops.adapters.names import split_options
+from vtcd_ops.adapters.pruned_form import is_pruned, load_pruned
 from vtcd_ops.common.errors import InputError
 
 __all__ = ["AdapterFamily", "AdapterInfo", "describe", "families", "list_adapters", "load_model"]
@@ -108,6 +109,14 @@ def load_model(model: str | os.PathLike[str] | Adapter, **options: Any) -> Adapt
         if not rest:
             raise InputError(f"load_model: a model expected after {name!r}, got nothing")
         return _open(_load_family(family), name, rest, options)
+    if is_pruned(name):
+        unknown = sorted(options.keys() - {"device", "dtype"})
+        if unknown:
+            raise InputError(
+                f"load_model: {name}, a pruned model, expected options among device, dtype, got "
+                f"{', '.join(unknown)}"
+            )
+        return load_pruned(name, _load_family, **options)
     return _open(_family_of(name), name, name, options)
 
 

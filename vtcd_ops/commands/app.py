@@ -14,6 +14,7 @@ from tqdm import tqdm
 from vtcd_ops.commands import demo as demonstration
 from vtcd_ops.commands import doctor as diagnosis
 from vtcd_ops.commands.from_signature import command_of, extra_option, parse_words
+from vtcd_ops.commands.prune import parse_heads, prune_run
 from vtcd_ops.common.errors import InputWarning, counted, printable
 from vtcd_ops.discovery.discover import discover
 from vtcd_ops.discovery.run import Run
@@ -152,6 +153,15 @@ rosetta_command = app.command("rosetta")(
         show_rosetta,
         arguments={"runs": list[Path]},
         parsers={"importances": lambda text: None if text in ("all", "none") else text},
+        required=["out"],
+    )
+)
+prune_command = app.command("prune")(
+    command_of(
+        prune_run,
+        _say,
+        arguments={"run": Path},
+        parsers={"heads": parse_heads},
         required=["out"],
     )
 )

@@ -102,6 +102,10 @@ class Dinov2Adapter(AttentionInterfaceAdapter):
             image_size = "x".join(map(str, image_size))
         return cls.load(name, device, dtype, image_size=image_size, fit=fit)
 
+    def constructor_options(self) -> dict[str, Any]:
+        """Return the size of a frame, to which the class does not default."""
+        return {"image_size": list(self.frames.size)}
+
     def grid_for(self, clips: Tensor) -> tuple[int, int, int]:
         """Return the token grid of clips [B, T, 3, H', W']: (T, H'/patch, W'/patch)."""
         frames, _, height, width = clips.shape[1:]

@@ -101,6 +101,10 @@ class TimesformerAdapter(HuggingFaceMixin, ProjectionAdapter):
             **classifier_attributes(model),
         )
 
+    def constructor_options(self) -> dict[str, Any]:
+        """Return which attention is looked at."""
+        return {"attention": self.attention}
+
     def head_modules(self, layer: int) -> HeadModules:
         """Return where the heads of a layer are."""
         names = self._module_names[layer]

@@ -84,6 +84,10 @@ class VJEPA2Adapter(HuggingFaceMixin, ProjectionAdapter):
         """Load a directory or a Hub id such as ``"facebook/vjepa2-vitl-fpc64-256"``."""
         return cls.load(name, device, dtype, num_frames=num_frames)
 
+    def constructor_options(self) -> dict[str, Any]:
+        """Return the frames of a clip, which the configuration need not say."""
+        return {"num_frames": self.num_frames}
+
     def head_modules(self, layer: int) -> HeadModules:
         """Return where the heads of a layer are; the rotation is the same for every head."""
         names = self._module_names[layer]

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from vtcd_internvideo.checkpoint import MODEL_TYPE
 from vtcd_internvideo.model import InternVideo
-from vtcd_internvideo.tokenizer import Tokenizer
+from vtcd_internvideo.tokenizer import Tokenizer, write_merges
 from vtcd_ops.adapters import (
     FrameTransform,
     InputError,
@@ -147,6 +147,30 @@ class InternVideoAdapter(BundledModels, ProjectionAdapter):
             preprocessor_config=_beside(source, "preprocessor_config.json"),
             classes=classes,
         )
+
+    def saved_form(self) -> dict[str, Any]:
+        """Return what `rebuild` needs: the model's configuration, and the adapter's options."""
+        classes = None
+        if self.classes is not None:
+            classes = {name: list(texts) for name, texts in self.classes.items()}
+        return {"config": self._internvideo.config.to_dict(), "options": {"classes": classes}}
+
+    def save_beside(self, folder: Path) -> list[str]:
+        """Write the vocabulary beside the weights, if it is the model's own; return its name."""
+        tokenizer = self._internvideo.tokenizer
+        if not isinstance(tokenizer, Tokenizer):
+            return []
+        write_merges(folder / "merges.txt", tokenizer.merges)
+        return ["merges.txt"]
+
+    @classmethod
+    def rebuild(
+        cls, config: dict[str, Any], options: dict[str, Any], folder: Path
+    ) -> InternVideoAdapter:
+        """Return the adapter of a model with this configuration, whose weights are yet to come."""
+        model = InternVideo.from_config(config)
+        model.tokenizer = _tokenizer(model, folder, None)
+        return cls(model, **options)
 
     def head_modules(self, layer: int) -> HeadModules:
         """Return where the heads of a layer are."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,6 +42,12 @@ class Tokenizer:
     def __init__(self, clip_tokenizer: CLIPTokenizer, context_length: int = 77) -> None:
         self.clip_tokenizer = clip_tokenizer
         self.context_length = context_length
+
+    @property
+    def merges(self) -> list[str]:
+        """The list of merges, each "left right", the first the strongest."""
+        backend: Any = self.clip_tokenizer.backend_tokenizer
+        return [" ".join(pair) for pair in json.loads(backend.to_str())["model"]["merges"]]
 
     @classmethod
     def from_merges(cls, merges: Sequence[str], context_length: int = 77) -> Tokenizer:

@@ -120,6 +120,16 @@ class TCOWAdapter(BundledModels, ProjectionAdapter):
         name = cls.full_name(name, dtype=dtype, attention=attention)
         return cls(model, name=name, attention=attention)
 
+    def saved_form(self) -> dict[str, Any]:
+        """Return what `rebuild` needs: the model's configuration, and the adapter's options."""
+        model: Any = self.model
+        return {"config": model.config.to_dict(), "options": {"attention": self.attention}}
+
+    @classmethod
+    def rebuild(cls, config: dict[str, Any], options: dict[str, Any], folder: Path) -> TCOWAdapter:
+        """Return the adapter of a model with this configuration, whose weights are yet to come."""
+        return cls(TCOW.from_config(config), **options)
+
     def head_modules(self, layer: int) -> HeadModules:
         """Return where the heads of a layer are: those of the attention that is looked at."""
         names = self._module_names[layer]

@@ -1,0 +1,63 @@
+"""`vtcd prune` on a run of a bundled miniature."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import vtcd_ops
+from vtcd_ops.commands.app import app
+from vtcd_ops.commands.prune import prune_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> vtcd_ops.Run:
+    model = vtcd_ops.load_model("hf_videomae:mini")
+    clip = (model.num_frames, *model.frames.size, 3)  # type: ignore[attr-defined]
+    videos = np.random.default_rng(0).integers(0, 255, (2, *clip)).astype(np.uint8)
+    out = tmp_path_factory.mktemp("run")
+    run = vtcd_ops.discover(model, videos, out=out, layers=range(6), progress=False)
+    samples = [vtcd_ops.Sample(video, label=1) for video in videos]
+    vtcd_ops.rank(
+        run, model, samples, "logit", units="heads", num_masks=64, name="heads", progress=False
+    )
+    vtcd_ops.rank(run, model, samples, "logit", method="random", name="concepts", progress=False)
+    return run
+
+
+def test_the_latest_ranking_of_heads(run: vtcd_ops.Run, tmp_path: Path) -> None:
+    arguments = ["prune", str(run.path), "--out", str(tmp_path / "small"), "--fraction", ".25"]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert "hf_videomae:mini (6 of 24 heads removed)" in result.output.replace("\n", " ")
+    loaded: Any = vtcd_ops.load_model(tmp_path / "small")
+    importance: Any = run.importance("heads")
+    last = importance.units[importance.order[-6:], :2]
+    assert loaded.removed_heads == {(int(layer), int(head)) for layer, head in last}
+
+
+def test_heads_by_name(run: vtcd_ops.Run, tmp_path: Path) -> None:
+    arguments = ["prune", str(run.path), "--out", str(tmp_path), "--heads", "0:1, 5:3"]
+    CliRunner().invoke(app, arguments, catch_exceptions=False)
+    loaded: Any = vtcd_ops.load_model(tmp_path)
+    assert loaded.removed_heads == {(0, 1), (5, 3)}
+
+
+def test_what_is_refused(run: vtcd_ops.Run, tmp_path: Path) -> None:
+    for options, message in (
+        ({"ranking": "concepts"}, "importance expected of heads, got one of concepts"),
+        ({"ranking": "heads", "heads": [(0, 0)]}, "expected either ranking or heads"),
+        ({"ranking": "heads", "model": "hf_videomae:mini-ssl"}, "are not those of the run"),
+    ):
+        with pytest.raises(vtcd_ops.InputError, match=message):
+            prune_run(run.path, out=tmp_path / "small", **options)  # type: ignore[arg-type]
+    assert not (tmp_path / "small").exists()
+    with pytest.raises(vtcd_ops.InputError, match="heads expected as layer:head"):
+        CliRunner().invoke(
+            app,
+            ["prune", str(run.path), "--out", str(tmp_path), "--heads", "0-1"],
+            catch_exceptions=False,
+        )

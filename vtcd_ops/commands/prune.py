@@ -1,0 +1,102 @@
+"""Write a smaller model: the command around `vtcd_ops.prune`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vtcd_ops.adapters import load_model
+from vtcd_ops.adapters.adapter import Adapter
+from vtcd_ops.common.errors import InputError
+from vtcd_ops.discovery.identity import expect_model
+from vtcd_ops.discovery.run import Run, load
+from vtcd_ops.importance.importance import Importance
+from vtcd_ops.pruning.cost import Cost, count_cost
+from vtcd_ops.pruning.prune import prune
+from vtcd_ops.pruning.saving import save_pruned
+
+__all__ = ["PrunedModel", "parse_heads", "prune_run"]
+
+
+@dataclass(frozen=True)
+class PrunedModel:
+    """A pruned model that was written.
+
+    Attributes:
+        folder: where it is; `load_model` reads it.
+        adapter: the model.
+        before, after: what a clip costs in the whole model and in this.
+    """
+
+    folder: Path
+    adapter: Adapter
+    before: Cost
+    after: Cost
+
+    def __str__(self) -> str:
+        return f"{self.folder}: {self.adapter.name}; {self.after}, before {self.before}"
+
+
+def prune_run(
+    run: Path,
+    *,
+    out: Path,
+    ranking: str | None = None,
+    fraction: float = 1 / 3,
+    heads: list[tuple[int, int]] | None = None,
+    model: str | None = None,
+    overwrite: bool = False,
+) -> PrunedModel:
+    """Write a model without the heads that matter least by a ranking of a run.
+
+    Args:
+        run: the directory of a run, whose heads were ranked (vtcd rank RUN --units heads).
+        out: the folder of the smaller model.
+        ranking: name of the ranking; the latest of heads by default.
+        fraction: share of the heads that goes, in [0, 1).
+        heads: in place of a ranking: the heads to take out, as layer:head, such as 0:1,0:3.
+        model: the run's model, where it moved.
+        overwrite: replace a model that is in the folder.
+
+    Raises:
+        InputError: no ranking of heads, another model than the run's, or a folder that is taken.
+    """
+    opened = load(run)
+    adapter = load_model(opened.model["name"] if model is None else model)
+    expect_model("prune", adapter, opened.model, opened.path)
+    if heads is None:
+        smaller = prune(adapter, _ranking(opened, ranking), fraction)
+    elif ranking is not None:
+        raise InputError(f"prune: expected either ranking or heads, got {ranking} and heads")
+    else:
+        smaller = prune(adapter, heads=heads)
+    folder = save_pruned(smaller, out, overwrite=overwrite)
+    return PrunedModel(folder, smaller, count_cost(adapter), count_cost(smaller))
+
+
+def _ranking(run: Run, name: str | None) -> Importance:
+    """The ranking of that name, else the latest of heads."""
+    for one in [name] if name is not None else reversed(run.importances()):
+        found = run.importance(one)
+        if found is not None and (name is not None or found.settings["units"] == "heads"):
+            return found
+    raise InputError(
+        f"prune: {run.path} expected to hold a ranking of heads, found none: "
+        f"vtcd rank {run.path} --units heads"
+    )
+
+
+def parse_heads(text: str) -> list[tuple[int, int]]:
+    """Return heads given as layer:head with commas between.
+
+    >>> parse_heads("0:1, 11:3")
+    [(0, 1), (11, 3)]
+
+    Raises:
+        InputError: the text is none such.
+    """
+    try:
+        pairs = [piece.split(":") for piece in text.split(",")]
+        return [(int(layer), int(head)) for layer, head in pairs]
+    except ValueError:
+        raise InputError(f"heads expected as layer:head, such as 0:1,0:3, got {text!r}") from None

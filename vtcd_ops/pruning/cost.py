@@ -1,0 +1,78 @@
+"""What one clip costs: multiply-adds, and parameters."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from vtcd_ops.adapters.adapter import Adapter
+from vtcd_ops.adapters.lock import evaluating
+from vtcd_ops.common.errors import InputError
+
+__all__ = ["Cost", "count_cost"]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a model costs.
+
+    Attributes:
+        macs: multiply-adds of one clip, in matrix products and convolutions.
+        parameters: numbers that are trained or could be.
+    """
+
+    macs: int
+    parameters: int
+
+    def __str__(self) -> str:
+        return f"{self.macs / 1e9:.4g} GMACs, {self.parameters / 1e6:.4g} M parameters"
+
+
+def count_cost(adapter: Adapter, *, inputs: Mapping[str, Tensor] | None = None) -> Cost:
+    """Count the multiply-adds of one clip, and the parameters.
+
+    Counted as `torch.utils.flop_counter` does, halved, with attention as the plain products that
+    its mathematics asks for; norms, softmax and sums are not counted. (The paper's "GFLOPs" are
+    these multiply-adds.) Nothing is computed: the shapes alone pass through a copy of the model.
+
+    >>> import vtcd_ops
+    >>> adapter = vtcd_ops.load_model("hf_videomae:mini")
+    >>> smaller = vtcd_ops.prune(adapter, heads=[(0, 0), (0, 1)])
+    >>> vtcd_ops.count_cost(smaller).macs < vtcd_ops.count_cost(adapter).macs
+    True
+
+    Args:
+        adapter: the model; all that its `forward` runs is counted.
+        inputs: what its forward takes beside a clip, with a batch axis, where it is no mask.
+    """
+    skeleton: Any = copy.copy(adapter)
+    skeleton.model = _shapes_alone(adapter.model)
+    frames: Any = getattr(adapter, "frames", None)
+    if frames is None:
+        raise InputError(f"count_cost: {adapter.name} expected to have frames, whose size it sees")
+    clip = torch.empty(1, adapter.num_frames, 3, *frames.size, device="meta")
+    more = dict(inputs or {})
+    if inputs is None and "query_mask" in adapter.sample_fields:
+        more["query"] = torch.empty(1, 1, adapter.num_frames, *frames.size, device="meta")
+    more = {name: x.to("meta") for name, x in more.items()}
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), evaluating(skeleton.model), sdpa_kernel(SDPBackend.MATH), counter:
+        skeleton.forward(clip, **more)
+    return Cost(counter.get_total_flops() // 2, sum(p.numel() for p in adapter.model.parameters()))
+
+
+def _shapes_alone(model: nn.Module) -> nn.Module:
+    """A copy of a model without its numbers, which takes no memory."""
+    known: dict[int, Any] = {}
+    for tensor in (*model.parameters(), *model.buffers()):
+        empty = torch.empty_like(tensor, device="meta")
+        plain = isinstance(tensor, nn.Parameter)
+        known[id(tensor)] = nn.Parameter(empty, requires_grad=False) if plain else empty
+    return copy.deepcopy(model, known)
