@@ -101,8 +101,8 @@ def test_names_that_lead_nowhere(name: Any, message: str) -> None:
         ("[]", "expected to hold a JSON object"),
         ("[" * 100_000, "is nested too deeply"),
         ('{"a":' * 100_000, "is nested too deeply"),
-        ("{", "is no JSON file"),
-        ("", "is no JSON file"),
+        ("{", "is damaged"),
+        ("", "is damaged"),
     ],
 )
 def test_checkpoints_that_are_none(tmp_path: Path, config: str, message: str) -> None:

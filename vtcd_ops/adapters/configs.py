@@ -6,7 +6,6 @@ are held against what any model can have, and against the weights that lie besid
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vtcd_ops.common.errors import InputError
+from vtcd_ops.storage.documents import read_plain_json
 
 __all__ = ["check_sizes", "read_config", "shown"]
 
@@ -56,16 +56,9 @@ def read_config(path: str | Path) -> dict[str, Any]:
         InputError: no such file, no JSON, or something else than an object.
     """
     path = Path(path)
-    try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise ValueError(f"it has {path.stat().st_size} bytes")
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    except RecursionError:
-        raise InputError(f"{path} is no JSON file to be trusted: it is nested too deeply") from None
-    except ValueError as error:
-        raise InputError(f"{path} is no JSON file: {error}") from error
+    if path.is_file() and path.stat().st_size > _LARGEST_FILE:
+        raise InputError(f"{path} is no configuration: it has {path.stat().st_size} bytes")
+    found = read_plain_json(path)
     if not isinstance(found, dict):
         raise InputError(f"{path} expected to hold a JSON object, got {shown(found)}")
     return found

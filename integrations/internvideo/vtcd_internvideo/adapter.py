@@ -21,14 +21,12 @@ from vtcd_ops.adapters import (
     TokenLayout,
 )
 from vtcd_ops.adapters.bundled import BundledModels
+from vtcd_ops.adapters.colours import CLIP_MEAN, CLIP_STD
 from vtcd_ops.adapters.configs import read_config
 from vtcd_ops.adapters.heads import HeadModules
 from vtcd_ops.adapters.weights import floating_type, placed
 
-__all__ = ["CLIP_MEAN", "CLIP_STD", "InternVideoAdapter"]
-
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+__all__ = ["InternVideoAdapter"]
 
 #: Where the vocabulary of the published models is found unless one is named.
 PUBLISHED_VOCABULARY = "openai/clip-vit-base-patch16"

@@ -189,7 +189,7 @@ def test_checkpoints_of_something_else(tmp_path: Path) -> None:
         TCOW.from_checkpoint(tmp_path / "absent.pth")
     save(small_model(), tmp_path / "folder")
     (tmp_path / "folder" / "config.json").write_text("{")
-    with pytest.raises(vtcd_ops.InputError, match=r"config\.json is no JSON file"):
+    with pytest.raises(vtcd_ops.InputError, match=r"config\.json is damaged"):
         TCOW.from_checkpoint(tmp_path / "folder")
 
 
