@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -38,6 +37,7 @@ class RankedVideo:
         sha256: of its content.
         run: whose concepts are looked for.
         index: its number in the run; None: the run's concepts are assigned to it.
+        max_memory: bytes that reading its frames may take.
     """
 
     sample: Sample
@@ -45,6 +45,7 @@ class RankedVideo:
     sha256: str
     run: Run
     index: int | None
+    max_memory: int
 
     def identity(self) -> dict[str, Any]:
         """What a ranking depends on, as JSON holds it."""
@@ -85,8 +86,7 @@ class RankedVideo:
 
     def assigned(self, units: Units) -> dict[str, np.ndarray]:
         """Find the run's concepts in a new video: int16 [A, t*h*w] for each layer."""
-        known = sys.maxsize  # its frames passed when it was found
-        found = self.run.assign(self.sample, self.clip.adapter, max_memory=known)
+        found = self.run.assign(self.sample, self.clip.adapter, max_memory=self.max_memory)
         return {
             f"tokens-{layer:02d}": found.tokens(layer, units.part).astype(np.int16)
             for layer in units.layers
@@ -107,7 +107,7 @@ def find_videos(
     *,
     classes: Sequence[str] | str | None = None,
     assign: bool = False,
-    max_memory: int | None = None,
+    max_memory: int = 10**9,
 ) -> tuple[list[RankedVideo], list[str] | None]:
     """Return the videos to score, and the classes to average over, if any.
 
@@ -117,6 +117,7 @@ def find_videos(
         samples: videos, as for `discover`; None: those of the run, from where they were.
         classes: labels whose videos to take, or "all" labels; None: all videos as one class.
         assign: look for the run's concepts in videos that are not in it.
+        max_memory: bytes; videos with frames so large that reading them takes more are refused.
 
     Raises:
         InputError: a video is not in the run, is gone, or a class has no video.
@@ -124,11 +125,11 @@ def find_videos(
     known: dict[str, list[VideoRecord]] = {}
     for record in run.videos:
         known.setdefault(record.sha256, []).append(record)
-    choose = partial(choose_clip, adapter, max_memory=max_memory)
     found = []
     for sample in _own_samples(run) if samples is None else as_samples(samples):
         try:
-            found.append(_find(run, choose, sample, known, None if samples is None else assign))
+            asked = None if samples is None else assign
+            found.append(_find(run, adapter, sample, known, asked, max_memory))
         except InputError as error:
             raise InputError(f"video {sample.name}: {error}") from error
     if classes is None:
@@ -170,12 +171,14 @@ def _own_samples(run: Run) -> list[Sample]:
 
 def _find(
     run: Run,
-    choose: Callable[..., VideoClip[Adapter]],
+    adapter: Adapter,
     sample: Sample,
     known: dict[str, list[VideoRecord]],
     assign: bool | None,
+    max_memory: int,
 ) -> RankedVideo:
     """Find one video in the run, or else assign; None: it is one of the run's own."""
+    choose = partial(choose_clip, adapter, max_memory=max_memory)
     source = open_video(sample.video)
     sha256 = source.sha256()
     records = known.get(sha256, [])
@@ -184,7 +187,7 @@ def _find(
         clip = choose(source, len(record.frame_indices), sample=completed)
         clip = replace(clip, indices=list(record.frame_indices))
         if run.kind != "discovery" or clip.inputs_sha256() == record.inputs_sha256:
-            return RankedVideo(completed, clip, sha256, run, record.index)
+            return RankedVideo(completed, clip, sha256, run, record.index, max_memory)
     if records:
         what = f"the run {run.path} saw it with another query mask or other inputs"
     elif assign is None:
@@ -203,7 +206,7 @@ def _find(
         )
     settings = Settings.from_json(run.settings)
     clip = choose(source, settings.num_frames, settings.sampling_rate, sample)
-    return RankedVideo(sample, clip, sha256, run, None)
+    return RankedVideo(sample, clip, sha256, run, None, max_memory)
 
 
 def _completed(sample: Sample, record: VideoRecord) -> Sample:
