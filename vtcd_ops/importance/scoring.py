@@ -6,7 +6,6 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -216,8 +215,6 @@ class Scoring:
             return "baseline" in (self.writer.video(index) or {})
 
         def do(index: int) -> None:
-            if done(index):
-                return
             found = self.writer.video(index) or {}
             with self._naming(index):
                 video = self._open(index)
@@ -244,13 +241,9 @@ class Scoring:
             initial=len(videos) - len(left),  # what an earlier call did is no speed of this one
             disable=not self.progress,
         )
-        while left:
-            for index in list(left):
-                if done(index) or self._claimed(self.writer.video_task(index), partial(do, index)):
-                    left.remove(index)
-                    bar.update()
-            if left:
-                self.writer.claims.wait(self.writer.video_task(min(left)))
+        self.writer.claims.work_through(
+            left, self.writer.video_task, done, do, lambda index: bar.update()
+        )
         bar.close()
 
     def _do_parts(self) -> int:
@@ -299,15 +292,13 @@ class Scoring:
             bar.refresh()
         for part in set(parts) - set(left) - self._counted:  # of other processes
             self._count(part, width[part[1]], bar)
-        while left:
-            for part in list(left):
-                if self._has(*part) or self._claimed(
-                    self.writer.part_task(*part), partial(self._do_part, *part)
-                ):
-                    left.remove(part)
-                    self._count(part, width[part[1]], bar)
-            if left:
-                self.writer.claims.wait(self.writer.part_task(*left[0]))
+        self.writer.claims.work_through(
+            left,
+            lambda part: self.writer.part_task(*part),
+            lambda part: self._has(*part),
+            lambda part: self._do_part(*part),
+            lambda part: self._count(part, width[part[1]], bar),
+        )
 
     def _count(self, part: tuple[int, int], width: int, bar: tqdm) -> None:
         """Show a part as done."""
@@ -316,10 +307,9 @@ class Scoring:
         bar.update(width)
 
     def _do_part(self, video: int, start: int) -> None:
-        if not self._has(video, start):
-            with self._naming(video):
-                part = self.method.part(video, self._open(video), start)
-            self.writer.write_part(video, start, part)
+        with self._naming(video):
+            part = self.method.part(video, self._open(video), start)
+        self.writer.write_part(video, start, part)
 
     def _has(self, video: int, start: int) -> bool:
         """Whether a part is there, by itself or in the scores of a ranking that was finished."""
@@ -339,13 +329,6 @@ class Scoring:
     def _num_stored(self) -> int:
         """Columns that were finished."""
         return num_columns(self._stored)
-
-    def _claimed(self, task: int, do: Callable[[], None]) -> bool:
-        """Do a task unless another process is at it; return whether it is done."""
-        with self.writer.claims.claim(task) as mine:
-            if mine:
-                do()
-            return mine
 
     def _open(self, index: int) -> MaskedVideo:
         """Return a prepared video; the latest are kept in memory."""
