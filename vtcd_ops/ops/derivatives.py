@@ -44,6 +44,44 @@ def _split(value: Any) -> tuple[Any, Tensor | None]:
     return primal, tangent
 
 
+def _function(
+    name: str,
+    op: Any,
+    setup_context: Callable[..., None],
+    backward: Callable[..., Any],
+    tangents_of: Callable[..., tuple[Tensor | None, ...]],
+) -> Any:
+    """Return the autograd function of an operator at one level."""
+
+    def forward(*args: Any) -> Any:
+        return _below_autograd(op, args)
+
+    def save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        setup_context(ctx, inputs, output)
+        tensors = [value if isinstance(value, Tensor) else None for value in inputs]
+        ctx.save_for_forward(*tensors)
+        ctx.other_inputs = [None if isinstance(value, Tensor) else value for value in inputs]
+
+    def forward_mode(ctx: Any, *tangents: Tensor | None) -> Any:
+        primals = tuple(
+            other if tensor is None else tensor
+            for tensor, other in zip(ctx.saved_tensors, ctx.other_inputs, strict=True)
+        )
+        found = tangents_of(primals, tangents)
+        return found if len(found) > 1 else found[0]
+
+    return type(
+        f"vtcd_{name.strip('_')}",
+        (_SingleLevelFunction,),
+        {
+            "forward": staticmethod(forward),
+            "setup_context": staticmethod(save),
+            "backward": staticmethod(backward),
+            "jvp": staticmethod(forward_mode),
+        },
+    )
+
+
 def _register(
     name: str,
     defaults: tuple[Any, ...],
@@ -64,39 +102,13 @@ def _register(
     op = getattr(torch.ops.vtcd, name).default
     num_args = len(op._schema.arguments)
 
-    def forward(*args: Any) -> Any:
-        return _below_autograd(op, args)
-
-    def save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        setup_context(ctx, inputs, output)
-        tensors = [value if isinstance(value, Tensor) else None for value in inputs]
-        ctx.save_for_forward(*tensors)
-        ctx.other_inputs = [None if isinstance(value, Tensor) else value for value in inputs]
-
-    def forward_mode(ctx: Any, *tangents: Tensor | None) -> Any:
-        primals = tuple(
-            other if tensor is None else tensor
-            for tensor, other in zip(ctx.saved_tensors, ctx.other_inputs, strict=True)
-        )
-        found = tangents_of(primals, tangents)
-        return found if len(found) > 1 else found[0]
-
-    function = type(
-        f"vtcd_{name.strip('_')}",
-        (_SingleLevelFunction,),
-        {
-            "forward": staticmethod(forward),
-            "setup_context": staticmethod(save),
-            "backward": staticmethod(backward),
-            "jvp": staticmethod(forward_mode),
-        },
-    )
+    function = _function(name, op, setup_context, backward, tangents_of)
 
     def apply(args: tuple[Any, ...], needed: bool) -> Any:
         if not needed and not (torch.is_grad_enabled() and torch._C._any_requires_grad(*args)):
             return _below_autograd(op, args)
         with enable_single_level_autograd_function():
-            return function.apply(*args)  # type: ignore[attr-defined]
+            return function.apply(*args)
 
     def kernel(*args: Any) -> Any:
         args = (*args, *defaults[len(defaults) - (num_args - len(args)) :])[:num_args]
