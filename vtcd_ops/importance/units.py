@@ -108,7 +108,9 @@ def choose_units(run: Run, kind: str, part: str | None, adapter: Adapter) -> Uni
     if max(run.layers) >= adapter.num_layers or max(run.heads) >= adapter.num_heads:
         raise InputError(f"rank: {run.path} has layers or heads that {adapter.name} has not")
     if kind == "heads":
-        rows = [(layer, head, -1) for layer in run.layers for head in run.heads]
+        gone: frozenset[tuple[int, int]] = getattr(adapter, "removed_heads", frozenset())
+        heads = [(layer, head) for layer in run.layers for head in run.heads]
+        rows = [(*head, -1) for head in heads if head not in gone]
         table = np.array(rows, dtype=np.int64)
     else:
         table = run.units(part)
