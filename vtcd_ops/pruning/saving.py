@@ -28,6 +28,13 @@ def save_pruned(
     `load_model(folder)` gives it back, bit for bit. examples/load_pruned.py reads it without this
     package. What was trained after pruning is saved as it is.
 
+    >>> import vtcd_ops
+    >>> adapter = vtcd_ops.load_model("hf_videomae:mini")
+    >>> smaller = vtcd_ops.prune(adapter, heads=[(0, 1), (2, 0)])
+    >>> folder = vtcd_ops.save_pruned(smaller, "smaller")
+    >>> sorted(vtcd_ops.load_model(folder).removed_heads)
+    [(0, 1), (2, 0)]
+
     Args:
         adapter: what `prune` returned.
         folder: made if it is not there.
