@@ -16,6 +16,8 @@ struct Words {
 
   VTCD_HOST_DEVICE uint32_t& operator[](int i) { return values[i]; }
   VTCD_HOST_DEVICE const uint32_t& operator[](int i) const { return values[i]; }
+  VTCD_HOST_DEVICE const uint32_t* begin() const { return values; }
+  VTCD_HOST_DEVICE const uint32_t* end() const { return values + kCount; }
   bool operator==(const Words&) const = default;
 };
 
