@@ -213,7 +213,7 @@ TEST(Slic3d, CellsGiveTheLabelsOfVoxels) {
                              threaded_for(2), of_cells.data())
                       .run(10));
       const FeatureRows rows(features.data(), num_channels, cells, scale, serial_for);
-      VoxelRounds(rows, seeds, space, threaded_for(3), of_voxels.data()).run(10);
+      VoxelRounds(rows, seeds, scale, space, threaded_for(3), of_voxels.data()).run(10);
       EXPECT_EQ(of_cells, of_voxels);
     }
   }

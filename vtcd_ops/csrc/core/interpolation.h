@@ -30,6 +30,13 @@ struct AxisCell {
   double weight, slope;
 
   double weight_at(int64_t offset) const { return weight + slope * static_cast<double>(offset); }
+  // The adjoint of the interpolation: what voxels weigh on the two tokens, from the sum of their
+  // values and the sum of value * offset. In: those sums; out: on the lower and the upper token.
+  void to_tokens(double& values, double& offsets) const {
+    const double on_upper = weight * values + slope * offsets;
+    values -= on_upper;
+    offsets = on_upper;
+  }
 };
 
 // No cell is longer, so that its voxels fit fixed buffers.

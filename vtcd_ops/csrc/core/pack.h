@@ -55,6 +55,16 @@ inline FloatPack load(const float* from) {
 inline void store(double* to, const Pack& pack) { std::memcpy(to, &pack, sizeof pack); }
 inline void store(float* to, const FloatPack& pack) { std::memcpy(to, &pack, sizeof pack); }
 
+// Sums run in kRowAlignment partial sums whatever the instruction set, which are added in one
+// order: the result is the same everywhere.
+inline constexpr int kRowPacks = static_cast<int>(kRowAlignment) / kPackSize;
+
+inline double sum_in_order(const Pack (&partial)[kRowPacks]) {
+  double s[kRowAlignment];
+  for (int p = 0; p < kRowPacks; ++p) store(s + p * kPackSize, partial[p]);
+  return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+}
+
 inline FloatPack broadcast(float value) { return value - FloatPack{}; }
 inline IntPack broadcast(int32_t value) { return value - IntPack{}; }
 
@@ -73,10 +83,49 @@ inline IntPack iota() {
   return pack;
 }
 
+// a * b + c, rounded once where the instruction set can: for bounds alone, whose use does not
+// depend on the rounding.
+inline FloatPack multiply_add(const FloatPack& a, const FloatPack& b, const FloatPack& c) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<FloatPack>(_mm512_fmadd_ps(
+      reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), reinterpret_cast<__m512>(c)));
+#elif defined(__FMA__)
+  return reinterpret_cast<FloatPack>(_mm256_fmadd_ps(
+      reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), reinterpret_cast<__m256>(c)));
+#else
+  return a * b + c;
+#endif
+}
+
+// Half the lanes of a comparison.
+typedef int32_t HalfIntPack __attribute__((vector_size(sizeof(IntPack) / 2)));
+
+inline HalfIntPack low_half(const IntPack& pack) {
+  HalfIntPack half;
+  std::memcpy(&half, &pack, sizeof half);
+  return half;
+}
+
+inline HalfIntPack high_half(const IntPack& pack) {
+  HalfIntPack half;
+  std::memcpy(&half, reinterpret_cast<const char*>(&pack) + sizeof half, sizeof half);
+  return half;
+}
+
+inline bool any(const HalfIntPack& pack) {
+  const HalfIntPack none = {};
+  return std::memcmp(&pack, &none, sizeof pack) != 0;
+}
+
 // Whether a lane is not 0.
 inline bool any(const IntPack& pack) {
+#if defined(__AVX512F__)
+  const __m512i lanes = reinterpret_cast<__m512i>(pack);
+  return _mm512_test_epi32_mask(lanes, lanes) != 0;
+#else
   const IntPack none = {};
   return std::memcmp(&pack, &none, sizeof pack) != 0;
+#endif
 }
 
 // Whether a lane of a comparison holds.

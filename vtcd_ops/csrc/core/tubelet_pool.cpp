@@ -69,10 +69,9 @@ class LabelWeights {
     while (begin < end) {
       const AxisCell& x = cells_.x[cell_of_x_[begin]];
       const int64_t count = std::min(end, x.first + x.count) - begin;
-      const double length = static_cast<double>(count);
-      const double on_upper =
-          length * x.weight_at(begin - x.first) + x.slope * (length * (length - 1) / 2);
-      const double on_lower = length - on_upper;
+      const int64_t offsets = count * (begin - x.first) + count * (count - 1) / 2;
+      double on_lower = static_cast<double>(count), on_upper = static_cast<double>(offsets);
+      x.to_tokens(on_lower, on_upper);
       lower[x.lower] += (1 - weight) * on_lower;
       lower[x.upper] += (1 - weight) * on_upper;
       upper[x.lower] += weight * on_lower;
@@ -117,18 +116,13 @@ void count_voxels(const Label* labels, int64_t num_voxels, int64_t num_tubelets,
 // instruction set, so that the order of the additions is always the same.
 template <int Rows>
 void dot(const double* row, const double* const* others, int64_t length, double* products) {
-  constexpr int kPacks = static_cast<int>(kRowAlignment) / kPackSize;
-  Pack sum[Rows][kPacks] = {};
+  Pack sum[Rows][kRowPacks] = {};
   for (int64_t i = 0; i < length; i += kRowAlignment)
-    for (int p = 0; p < kPacks; ++p) {
+    for (int p = 0; p < kRowPacks; ++p) {
       const Pack value = load(row + i + p * kPackSize);
       for (int r = 0; r < Rows; ++r) sum[r][p] += value * load(others[r] + i + p * kPackSize);
     }
-  for (int r = 0; r < Rows; ++r) {
-    double s[kRowAlignment];
-    for (int p = 0; p < kPacks; ++p) store(s + p * kPackSize, sum[r][p]);
-    products[r] = ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
-  }
+  for (int r = 0; r < Rows; ++r) products[r] = sum_in_order(sum[r]);
 }
 
 // The mean where the product of all tokens with the weights is not finite: tokens that no voxel of

@@ -32,8 +32,10 @@ std::vector<double> seed_weights(const std::vector<AxisCell>& cells, int64_t num
   for (const AxisCell& cell : cells) {
     for (int64_t d = 0; d < cell.count; ++d) {
       const int64_t seed = nearest[cell.first + d];
-      sums[seed * num_tokens + cell.lower] += 1 - cell.weight_at(d);
-      sums[seed * num_tokens + cell.upper] += cell.weight_at(d);
+      double lower = 1, upper = static_cast<double>(d);
+      cell.to_tokens(lower, upper);
+      sums[seed * num_tokens + cell.lower] += lower;
+      sums[seed * num_tokens + cell.upper] += upper;
     }
   }
   return sums;

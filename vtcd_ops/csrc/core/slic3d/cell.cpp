@@ -34,13 +34,6 @@ int32_t sum(const IntPack& pack) {
   return (quads[0][0] + quads[0][1]) + (quads[0][2] + quads[0][3]);
 }
 
-// From the moments of an axis, sum 1 and sum d, to the weights of its two tokens.
-void to_tokens(const AxisCell& cell, double& zeroth, double& first) {
-  const double upper = cell.weight * zeroth + cell.slope * first;
-  zeroth -= upper;
-  first = upper;
-}
-
 // The four corners of a plane of a box.
 void corners_of_plane(const Candidate& candidate, const Box& box, int64_t z, float (&plane)[2][2]) {
   const auto& c = candidate.corner;
@@ -66,12 +59,12 @@ TokenWeights token_weights(const Moments& moments, const Box& box) {
   for (int z = 0; z < 2; ++z) {
     for (int y = 0; y < 2; ++y) {
       for (int x = 0; x < 2; ++x) w[z][y][x] = static_cast<double>(moments[z][y][x]);
-      to_tokens(box.x, w[z][y][0], w[z][y][1]);
+      box.x.to_tokens(w[z][y][0], w[z][y][1]);
     }
-    for (int x = 0; x < 2; ++x) to_tokens(box.y, w[z][0][x], w[z][1][x]);
+    for (int x = 0; x < 2; ++x) box.y.to_tokens(w[z][0][x], w[z][1][x]);
   }
   for (int y = 0; y < 2; ++y)
-    for (int x = 0; x < 2; ++x) to_tokens(box.z, w[0][y][x], w[1][y][x]);
+    for (int x = 0; x < 2; ++x) box.z.to_tokens(w[0][y][x], w[1][y][x]);
   return w;
 }
 

@@ -18,17 +18,14 @@ bool has(const Cluster& cluster, const std::array<int64_t, 3>& voxel) {
 
 // |a - b|^2, in kRowAlignment partial sums whatever the instruction set.
 double squared_distance(const double* a, const double* b, int64_t stride) {
-  constexpr int kPacks = static_cast<int>(kRowAlignment) / kPackSize;
-  Pack sum[kPacks] = {};
+  Pack sum[kRowPacks] = {};
   for (int64_t c = 0; c < stride; c += kRowAlignment) {
-    for (int p = 0; p < kPacks; ++p) {
+    for (int p = 0; p < kRowPacks; ++p) {
       const Pack difference = load(a + c + p * kPackSize) - load(b + c + p * kPackSize);
       sum[p] += difference * difference;
     }
   }
-  double s[kRowAlignment];
-  for (int p = 0; p < kPacks; ++p) store(s + p * kPackSize, sum[p]);
-  return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+  return sum_in_order(sum);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 namespace vtcd {
 namespace {
@@ -75,20 +76,42 @@ class Maximum {
   std::vector<Scalar> bound_;
 };
 
-// Extremes of the tokens, channel by channel, and whether all are finite.
+// Consecutive tokens [begin, end) that the volume is interpolated from: whole rows (t, h), whatever
+// their weights. Fewer voxels than tokens leave most rows out.
+std::vector<std::pair<int64_t, int64_t>> used_tokens(const CellGrid& cells) {
+  std::vector<uint8_t> used_t(cells.grid.t), used_h(cells.grid.h);
+  for (const AxisCell& z : cells.z) used_t[z.lower] = used_t[z.upper] = 1;
+  for (const AxisCell& y : cells.y) used_h[y.lower] = used_h[y.upper] = 1;
+  std::vector<std::pair<int64_t, int64_t>> ranges;
+  for (int64_t row = 0; row < cells.grid.t * cells.grid.h; ++row) {
+    if (!used_t[row / cells.grid.h] || !used_h[row % cells.grid.h]) continue;
+    const int64_t begin = row * cells.grid.w, end = begin + cells.grid.w;
+    if (!ranges.empty() && ranges.back().second == begin) {
+      ranges.back().second = end;
+    } else {
+      ranges.emplace_back(begin, end);
+    }
+  }
+  return ranges;
+}
+
+// Extremes of the tokens in use, channel by channel, and whether all are finite.
 template <typename Scalar>
-FeatureRange token_range(const Scalar* features, int64_t num_channels, int64_t num_tokens) {
+FeatureRange token_range(const Scalar* features, int64_t num_channels, const CellGrid& cells) {
   FeatureRange range{true, 0, 0, std::vector<double>(num_channels),
                      std::vector<double>(num_channels)};
+  const auto used = used_tokens(cells);
   for (int64_t channel = 0; channel < num_channels; ++channel) {
-    const Scalar* tokens = features + channel * num_tokens;
-    Scalar low = tokens[0], high = tokens[0];
+    const Scalar* tokens = features + channel * cells.grid.count();
+    Scalar low = tokens[used[0].first], high = low;
     Scalar not_finite = 0;  // x - x is 0 for a finite x, else NaN
+    for (const auto& [begin, end] : used) {
 #pragma omp simd reduction(min : low) reduction(max : high) reduction(+ : not_finite)
-    for (int64_t token = 0; token < num_tokens; ++token) {
-      low = std::min(low, tokens[token]);
-      high = std::max(high, tokens[token]);
-      not_finite += tokens[token] - tokens[token];
+      for (int64_t token = begin; token < end; ++token) {
+        low = std::min(low, tokens[token]);
+        high = std::max(high, tokens[token]);
+        not_finite += tokens[token] - tokens[token];
+      }
     }
     range.finite &= not_finite == 0;
     range.channel_low[channel] = static_cast<double>(low);
@@ -115,7 +138,7 @@ double interpolated_maximum(const Scalar* features, const CellGrid& cells, doubl
 template <typename Scalar>
 FeatureRange interpolated_range(const Scalar* features, int64_t num_channels,
                                 const CellGrid& cells) {
-  FeatureRange range = token_range(features, num_channels, cells.grid.count());
+  FeatureRange range = token_range(features, num_channels, cells);
   if (!range.finite) return range;
   range.low = interpolated_maximum(features, cells, -1.0, range.channel_low);
   range.high = interpolated_maximum(features, cells, 1.0, range.channel_high);

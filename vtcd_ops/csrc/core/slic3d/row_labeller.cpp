@@ -19,7 +19,10 @@ void store(int64_t* to, const IndexPack& pack) { std::memcpy(to, &pack, sizeof p
 
 Pack minimum(const Pack& a, const Pack& b) { return a < b ? a : b; }
 
-constexpr int kTilePacks = static_cast<int>(FeatureRows::kReadAhead) / kPackSize;
+// The lanes of `limit` that a distance does not exceed, without those from `end` on.
+IndexPack within(const Pack& voxel, int64_t end, const Pack& distance, const Pack& limit) {
+  return (voxel < static_cast<double>(end)) & (distance <= limit);
+}
 
 }  // namespace
 
@@ -27,26 +30,42 @@ RowLabeller::RowLabeller(const FeatureRows& features, const VoxelRound& round)
     : features_(features),
       round_(round),
       buffer_(features.buffer_size(features.num_channels())),
-      voxel_(features.size().w + FeatureRows::kReadAhead),
+      voxel_(features.size().w + kPadding),
       square_(voxel_.size()),
       least_(voxel_.size()),
       second_(voxel_.size()),
       limit_(voxel_.size()),
-      nearest_(voxel_.size()) {
+      nearest_(voxel_.size()),
+      before_(features.size().w),
+      float_voxel_(voxel_.size()),
+      float_limit_(voxel_.size()),
+      float_row_(features.num_channels() * voxel_.size()) {
   std::iota(voxel_.begin(), voxel_.end(), 0.0);
+  std::iota(float_voxel_.begin(), float_voxel_.end(), 0.0f);
 }
 
 bool RowLabeller::label(int64_t z, int64_t y, std::span<const int32_t> reaching, int32_t* labels) {
+  const int64_t width = features_.size().w;
   start_row(z, y, labels);
-  // A cluster of few channels is measured as soon as it is ruled out.
-  if (!round_.first && features_.num_channels() > kChannelBlock) measure_own(labels);
-  for (const int32_t k : reaching) measure(k);
+  if (round_.first || round_.tie > 0) measure_squares();
+  // Few channels are measured as soon as a cluster is ruled out by a look at them.
+  filtered_ = !round_.first && features_.num_channels() > kFewChannels;
+  if (filtered_) {
+    fill_filter();
+    measure_own(labels);
+    largest_limit_ = *std::max_element(limit_.begin(), limit_.begin() + width);
+  }
+  for (const int32_t k : reaching) filtered_ ? measure(k) : measure_all(k);
   bool changed = false;
-  for (int64_t x = 0; x < features_.size().w; ++x) {
-    const int32_t found =
-        is_tie(x) ? first_of_nearest(x, reaching) : static_cast<int32_t>(nearest_[x]);
-    changed |= labels[x] != found;
-    labels[x] = found;
+  for (int64_t x = 0; x < width; ++x) {
+    changed |= labels[x] != nearest_[x];
+    labels[x] = static_cast<int32_t>(nearest_[x]);
+  }
+  if (round_.tie == 0) return changed;
+  changed = false;
+  for (int64_t x = 0; x < width; ++x) {
+    if (is_tie(x)) labels[x] = first_of_nearest(x, reaching);
+    changed |= labels[x] != before_[x];
   }
   return changed;
 }
@@ -60,78 +79,122 @@ void RowLabeller::start_row(int64_t z, int64_t y, const int32_t* labels) {
   std::fill(second_.begin(), second_.end(), kFar);
   std::fill(limit_.begin(), limit_.begin() + width, kFar);
   std::fill(limit_.begin() + width, limit_.end(), -1.0);  // no voxels
+  std::fill(float_limit_.begin(), float_limit_.begin() + width,
+            std::numeric_limits<float>::infinity());
+  std::fill(float_limit_.begin() + width, float_limit_.end(), -1.0f);
   std::copy_n(labels, width, nearest_.begin());
+  std::copy_n(labels, width, before_.begin());
+}
+
+void RowLabeller::measure_squares() {
   std::fill(square_.begin(), square_.end(), 0.0);
-  if (!round_.first && round_.tie == 0) return;
   for (int64_t c = 0; c < features_.num_channels(); ++c) {
     const double* from = row_.data + c * row_.stride;
-    for (int64_t x = 0; x < width; ++x)
+    for (int64_t x = 0; x < features_.size().w; ++x)
       square_[x] = add_squared_difference(square_[x], from[x], 0.0);
   }
 }
 
-// Finds a cluster's distances to the voxels from `begin` on; where kPrune, returns false as soon as
-// none of those inside can matter: a sum of squares only grows, rounded or not.
-template <int Packs, bool kPrune>
-[[gnu::always_inline]] inline bool RowLabeller::distances(int32_t k, double across, int64_t begin,
-                                                          const IndexPack* inside,
-                                                          Pack* distance) const {
-  const Cluster& cluster = round_.clusters[k];
-  const SpatialScale& space = round_.space;
-  Pack spatial[Packs], color[Packs] = {};
-  for (int p = 0; p < Packs; ++p) {
-    const Pack x = vtcd::load(&voxel_[begin + p * kPackSize]);
-    spatial[p] = (across + squared_offset(space.spacing[2], cluster.position[2], x)) * space.weight;
+void RowLabeller::fill_filter() {
+  const int64_t width = features_.size().w, stride = static_cast<int64_t>(voxel_.size());
+  for (int64_t c = 0; c < features_.num_channels(); ++c) {
+    const double* from = row_.data + c * row_.stride;
+    float* to = &float_row_[c * stride];
+    for (int64_t x = 0; x < width; ++x) to[x] = static_cast<float>(from[x] * round_.filter.unit);
   }
-  auto matters = [&] {
-    IndexPack some = {};
-    for (int p = 0; p < Packs; ++p)
-      some |= inside[p] & (spatial[p] + color[p] <= vtcd::load(&limit_[begin + p * kPackSize]));
-    return any(some);
-  };
-  if (kPrune && !matters()) return false;
+}
+
+// A cluster's distances to the voxels from x on; in the first round its features are 0.
+inline Pack RowLabeller::distances(int32_t k, double across, int64_t x) const {
+  const SpatialScale& space = round_.space;
+  const double position = round_.clusters[k].position[2];
+  Pack color = {};
   if (round_.first) {
-    for (int p = 0; p < Packs; ++p) color[p] = vtcd::load(&square_[begin + p * kPackSize]);
+    color = vtcd::load(&square_[x]);
   } else {
     const int64_t num_channels = features_.num_channels();
     const double* center = round_.centers + k * num_channels;
-    const double* from = row_.data + begin;
-    for (int64_t first = 0; first < num_channels; first += kChannelBlock) {
-      const int64_t last = std::min(first + kChannelBlock, num_channels);
-      for (int64_t c = first; c < last; ++c, from += row_.stride)
-        for (int p = 0; p < Packs; ++p)
-          color[p] = add_squared_difference(color[p], vtcd::load(from + p * kPackSize), center[c]);
-      if (kPrune && last < num_channels && !matters()) return false;
-    }
+    const double* from = row_.data + x;
+    for (int64_t c = 0; c < num_channels; ++c, from += row_.stride)
+      color = add_squared_difference(color, vtcd::load(from), center[c]);
   }
-  for (int p = 0; p < Packs; ++p) distance[p] = spatial[p] + color[p];
-  return true;
+  const Pack spatial =
+      (across + squared_offset(space.spacing[2], position, vtcd::load(&voxel_[x]))) * space.weight;
+  return spatial + color;
 }
 
-// The distance of each voxel to the cluster that has it: few others are nearer, and most of those
-// are told by a part of the channels.
+// The nearest cluster, and the first of two that are equally near.
+void RowLabeller::take(int32_t k, int64_t x, const Pack& distance) {
+  const Pack least = vtcd::load(&least_[x]), second = vtcd::load(&second_[x]);
+  const IndexPack nearest = load(&nearest_[x]);
+  const IndexPack inside = vtcd::load(&voxel_[x]) < static_cast<double>(round_.clusters[k].end[2]);
+  const IndexPack first = (distance < least) | ((distance == least) & (k < nearest));
+  const IndexPack other = inside & ~((nearest == k) & (distance == least));
+  const IndexPack taken = other & first & (distance < kFar);
+  const Pack rival = taken ? least : distance;
+  vtcd::store(&second_[x], other ? minimum(rival, second) : second);
+  if (!any(taken)) return;
+  store(&nearest_[x], taken ? IndexPack{} + k : nearest);
+  if (filtered_) {
+    for (int lane = 0; lane < kPackSize; ++lane)
+      if (taken[lane]) set_nearest(x + lane, distance[lane]);
+  } else {
+    const Pack limit = distance + round_.tie * (2 * distance + vtcd::load(&square_[x]));
+    vtcd::store(&least_[x], taken ? distance : least);
+    vtcd::store(&limit_[x], taken ? limit : vtcd::load(&limit_[x]));
+  }
+}
+
+inline void RowLabeller::measure_pack(int32_t k, double across, int64_t x) {
+  const int64_t end = round_.clusters[k].end[2];
+  if (x >= end) return;
+  const Pack distance = distances(k, across, x);
+  if (any(within(vtcd::load(&voxel_[x]), end, distance, vtcd::load(&limit_[x]))))
+    take(k, x, distance);
+}
+
+// The distance of each voxel to the cluster that has it: few others are nearer.
 void RowLabeller::measure_own(const int32_t* labels) {
   const int64_t width = features_.size().w;
   for (int64_t begin = 0; begin < width;) {
+    const int32_t k = labels[begin];
     int64_t end = begin + 1;
-    while (end < width && labels[end] == labels[begin]) ++end;
-    const Cluster& own = round_.clusters[labels[begin]];
+    while (end < width && labels[end] == k) ++end;
+    const Cluster& own = round_.clusters[k];
     const bool reached =
         own.alive && z_ >= own.begin[0] && z_ < own.end[0] && y_ >= own.begin[1] && y_ < own.end[1];
     const int64_t last = reached ? std::min(end, own.end[2]) : begin;
     const double across = squared_offsets(own);
-    for (int64_t x = std::max(begin, own.begin[2]); x < last; x += kPackSize) {
-      Pack found;
-      distances<1, false>(labels[begin], across, x, nullptr, &found);
-      for (int64_t i = x; i < std::min(x + kPackSize, last); ++i) {
-        const double distance = found[i - x];
-        if (!(distance < kFar)) continue;
-        least_[i] = distance;
-        limit_[i] = distance + round_.tie * (2 * distance + square_[i]);
-      }
+    int64_t x = std::max(begin, own.begin[2]);
+    if (last - x < kShortRun) {
+      for (; x < last; ++x) set_nearest(x, own_distance(k, across, x));
+    }
+    for (; x < last; x += kPackSize) {
+      const Pack found = distances(k, across, x);
+      for (int64_t i = x; i < std::min(x + kPackSize, last); ++i) set_nearest(i, found[i - x]);
     }
     begin = end;
   }
+}
+
+// The distance of a single voxel, in the same order of operations.
+double RowLabeller::own_distance(int32_t k, double across, int64_t x) const {
+  const SpatialScale& space = round_.space;
+  const int64_t num_channels = features_.num_channels();
+  const double* center = round_.centers + k * num_channels;
+  const double* from = row_.data + x;
+  const double position = round_.clusters[k].position[2];
+  double color = 0;
+  for (int64_t c = 0; c < num_channels; ++c, from += row_.stride)
+    color = add_squared_difference(color, *from, center[c]);
+  return (across + squared_offset(space.spacing[2], position, voxel_[x])) * space.weight + color;
+}
+
+void RowLabeller::set_nearest(int64_t x, double distance) {
+  if (!(distance < kFar)) return;
+  least_[x] = distance;
+  limit_[x] = distance + round_.tie * (2 * distance + square_[x]);
+  float_limit_[x] = round_.filter.limit_of(limit_[x]);
 }
 
 double RowLabeller::squared_offsets(const Cluster& cluster) const {
@@ -140,43 +203,58 @@ double RowLabeller::squared_offsets(const Cluster& cluster) const {
          squared_offset(space.spacing[1], cluster.position[1], static_cast<double>(y_));
 }
 
+void RowLabeller::measure_all(int32_t k) {
+  const double across = squared_offsets(round_.clusters[k]);
+  for (int64_t x = round_.clusters[k].begin[2]; x < round_.clusters[k].end[2]; x += kPackSize)
+    measure_pack(k, across, x);
+}
+
 void RowLabeller::measure(int32_t k) {
   const Cluster& cluster = round_.clusters[k];
   const double across = squared_offsets(cluster);
+  if (across * round_.space.weight > largest_limit_) return;
   int64_t x = cluster.begin[2];
-  const int64_t end = cluster.end[2];
-  for (; end - x > FeatureRows::kReadAhead / 2; x += FeatureRows::kReadAhead)
-    measure_tile<kTilePacks>(k, across, x, end);
-  if (x < end) measure_tile<kTilePacks / 2>(k, across, x, end);
+  for (; cluster.end[2] - x > kFloatPackSize; x += 2 * kFloatPackSize) filter<2>(k, across, x);
+  if (x < cluster.end[2]) filter<1>(k, across, x);
 }
 
+// Measures those voxels exactly for which single precision cannot rule the cluster out.
 template <int Packs>
-void RowLabeller::measure_tile(int32_t k, double across, int64_t begin, int64_t end) {
-  IndexPack inside[Packs];
-  for (int p = 0; p < Packs; ++p)
-    inside[p] = vtcd::load(&voxel_[begin + p * kPackSize]) < static_cast<double>(end);
-  Pack distance[Packs];
-  if (!distances<Packs, true>(k, across, begin, inside, distance)) return;
+void RowLabeller::filter(int32_t k, double across, int64_t begin) {
+  const Cluster& cluster = round_.clusters[k];
+  const DistanceFilter& filter = round_.filter;
+  const int64_t num_channels = features_.num_channels();
+  const int64_t stride = static_cast<int64_t>(voxel_.size());
+  const float step = static_cast<float>(filter.step[2]);
+  const float position = static_cast<float>(cluster.position[2]);
+  const float aside = static_cast<float>(across * round_.space.weight * filter.unit * filter.unit);
+  FloatPack sum[Packs];
   for (int p = 0; p < Packs; ++p) {
-    const int64_t x = begin + p * kPackSize;
-    const IndexPack near = inside[p] & (distance[p] <= vtcd::load(&limit_[x]));
-    if (any(near)) take(k, x, inside[p], distance[p]);
+    const FloatPack offset =
+        step * (position - vtcd::load(&float_voxel_[begin + p * kFloatPackSize]));
+    sum[p] = multiply_add(offset, offset, broadcast(aside));
   }
-}
-
-// The nearest cluster, and the first of two that are equally near.
-void RowLabeller::take(int32_t k, int64_t x, const IndexPack& inside, const Pack& distance) {
-  const Pack least = vtcd::load(&least_[x]), second = vtcd::load(&second_[x]);
-  const IndexPack nearest = load(&nearest_[x]);
-  const IndexPack first = (distance < least) | ((distance == least) & (k < nearest));
-  const IndexPack other = inside & ~((nearest == k) & (distance == least));
-  const IndexPack taken = other & first & (distance < kFar);
-  const Pack rival = taken ? least : distance;
-  const Pack limit = distance + round_.tie * (2 * distance + vtcd::load(&square_[x]));
-  vtcd::store(&second_[x], other ? minimum(rival, second) : second);
-  vtcd::store(&least_[x], taken ? distance : least);
-  vtcd::store(&limit_[x], taken ? limit : vtcd::load(&limit_[x]));
-  store(&nearest_[x], taken ? IndexPack{} + k : nearest);
+  const float* center = round_.float_centers + k * num_channels;
+  const float* from = &float_row_[begin];
+  for (int64_t first = 0;; first += kChannelBlock) {
+    IntPack near = {};
+    for (int p = 0; p < Packs; ++p)
+      near |= sum[p] <= vtcd::load(&float_limit_[begin + p * kFloatPackSize]);
+    if (!any(near)) return;
+    if (first >= num_channels) break;
+    const int64_t last = std::min(first + kChannelBlock, num_channels);
+    for (int64_t c = first; c < last; ++c, from += stride)
+      for (int p = 0; p < Packs; ++p) {
+        const FloatPack difference = vtcd::load(from + p * kFloatPackSize) - center[c];
+        sum[p] = multiply_add(difference, difference, sum[p]);
+      }
+  }
+  for (int p = 0; p < Packs; ++p) {
+    const int64_t x = begin + p * kFloatPackSize;
+    const IntPack near = sum[p] <= vtcd::load(&float_limit_[x]);
+    if (any(low_half(near))) measure_pack(k, across, x);
+    if (any(high_half(near))) measure_pack(k, across, x + kPackSize);
+  }
 }
 
 bool RowLabeller::is_tie(int64_t x) const {

@@ -9,6 +9,7 @@
 
 #include "core/pack.h"
 #include "core/slic3d/clusters.h"
+#include "core/slic3d/distance_filter.h"
 #include "core/slic3d/feature_rows.h"
 
 namespace vtcd {
@@ -18,8 +19,10 @@ struct VoxelRound {
   bool first;  // the centers are all 0
   const std::vector<Cluster>& clusters;
   const std::vector<Extent>& extents;
-  const double* centers;  // [K, C]
+  const double* centers;       // [K, C]
+  const float* float_centers;  // [K, C], in the unit of the filter
   SpatialScale space;
+  const DistanceFilter& filter;
   // Distances of interpolated features that differ by no more than rounding are equal, and the
   // first cluster has the voxel: d and e are where |d - e| <= tie * (2 d + |f|^2). 0 where features
   // are not interpolated: then rounding is the reference's own.
@@ -39,18 +42,25 @@ class RowLabeller {
   bool label(int64_t z, int64_t y, std::span<const int32_t> reaching, int32_t* labels);
 
  private:
-  static constexpr int64_t kChannelBlock = 8;  // between two looks whether to go on
+  static constexpr int64_t kChannelBlock = 16;  // between two looks whether to go on
+  static constexpr int64_t kFewChannels = 8;    // are all looked at
+  static constexpr int64_t kShortRun = 3;       // of voxels of a label, measured one by one
+  static constexpr int64_t kPadding = 2 * kFloatRowAlignment;
 
   void start_row(int64_t z, int64_t y, const int32_t* labels);
+  void measure_squares();
+  void fill_filter();
   void measure_own(const int32_t* labels);
   double squared_offsets(const Cluster& cluster) const;
+  void measure_all(int32_t k);
+  double own_distance(int32_t k, double across, int64_t x) const;
   void measure(int32_t k);
   template <int Packs>
-  void measure_tile(int32_t k, double across, int64_t begin, int64_t end);
-  template <int Packs, bool kPrune>
-  bool distances(int32_t k, double across, int64_t begin, const IndexPack* inside,
-                 Pack* distance) const;
-  void take(int32_t k, int64_t x, const IndexPack& inside, const Pack& distance);
+  void filter(int32_t k, double across, int64_t begin);
+  void measure_pack(int32_t k, double across, int64_t x);
+  Pack distances(int32_t k, double across, int64_t x) const;
+  void take(int32_t k, int64_t x, const Pack& distance);
+  void set_nearest(int64_t x, double distance);
   bool is_tie(int64_t x) const;
   int32_t first_of_nearest(int64_t x, std::span<const int32_t> reaching) const;
 
@@ -63,6 +73,11 @@ class RowLabeller {
   // a distance must not exceed to matter.
   std::vector<double> voxel_, square_, least_, second_, limit_;
   std::vector<int64_t> nearest_;  // padded
+  std::vector<int32_t> before_;   // the labels of the round before
+  // The same in single precision, and the features [C, W, padded]
+  std::vector<float> float_voxel_, float_limit_, float_row_;
+  bool filtered_ = false;
+  double largest_limit_ = 0;
 };
 
 }  // namespace vtcd

@@ -26,10 +26,13 @@ FeatureScale feature_scale(const FeatureRange& range, double compactness) {
   return {low, high - low, 1 / std::max(compactness, kLeastCompactness), taken};
 }
 
-// Whether rounds over cells are sooner: that takes cells of many voxels, and clusters few enough to
-// look at all of them in every cell.
-bool cells_pay(const CellGrid& cells, int64_t num_clusters) {
-  return cells.size.count() >= 4 * cells.grid.count() && num_clusters <= 2000;
+// Whether rounds over cells are sooner, by measurements with 4 to 64 channels: they look at all
+// clusters in each cell, but only once for all its voxels and channels.
+bool cells_pay(const CellGrid& cells, int64_t num_channels, int64_t num_clusters) {
+  const double voxels_a_token =
+      static_cast<double>(cells.size.count()) / static_cast<double>(cells.grid.count());
+  return static_cast<double>(num_clusters) <=
+         0.75 * voxels_a_token * static_cast<double>(num_channels + 8);
 }
 
 }  // namespace
@@ -49,13 +52,13 @@ Slic3dStatus slic3d(const Scalar* features, int64_t num_channels, Shape3 grid, S
   const DistanceBounds bounds(range, scale, space, size);
   bool labelled = false;
   if (!constant && scale.exponent == 0 && bounds.space_decides_first_round() &&
-      cells_pay(cells, seeds.count()))
+      cells_pay(cells, num_channels, seeds.count()))
     labelled =
         CellRounds(features, num_channels, cells, seeds, range, scale, bounds, parallel_for, labels)
             .run(options.max_num_iter);
   if (!labelled) {
     const FeatureRows rows(features, constant ? 0 : num_channels, cells, scale, parallel_for);
-    VoxelRounds(rows, seeds, space, parallel_for, labels).run(options.max_num_iter);
+    VoxelRounds(rows, seeds, scale, space, parallel_for, labels).run(options.max_num_iter);
   }
   if (options.enforce_connectivity) {
     const double voxels = static_cast<double>(size.count());

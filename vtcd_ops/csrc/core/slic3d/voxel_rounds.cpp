@@ -22,16 +22,19 @@ double tie_bound(const std::vector<Extent>& extents) {
 
 }  // namespace
 
-VoxelRounds::VoxelRounds(const FeatureRows& features, const Seeds& seeds, const SpatialScale& space,
-                         const ParallelFor& parallel_for, int32_t* labels)
+VoxelRounds::VoxelRounds(const FeatureRows& features, const Seeds& seeds, const FeatureScale& scale,
+                         const SpatialScale& space, const ParallelFor& parallel_for,
+                         int32_t* labels)
     : features_(features),
       seeds_(seeds),
       space_(space),
+      filter_(features.num_channels(), scale, space, features.size()),
       parallel_for_(parallel_for),
       labels_(labels),
       clusters_(seeds.clusters(features.size())),
       extents_(seeds.count()),
       centers_(seeds.count() * features.num_channels()),
+      float_centers_(centers_.size()),
       windows_(features.size()) {}
 
 void VoxelRounds::run(int64_t max_num_iter) {
@@ -48,8 +51,14 @@ bool VoxelRounds::assign(bool first) {
   const Shape3 size = features_.size();
   windows_.find(clusters_, parallel_for_);
   const bool rounded = features_.interpolated() && !first;
-  const VoxelRound round{first,           clusters_, extents_,
-                         centers_.data(), space_,    rounded ? tie_bound(extents_) : 0};
+  const VoxelRound round{first,
+                         clusters_,
+                         extents_,
+                         centers_.data(),
+                         float_centers_.data(),
+                         space_,
+                         filter_,
+                         rounded ? tie_bound(extents_) : 0};
   std::atomic<bool> changed = false;
   parallel_for_(0, size.t * size.h, 1, [&](int64_t begin, int64_t end) {
     RowLabeller labeller(features_, round);
@@ -112,8 +121,11 @@ void VoxelRounds::sum_channels(int64_t begin, int64_t end) {
     }
   }
   for (size_t k = 0; k < extents_.size(); ++k)
-    for (int64_t c = begin; c < end && extents_[k].count > 0; ++c)
-      centers_[k * stride + c] /= static_cast<double>(extents_[k].count);
+    for (int64_t c = begin; c < end && extents_[k].count > 0; ++c) {
+      double& center = centers_[k * stride + c];
+      center /= static_cast<double>(extents_[k].count);
+      float_centers_[k * stride + c] = static_cast<float>(center * filter_.unit);
+    }
 }
 
 }  // namespace vtcd

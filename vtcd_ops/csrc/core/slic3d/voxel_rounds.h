@@ -10,6 +10,7 @@
 
 #include "core/parallel.h"
 #include "core/slic3d/clusters.h"
+#include "core/slic3d/distance_filter.h"
 #include "core/slic3d/feature_rows.h"
 #include "core/slic3d/search_windows.h"
 #include "core/slic3d/seeds.h"
@@ -19,8 +20,8 @@ namespace vtcd {
 class VoxelRounds {
  public:
   // labels [T, H, W], out
-  VoxelRounds(const FeatureRows& features, const Seeds& seeds, const SpatialScale& space,
-              const ParallelFor& parallel_for, int32_t* labels);
+  VoxelRounds(const FeatureRows& features, const Seeds& seeds, const FeatureScale& scale,
+              const SpatialScale& space, const ParallelFor& parallel_for, int32_t* labels);
 
   void run(int64_t max_num_iter);
 
@@ -33,11 +34,13 @@ class VoxelRounds {
   const FeatureRows& features_;
   const Seeds& seeds_;
   SpatialScale space_;
+  DistanceFilter filter_;
   const ParallelFor& parallel_for_;
   int32_t* labels_;
   std::vector<Cluster> clusters_;
   std::vector<Extent> extents_;
-  std::vector<double> centers_;  // [K, C]
+  std::vector<double> centers_;       // [K, C]
+  std::vector<float> float_centers_;  // [K, C], in the unit of the filter
   SearchWindows windows_;
 };
 
