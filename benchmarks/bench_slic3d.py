@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def real(grid: tuple[int, int, int]) -> Tensor | None:
 
 @cache
 def cases() -> dict[str, tuple[Tensor, tuple[int, int, int], float]]:
-    """Features, size and compactness of every case."""
+    """Features, size and compactness of every case of 12 segments."""
     found = {}
     for name, (grid, size) in (("VideoMAE", VIDEOMAE), ("TCOW", TCOW)):
         label = f"{name} {'x'.join(map(str, size))}"
@@ -235,7 +235,69 @@ def two_threads() -> dict[str, float]:
     return found | {"speed": found["threads_1_ms"] / found["threads_2_ms"], "batch": BATCH}
 
 
+def uncommon() -> dict[str, tuple[Tensor, tuple[int, int, int], dict[str, Any]]]:
+    """Many segments, no interpolation, fewer voxels than tokens: features, size and options."""
+    generator = torch.Generator().manual_seed(0)
+    tokens, video = VIDEOMAE
+    plain = torch.randn(1, 32, 8, 64, 64, generator=generator)
+    whole = torch.randint(0, 4, (1, 4, 8, 64, 64), generator=generator).float()
+    large = torch.randn(1, 32, 32, 64, 64, generator=generator)
+    found: dict[str, tuple[Tensor, tuple[int, int, int], dict[str, Any]]] = {
+        f"16x112x112 of 8x14x14, {n:,} segments": (noise(tokens), video, {"n_segments": n})
+        for n in (200, 1000, 20_000)
+    }
+    small = {"compactness": 1e-3}
+    found |= {
+        f"8x64x64, no interpolation, {n} segments": (plain, (8, 64, 64), {"n_segments": n} | small)
+        for n in (200, 1000)
+    }
+    found["8x64x64, whole numbers, 4 channels, 200 segments"] = (
+        whole, (8, 64, 64), {"n_segments": 200},
+    )  # fmt: skip
+    found["2x8x8 of 32x64x64"] = (large, (2, 8, 8), {})
+    return found
+
+
+def write_uncommon() -> None:
+    rows = []
+    for name, (features, size, given) in uncommon().items():
+        options: dict[str, Any] = {"n_segments": 12, "compactness": 0.1} | given
+        volume = interpolate(features.double(), size=size, mode="trilinear", align_corners=True)
+        volume = volume[0].movedim(0, -1).contiguous().numpy()
+        rival = partial(slic, volume, start_label=0, channel_axis=-1, convert2lab=False, **options)
+        ours = partial(vtcd_ops.ops.slic3d, features, size, **options)
+        same = float((ours()[0].numpy() == rival()).mean())
+        theirs = measure(rival, repeats=3, warmup=0, budget_s=2)
+        timing = measure(ours, repeats=9, warmup=0, budget_s=2)
+        rows.append(
+            {
+                "case": name,
+                "same": 100 * same,
+                **timing.columns("ours"),
+                **theirs.columns("scikit"),
+                "speed": theirs.fastest / timing.fastest,
+            }
+        )
+    write(
+        "slic3d_uncommon",
+        rows,
+        [
+            Column("case", "case"),
+            Column("same", "same labels, %", "{:.4f}"),
+            Column("ours_fastest_ms", "ours, ms", "{:.1f}"),
+            Column("scikit_fastest_ms", "scikit-image, ms", "{:.1f}"),
+            Column("speed", "times faster", "{:.1f}"),
+        ],
+        note="Noise, float32; scikit-image runs in float64 on features interpolated beforehand. "
+        "One thread; the fastest of several calls, beside other work on the machine.",
+    )
+
+
 def main() -> None:
+    if "--uncommon" in sys.argv:
+        with threads(1):
+            write_uncommon()
+        return
     if "--times" in sys.argv:
         print(json.dumps(our_times()))
         return
@@ -246,6 +308,7 @@ def main() -> None:
         others = {name: times_on(name) for name in ("avx2", "default")}
         rows = [row(name, others, memory[name]) for name in names]
         write_stages()
+        write_uncommon()
     write(
         "slic3d",
         rows,
