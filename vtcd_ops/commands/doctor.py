@@ -118,7 +118,14 @@ def _operator(name: str) -> OperatorLine:
     devices = [device for device in DEVICES if has_kernel(name, device)]
     if has_kernel(name, "CompositeExplicitAutograd"):  # takes no tensor; makes one on the CPU
         devices.append("CPU")
-    return OperatorLine(name.removeprefix("vtcd::"), tuple(devices), has_kernel(name, "Autograd"))
+    # an operator that adds in place has an autograd kernel too, which refuses what needs a gradient
+    differentiable = has_kernel(name, "Autograd") and not _changes_its_input(name)
+    return OperatorLine(name.removeprefix("vtcd::"), tuple(devices), differentiable)
+
+
+def _changes_its_input(name: str) -> bool:
+    [schema] = torch._C._jit_get_schemas_for_operator(name)
+    return bool(schema.is_mutable)
 
 
 def _package(module: str, distribution: str, purpose: str, command: str) -> Line:
