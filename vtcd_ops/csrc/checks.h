@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Argument checks of the operators. Every message reads `operator: argument expected ..., got ...`,
-// in the same words as vtcd_ops/ops/checks.py.
+// in the same words as vtcd_ops/ops/arguments.py.
 #pragma once
 
 #include <torch/csrc/stable/tensor.h>

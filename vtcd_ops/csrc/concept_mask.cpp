@@ -31,7 +31,7 @@ void check_units(const char* op, const Tensor& assign, int64_t num_units) {
              outside);
 }
 
-// The words are those of check_concept_mask in vtcd_ops/ops/mask_checks.py. The result points into
+// The words are those of check_concept_mask in vtcd_ops/ops/concept_mask.py. The result points into
 // assign, which must be contiguous.
 MaskedTokens check_arguments(const char* op, const Tensor& x, const Tensor& assign,
                              const Tensor& keep, int64_t num_prefix_tokens) {

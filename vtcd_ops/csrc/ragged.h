@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // A ragged batch: P problems of N_p rows each in one tensor [ΣN, C], problem p in rows [offsets[p],
-// offsets[p + 1]). Its checks, in the same words as vtcd_ops/ops/checks.py, and the loop over its
+// offsets[p + 1]). Its checks, in the same words as vtcd_ops/ops/ragged.py, and the loop over its
 // problems.
 #pragma once
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What the operators on interpolated features share: the checks of their arguments, in the same
-// words as vtcd_ops/ops/checks.py, and how they run over a batch.
+// words as vtcd_ops/ops/volumes.py, and how they run over a batch.
 #pragma once
 
 #include <torch/csrc/stable/ops.h>

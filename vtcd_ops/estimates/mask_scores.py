@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 
 from vtcd_ops.common.equality import same_fields
 from vtcd_ops.common.errors import InputError
-from vtcd_ops.ops import mask_checks
+from vtcd_ops.ops.cris_sample import check_cris_sample
 
 #: Masks of one independent block of each sampling design.
 BLOCK_LENGTH = {"simple": 1, "antithetic": 2, "balanced": 20}
@@ -43,9 +43,7 @@ class MaskScores:
     design: str
 
     def __post_init__(self) -> None:
-        mask_checks.check_cris_sample(
-            self.num_units, self.num_masks, self.ratio, self.seed, 0, self.design
-        )
+        check_cris_sample(self.num_units, self.num_masks, self.ratio, self.seed, 0, self.design)
 
     def __eq__(self, other: object) -> bool:
         return same_fields(self, other)

@@ -4,13 +4,19 @@ from vtcd_ops.ops import library
 
 LIBRARY = library.load()  #: which instruction set, and the SHA-256 of the file
 
-from vtcd_ops.ops import derivatives, registrations  # noqa: E402, F401
 from vtcd_ops.ops.choose_num_concepts import NumConcepts, choose_num_concepts  # noqa: E402
-from vtcd_ops.ops.clustering import ConvexNMF, KMeans, cnmf, kmeans, silhouette  # noqa: E402
+from vtcd_ops.ops.cnmf import ConvexNMF, cnmf  # noqa: E402
+from vtcd_ops.ops.concept_mask import concept_mask  # noqa: E402
 from vtcd_ops.ops.contour_match import contour_match  # noqa: E402
-from vtcd_ops.ops.masks import concept_mask, cris_accumulate, cris_sample  # noqa: E402
-from vtcd_ops.ops.rosetta import RosettaTuples, pack_supports, rosetta_ratios, rosetta_search  # noqa: E402
-from vtcd_ops.ops.volumes import slic3d, tubelet_pool  # noqa: E402
+from vtcd_ops.ops.cris_accumulate import cris_accumulate  # noqa: E402
+from vtcd_ops.ops.cris_sample import cris_sample  # noqa: E402
+from vtcd_ops.ops.kmeans import KMeans, kmeans  # noqa: E402
+from vtcd_ops.ops.rosetta_ratios import rosetta_ratios  # noqa: E402
+from vtcd_ops.ops.rosetta_search import RosettaTuples, rosetta_search  # noqa: E402
+from vtcd_ops.ops.silhouette import silhouette  # noqa: E402
+from vtcd_ops.ops.slic3d import slic3d  # noqa: E402
+from vtcd_ops.ops.supports import pack_supports  # noqa: E402
+from vtcd_ops.ops.tubelet_pool import tubelet_pool  # noqa: E402
 
 __all__ = [
     "ConvexNMF",

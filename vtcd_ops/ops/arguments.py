@@ -8,7 +8,8 @@ functions. Symbolic numbers of `torch.compile` pass.
 from __future__ import annotations
 
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -124,3 +125,23 @@ def output(op: str, argument: str, shape: Sequence[int], itemsize: int) -> None:
         raise ValueError(
             f"{op}: {argument} expected an output that fits into memory, got {number_list(shape)}"
         )
+
+
+@contextmanager
+def kernel_errors(op: str, caller: str | None = None) -> Iterator[None]:
+    """Raise what a kernel says about the values of its arguments as ValueError.
+
+    Shapes and dtypes are checked in Python before; NaN, or a label out of range, only the kernel
+    sees, and the dispatcher makes a RuntimeError of its words.
+
+    Args:
+        op: the operator called.
+        caller: the name to put in its place, for a function that calls it inside.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        message = str(error)
+        if not message.startswith(f"{op}: "):
+            raise
+        raise ValueError((caller or op) + message.removeprefix(op)) from None

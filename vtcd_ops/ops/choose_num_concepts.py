@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vtcd_ops.ops import checks, ragged
+from vtcd_ops.ops import arguments, ragged
 
 MAX_NUM_CONCEPTS = 15
 CRITERIA = ("elbow", "elbow_released", "silhouette", "elbow_silhouette")
@@ -118,7 +118,7 @@ def choose_num_concepts(
         return []
     num_restarts = ragged.integer(op, "num_restarts", num_restarts)
     seed = ragged.integer(op, "seed", seed)
-    checks.check_num_concepts(*ragged.pack(op, matrices), num_restarts)
+    _check_num_concepts(*ragged.pack(op, matrices), num_restarts)
     problems = [_problem(matrix) for matrix in matrices]
     by_inertia = criterion in ("elbow", "elbow_released")
     if by_inertia:
@@ -127,6 +127,15 @@ def choose_num_concepts(
         _search_silhouette(problems, threshold, criterion, num_restarts, seed)
     found = _with_silhouettes(problems, by_inertia)
     return found[0] if isinstance(data, Tensor) else found
+
+
+def _check_num_concepts(data: Tensor, offsets: Tensor, num_restarts: int) -> None:
+    """Check the arguments of ``choose_num_concepts``, its matrices one below the other."""
+    op = "choose_num_concepts"
+    ragged.check_ragged(op, data, offsets)
+    if data.is_meta:
+        raise ValueError(f"{op}: data expected on a device that holds values, got meta")
+    arguments.at_least(op, "num_restarts", num_restarts, 1)
 
 
 # Between these the squares of a spread neither overflow nor vanish in float64.
@@ -149,7 +158,7 @@ def _cluster(problems: list[_Problem], k: int, num_restarts: int, seed: int) -> 
     """Cluster every problem into k, keep the labels, return the inertia per row, scaled."""
     rows, offsets = ragged.pack("choose_num_concepts", [problem.scaled for problem in problems])
     k_each = ragged.k_tensor("choose_num_concepts", k, len(problems))
-    with checks.kernel_errors("kmeans", caller="choose_num_concepts"):
+    with arguments.kernel_errors("kmeans", caller="choose_num_concepts"):
         labels, _, inertia, _ = torch.ops.vtcd.kmeans(
             rows, offsets, k_each, num_restarts=num_restarts, seed=seed
         )

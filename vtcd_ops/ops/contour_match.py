@@ -6,35 +6,6 @@ import torch
 from torch import Tensor
 
 
-def check_contour_match(prediction: Tensor, truth: Tensor, radius: int) -> None:
-    """Check the arguments of ``contour_match``, in the words of the C++ kernel."""
-    op = "contour_match"
-    for name, mask in (("prediction", prediction), ("truth", truth)):
-        if mask.dtype != torch.bool:
-            got = str(mask.dtype).removeprefix("torch.")
-            raise TypeError(f"{op}: {name} expected bool, got {got}")
-        if mask.dim() != 3 or mask.shape[1] == 0 or mask.shape[2] == 0:
-            raise ValueError(f"{op}: {name} expected [T, H, W] with pixels, got {list(mask.shape)}")
-    if truth.device != prediction.device:
-        raise ValueError(f"{op}: truth expected on {prediction.device}, got {truth.device}")
-    if prediction.shape != truth.shape:
-        raise ValueError(
-            f"{op}: truth expected {list(prediction.shape)}, as prediction, got {list(truth.shape)}"
-        )
-    if radius < 0:
-        raise ValueError(f"{op}: radius expected at least 0, got {radius}")
-
-
-@torch.library.register_fake("vtcd::contour_match")
-def _contour_match_fake(
-    prediction: Tensor,  # [T, H, W]
-    truth: Tensor,  # [T, H, W]
-    radius: int,
-) -> Tensor:
-    check_contour_match(prediction, truth, radius)
-    return prediction.new_empty((prediction.shape[0], 4), dtype=torch.int64)
-
-
 def contour_match(prediction: Tensor, truth: Tensor, radius: int) -> Tensor:
     """Count the pixels of two masks' contours that lie near the other contour.
 
@@ -67,3 +38,32 @@ def contour_match(prediction: Tensor, truth: Tensor, radius: int) -> Tensor:
     check_contour_match(prediction, truth, radius)
     counts: Tensor = torch.ops.vtcd.contour_match(prediction, truth, radius)
     return counts
+
+
+def check_contour_match(prediction: Tensor, truth: Tensor, radius: int) -> None:
+    """Check the arguments of ``contour_match``, in the words of the C++ kernel."""
+    op = "contour_match"
+    for name, mask in (("prediction", prediction), ("truth", truth)):
+        if mask.dtype != torch.bool:
+            got = str(mask.dtype).removeprefix("torch.")
+            raise TypeError(f"{op}: {name} expected bool, got {got}")
+        if mask.dim() != 3 or mask.shape[1] == 0 or mask.shape[2] == 0:
+            raise ValueError(f"{op}: {name} expected [T, H, W] with pixels, got {list(mask.shape)}")
+    if truth.device != prediction.device:
+        raise ValueError(f"{op}: truth expected on {prediction.device}, got {truth.device}")
+    if prediction.shape != truth.shape:
+        raise ValueError(
+            f"{op}: truth expected {list(prediction.shape)}, as prediction, got {list(truth.shape)}"
+        )
+    if radius < 0:
+        raise ValueError(f"{op}: radius expected at least 0, got {radius}")
+
+
+@torch.library.register_fake("vtcd::contour_match")
+def _contour_match_fake(
+    prediction: Tensor,  # [T, H, W]
+    truth: Tensor,  # [T, H, W]
+    radius: int,
+) -> Tensor:
+    check_contour_match(prediction, truth, radius)
+    return prediction.new_empty((prediction.shape[0], 4), dtype=torch.int64)

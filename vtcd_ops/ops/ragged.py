@@ -1,7 +1,11 @@
-"""A ragged batch: matrices of different heights one below the other, and where each begins."""
+"""A ragged batch: matrices of different heights one below the other, and where each begins.
+
+What the operators on it share: making it from what the public functions are given, and its checks.
+"""
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterable, Sequence
 from numbers import Real
@@ -9,6 +13,9 @@ from numbers import Real
 import numpy as np
 import torch
 from torch import Tensor
+
+from vtcd_ops.ops import arguments
+from vtcd_ops.ops.arguments import dtype_name
 
 
 def matrices(op: str, data: Tensor | Sequence[Tensor]) -> list[Tensor]:
@@ -162,3 +169,52 @@ def real(op: str, argument: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (Real, Tensor)):
         raise TypeError(f"{op}: {argument} expected a number, got {type(value).__name__}")
     return float(value)
+
+
+def check_ragged(op: str, data: Tensor, offsets: Tensor) -> None:
+    """Check what is known of a batch without the values of the offsets."""
+    arguments.tensor(op, "data", data)
+    arguments.tensor(op, "offsets", offsets)
+    if data.dim() != 2:
+        raise ValueError(f"{op}: data expected [N, C], got {list(data.shape)}")
+    if data.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"{op}: data expected float32 or float64, got {dtype_name(data)}")
+    if data.shape[1] == 0:
+        raise ValueError(f"{op}: data expected at least 1 channel, got {list(data.shape)}")
+    if offsets.dtype != torch.int64:
+        raise TypeError(f"{op}: offsets expected int64, got {dtype_name(offsets)}")
+    arguments.beside(op, "offsets", offsets, data.device)
+    if offsets.dim() != 1 or offsets.shape[0] == 0:
+        raise ValueError(f"{op}: offsets expected [P + 1], got {list(offsets.shape)}")
+
+
+def check_k(op: str, data: Tensor, offsets: Tensor, k: Tensor) -> None:
+    """Check what is known of the numbers of clusters without their values."""
+    arguments.tensor(op, "k", k)
+    if k.dtype != torch.int64:
+        raise TypeError(f"{op}: k expected int64, got {dtype_name(k)}")
+    arguments.beside(op, "k", k, data.device)
+    count = offsets.shape[0] - 1
+    if k.dim() != 1 or k.shape[0] != count:
+        raise ValueError(f"{op}: k expected [{count}], one per problem, got {list(k.shape)}")
+
+
+def check_labels(op: str, argument: str, data: Tensor, labels: Tensor) -> None:
+    """Check what is known of the labels of a batch's rows without their values."""
+    arguments.tensor(op, argument, labels)
+    if labels.dtype not in (torch.int32, torch.int64):
+        raise TypeError(f"{op}: {argument} expected int32 or int64, got {dtype_name(labels)}")
+    arguments.on_device(op, argument, labels, data.device)
+    if labels.dim() != 1 or labels.shape[0] != data.shape[0]:
+        raise ValueError(
+            f"{op}: {argument} expected [{data.shape[0]}], one per row of data, "
+            f"got {list(labels.shape)}"
+        )
+
+
+def check_iterations(op: str, max_num_iter: int, tol: float) -> None:
+    """Check when iterations are to end."""
+    arguments.at_least(op, "max_num_iter", max_num_iter, 1)
+    arguments.number(op, "tol", tol)
+    if not 0 <= tol < math.inf:
+        raise ValueError(f"{op}: tol expected finite and at least 0, got {tol:g}")

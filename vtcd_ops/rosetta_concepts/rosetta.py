@@ -14,7 +14,7 @@ from vtcd_ops.common.errors import InputError
 from vtcd_ops.common.memory import parse_bytes
 from vtcd_ops.discovery.run import Run, load
 from vtcd_ops.ops import rosetta_ratios
-from vtcd_ops.ops.checks import kernel_errors
+from vtcd_ops.ops.arguments import kernel_errors
 from vtcd_ops.rosetta_concepts.baseline import mean_of_all
 from vtcd_ops.rosetta_concepts.candidates import choose_candidates
 from vtcd_ops.rosetta_concepts.store import ComparedRun, ComparedVideo, Rosetta, run_identity
