@@ -78,6 +78,10 @@ KERNELS: dict[str, Callable[[], dict[str, Any]]] = {
         **SUPPORTS, "delta": 0.1, "max_order": 2, "top": 1, "max_tuples": 10,
     },
     "rosetta_ratios": lambda: {**SUPPORTS, "tuples": torch.tensor([[0, 1]], dtype=INT32)},
+    "contour_match": lambda: {
+        "prediction": torch.ones(2, 3, 5, dtype=torch.bool),
+        "truth": torch.ones(2, 3, 5, dtype=torch.bool), "radius": 1,
+    },
 }  # fmt: skip
 RAGGED = ("cnmf", "kmeans", "silhouette")  # whose public functions take matrices, not offsets
 PUBLIC: dict[str, Callable[[], dict[str, Any]]] = {

@@ -57,6 +57,21 @@ def integer(op: str, argument: str, value: Any) -> None:
         raise ValueError(f"{op}: {argument} expected -2**63 to 2**63 - 1, got {value}")
 
 
+def as_integer(op: str, argument: str, value: Any) -> int:
+    """Return an integer of any kind, also a tensor of one, as Python's own.
+
+    >>> as_integer("kmeans", "k", torch.tensor(3))
+    3
+
+    Raises:
+        TypeError: not an integer.
+        ValueError: an integer that 64 bits cannot hold.
+    """
+    single = isinstance(value, Tensor) and value.numel() == 1
+    integer(op, argument, value.item() if single else value)
+    return int(value)
+
+
 def at_least(op: str, argument: str, value: Any, least: int) -> None:
     """Refuse what is no integer, or one below the least."""
     integer(op, argument, value)
@@ -70,6 +85,20 @@ def number(op: str, argument: str, value: Any) -> None:
         return
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{op}: {argument} expected a number, got {type(value).__name__}")
+
+
+def as_number(op: str, argument: str, value: Any) -> float:
+    """Return a real number of any kind, also a tensor of one, as a float.
+
+    >>> as_number("kmeans", "tol", 1)
+    1.0
+
+    Raises:
+        TypeError: not a number.
+    """
+    single = isinstance(value, Tensor) and value.numel() == 1
+    number(op, argument, value.item() if single else value)
+    return float(value)
 
 
 def flag(op: str, argument: str, value: Any) -> None:

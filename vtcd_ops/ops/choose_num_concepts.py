@@ -110,14 +110,14 @@ def choose_num_concepts(
     op = "choose_num_concepts"
     if not isinstance(criterion, str) or criterion not in CRITERIA:
         raise ValueError(f"{op}: criterion expected {', '.join(CRITERIA)}, got {criterion}")
-    threshold = ragged.real(op, "threshold", threshold)
+    threshold = arguments.as_number(op, "threshold", threshold)
     if not 0 < threshold <= 1:
         raise ValueError(f"{op}: threshold expected above 0 and at most 1, got {threshold:g}")
     matrices = ragged.matrices(op, data)
     if not matrices:
         return []
-    num_restarts = ragged.integer(op, "num_restarts", num_restarts)
-    seed = ragged.integer(op, "seed", seed)
+    num_restarts = arguments.as_integer(op, "num_restarts", num_restarts)
+    seed = arguments.as_integer(op, "seed", seed)
     _check_num_concepts(*ragged.pack(op, matrices), num_restarts)
     problems = [_problem(matrix) for matrix in matrices]
     by_inertia = criterion in ("elbow", "elbow_released")

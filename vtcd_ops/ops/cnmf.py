@@ -104,9 +104,9 @@ def cnmf(
     rows, offsets = ragged.pack("cnmf", matrices)
     k_each = ragged.k_tensor("cnmf", k, len(matrices))
     labels = _start(init, matrices)
-    max_num_iter = ragged.integer("cnmf", "max_num_iter", max_num_iter)
-    seed = ragged.integer("cnmf", "seed", seed)
-    tol = ragged.real("cnmf", "tol", tol)
+    max_num_iter = arguments.as_integer("cnmf", "max_num_iter", max_num_iter)
+    seed = arguments.as_integer("cnmf", "seed", seed)
+    tol = arguments.as_number("cnmf", "tol", tol)
     check_cnmf(rows, offsets, k_each, labels, solver, max_num_iter, tol)
     with arguments.kernel_errors("cnmf"):
         weights, encoding, centers, error, num_iter = torch.ops.vtcd.cnmf(

@@ -1,9 +1,12 @@
-"""Operator on the contours of masks: how much of two contours lies near the other."""
+"""How much of the contours of two masks lies near the other one."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from vtcd_ops.ops import arguments
+from vtcd_ops.ops.arguments import dtype_name
 
 
 def contour_match(prediction: Tensor, truth: Tensor, radius: int) -> Tensor:
@@ -36,27 +39,30 @@ def contour_match(prediction: Tensor, truth: Tensor, radius: int) -> Tensor:
         TypeError: another dtype.
     """
     check_contour_match(prediction, truth, radius)
-    counts: Tensor = torch.ops.vtcd.contour_match(prediction, truth, radius)
+    with arguments.kernel_errors("contour_match"):
+        counts: Tensor = torch.ops.vtcd.contour_match(prediction, truth, radius)
     return counts
 
 
-def check_contour_match(prediction: Tensor, truth: Tensor, radius: int) -> None:
-    """Check the arguments of ``contour_match``, in the words of the C++ kernel."""
+def check_contour_match(
+    prediction: Tensor,  # [T, H, W]
+    truth: Tensor,  # [T, H, W]
+    radius: int,
+) -> None:
+    """Check the arguments of ``contour_match``."""
     op = "contour_match"
     for name, mask in (("prediction", prediction), ("truth", truth)):
+        arguments.tensor(op, name, mask)
         if mask.dtype != torch.bool:
-            got = str(mask.dtype).removeprefix("torch.")
-            raise TypeError(f"{op}: {name} expected bool, got {got}")
+            raise TypeError(f"{op}: {name} expected bool, got {dtype_name(mask)}")
         if mask.dim() != 3 or mask.shape[1] == 0 or mask.shape[2] == 0:
             raise ValueError(f"{op}: {name} expected [T, H, W] with pixels, got {list(mask.shape)}")
-    if truth.device != prediction.device:
-        raise ValueError(f"{op}: truth expected on {prediction.device}, got {truth.device}")
+    arguments.on_device(op, "truth", truth, prediction.device)
     if prediction.shape != truth.shape:
         raise ValueError(
             f"{op}: truth expected {list(prediction.shape)}, as prediction, got {list(truth.shape)}"
         )
-    if radius < 0:
-        raise ValueError(f"{op}: radius expected at least 0, got {radius}")
+    arguments.at_least(op, "radius", radius, 0)
 
 
 @torch.library.register_fake("vtcd::contour_match")

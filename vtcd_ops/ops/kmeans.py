@@ -90,10 +90,10 @@ def kmeans(
         return []
     rows, offsets = ragged.pack("kmeans", matrices)
     k_each = ragged.k_tensor("kmeans", k, len(matrices))
-    num_restarts = ragged.integer("kmeans", "num_restarts", num_restarts)
-    max_num_iter = ragged.integer("kmeans", "max_num_iter", max_num_iter)
-    seed = ragged.integer("kmeans", "seed", seed)
-    tol = ragged.real("kmeans", "tol", tol)
+    num_restarts = arguments.as_integer("kmeans", "num_restarts", num_restarts)
+    max_num_iter = arguments.as_integer("kmeans", "max_num_iter", max_num_iter)
+    seed = arguments.as_integer("kmeans", "seed", seed)
+    tol = arguments.as_number("kmeans", "tol", tol)
     check_kmeans(rows, offsets, k_each, num_restarts, max_num_iter, tol)
     with arguments.kernel_errors("kmeans"):
         labels, centers, inertia, num_iter = torch.ops.vtcd.kmeans(

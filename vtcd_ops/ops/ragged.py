@@ -6,9 +6,7 @@ What the operators on it share: making it from what the public functions are giv
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Iterable, Sequence
-from numbers import Real
 
 import numpy as np
 import torch
@@ -130,45 +128,8 @@ def k_tensor(op: str, k: int | Sequence[int], count: int) -> Tensor:
         values = [k] * count
     if len(values) != count:
         raise ValueError(f"{op}: k expected one per matrix ({count}), got {len(values)}")
-    integers = [integer(op, "k", value) for value in values]
+    integers = [arguments.as_integer(op, "k", value) for value in values]
     return torch.tensor(integers, dtype=torch.int64, device="cpu")
-
-
-def integer(op: str, argument: str, value: object) -> int:
-    """Return an integer of any kind (Python, NumPy, a tensor of one) as Python's own.
-
-    >>> integer("kmeans", "k", 3)
-    3
-
-    Raises:
-        TypeError: not an integer.
-        ValueError: an integer that 64 bits cannot hold.
-    """
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        raise TypeError(
-            f"{op}: {argument} expected an integer, got {type(value).__name__}"
-        ) from None
-    if not -(2**63) <= number < 2**63:
-        raise ValueError(f"{op}: {argument} expected -2**63 to 2**63 - 1, got {number}")
-    return number
-
-
-def real(op: str, argument: str, value: object) -> float:
-    """Return a real number of any kind as a float.
-
-    >>> real("kmeans", "tol", 1)
-    1.0
-
-    Raises:
-        TypeError: not a number.
-    """
-    if isinstance(value, bool) or not isinstance(value, (Real, Tensor)):
-        raise TypeError(f"{op}: {argument} expected a number, got {type(value).__name__}")
-    return float(value)
 
 
 def check_ragged(op: str, data: Tensor, offsets: Tensor) -> None:
