@@ -15,7 +15,7 @@ PROCESSES ?= $(shell n=$$(nproc); echo $$((n > 8 ? 8 : n)))
 SPREAD = $(if $(filter-out 0,$(PROCESSES)),-n $(PROCESSES) --dist loadfile --no-loadscope-reorder)
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.vtcd-ready
-CPP_FILES = $(shell git ls-files '*.cpp' '*.h')
+CPP_FILES = $(shell git ls-files '*.cpp' '*.h' '*.cu' '*.cuh')
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14

@@ -16,6 +16,8 @@ import hypothesis
 import pytest
 import torch
 
+from vtcd_ops.ops.library import has_kernel
+
 hypothesis.settings.register_profile("vtcd", deadline=None, derandomize=True, max_examples=40)
 hypothesis.settings.load_profile("vtcd")
 
@@ -45,6 +47,21 @@ def num_threads() -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def cuda_device() -> torch.device:
+    """A GPU with kernels for the operators; VTCD_REQUIRE_CUDA=1 turns its absence into a failure.
+
+    The mark ``cuda`` selects the tests that ask for it: ``pytest -m cuda``.
+    """
+    has_kernels = has_kernel("vtcd::concept_mask", "CUDA")
+    if torch.cuda.is_available() and has_kernels:
+        return torch.device("cuda", torch.cuda.current_device())
+    lacking = "no CUDA kernels were built" if torch.cuda.is_available() else "torch sees none"
+    if os.environ.get("VTCD_REQUIRE_CUDA") == "1":
+        pytest.fail(f"needs a CUDA GPU: {lacking}")
+    pytest.skip(f"needs a CUDA GPU: {lacking}")
 
 
 def _is_this_machine(host: object) -> bool:
@@ -97,6 +114,9 @@ def _fail_on_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that hold slow tests, so that no process is left alone with them."""
+    for item in items:
+        if "cuda_device" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.cuda)
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 

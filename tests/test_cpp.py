@@ -1,7 +1,8 @@
 """Every GoogleTest case as a test of this run: plain, and under the sanitizers.
 
-The torch-free core is compiled once for each configuration into ``build/cpp-<name>``; a case runs
-in its own process, so that a crash fails one test.
+The torch-free core, and the CUDA kernels as they run on the host, are compiled once for each
+configuration into ``build/cpp-<name>``; a case runs in its own process, so that a crash fails one
+test.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "build_tools"))
 from vtcd_locate import find_eigen  # noqa: E402
 
+EXECUTABLES = ("core_tests", "kernel_tests")
 SANITIZERS = {"plain": "", "asan-ubsan": "address,undefined", "tsan": "thread"}
 SANITIZER_ENVIRONMENT = {
     "ASAN_OPTIONS": "detect_stack_use_after_return=1:strict_init_order=1",
@@ -69,33 +71,35 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def build(configuration: str) -> Build:
+def build(configuration: str) -> list[Build]:
     """Compile a configuration; an unchanged one takes no time."""
     folder = ROOT / f"build/cpp-{configuration}"
     with alone(folder):
         return _build(configuration, folder)
 
 
-def _build(configuration: str, folder: Path) -> Build:
+def _build(configuration: str, folder: Path) -> list[Build]:
     generator = ["-G", "Ninja"] if shutil.which("ninja") else []
     configure = ["cmake", "-S", str(ROOT), "-B", str(folder), *generator, "-DVTCD_TESTS=ON"]
     configure += [f"-DVTCD_SANITIZE={SANITIZERS[configuration]}"]
     eigen = find_eigen()  # a package from PyPI lies where CMake does not look
     configure += [f"-DEIGEN3_INCLUDE_DIR={eigen}"] if eigen else []
-    for command in (configure, ["cmake", "--build", str(folder), "--target", "core_tests"]):
+    for command in (configure, ["cmake", "--build", str(folder), "--target", *EXECUTABLES]):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            return Build(folder / "core_tests", done.stdout + done.stderr)
-    return Build(folder / "core_tests")
+            return [Build(folder / name, done.stdout + done.stderr) for name in EXECUTABLES]
+    return [Build(folder / name) for name in EXECUTABLES]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Build every configuration and list its cases."""
     parameters = []
     for configuration in SANITIZERS:
-        result = build(configuration)
-        cases = ["build"] if result.failure else result.cases()
-        parameters += [pytest.param(result, case, id=f"{configuration}-{case}") for case in cases]
+        for result in build(configuration):
+            cases = [f"build-{result.executable.name}"] if result.failure else result.cases()
+            parameters += [
+                pytest.param(result, case, id=f"{configuration}-{case}") for case in cases
+            ]
     metafunc.parametrize(("executable", "case"), parameters)
 
 

@@ -72,6 +72,13 @@ inline std::string dtype_text(const torch::stable::Tensor& tensor) {
   }
 }
 
+// The device of a tensor as Python prints it: cpu, cuda:0.
+inline std::string device_text(const torch::stable::Tensor& tensor) {
+  if (tensor.is_cpu()) return "cpu";
+  return concatenate(tensor.is_cuda() ? "cuda:" : "device ",
+                     static_cast<int>(tensor.get_device_index()));
+}
+
 // What a kernel says itself about its arguments.
 struct CheckError : std::runtime_error {
   using std::runtime_error::runtime_error;
@@ -115,3 +122,21 @@ auto within_memory(const char* op, const char* argument, const torch::stable::Te
     if (!(condition)) [[unlikely]]                                \
       throw ::vtcd::CheckError(::vtcd::concatenate(__VA_ARGS__)); \
   } while (false)
+
+namespace vtcd {
+
+// Where the first tensor of an operator is, the others have to be.
+inline void check_on_device(const char* op, const char* argument,
+                            const torch::stable::Tensor& tensor,
+                            const torch::stable::Tensor& first) {
+  VTCD_CHECK(device_text(tensor) == device_text(first), op, ": ", argument, " expected on ",
+             device_text(first), ", got ", device_text(tensor));
+}
+
+// A small tensor may be on the CPU as well.
+inline void check_beside(const char* op, const char* argument, const torch::stable::Tensor& tensor,
+                         const torch::stable::Tensor& first) {
+  if (!tensor.is_cpu()) check_on_device(op, argument, tensor, first);
+}
+
+}  // namespace vtcd

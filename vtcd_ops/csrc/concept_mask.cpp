@@ -9,7 +9,8 @@
 #include <string>
 #include <tuple>
 
-#include "volume.h"
+#include "concept_mask.h"
+#include "parallel.h"
 
 namespace vtcd {
 namespace {
@@ -17,8 +18,10 @@ namespace {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-// assign int32 [B or 1, A, N - P], contiguous, -1 to num_units - 1.
-void check_units(const char* op, const Tensor& assign, int64_t num_units) {
+// Checks of the arguments and of the units of assign, which must be contiguous.
+MaskedTokens check_arguments(const char* op, const Tensor& x, const Tensor& assign,
+                             const Tensor& keep, int64_t num_prefix_tokens) {
+  const MaskedTokens tokens = check_concept_mask(op, x, assign, keep, num_prefix_tokens);
   const int32_t* units = assign.const_data_ptr<int32_t>();
   int32_t low = 0, high = -1;
 #pragma omp simd reduction(min : low) reduction(max : high)
@@ -26,49 +29,8 @@ void check_units(const char* op, const Tensor& assign, int64_t num_units) {
     low = std::min(low, units[i]);
     high = std::max(high, units[i]);
   }
-  const int32_t outside = low < -1 ? low : high;
-  VTCD_CHECK(low >= -1 && high < num_units, op, ": assign expected -1 to ", num_units - 1, ", got ",
-             outside);
-}
-
-// The words are those of check_concept_mask in vtcd_ops/ops/concept_mask.py. The result points into
-// assign, which must be contiguous.
-MaskedTokens check_arguments(const char* op, const Tensor& x, const Tensor& assign,
-                             const Tensor& keep, int64_t num_prefix_tokens) {
-  VTCD_CHECK(x.dim() == 4, op, ": x expected [B, A, N, C], got ", shape_text(x));
-  VTCD_CHECK(is_floating(x), op, ": x expected a floating dtype, got ", dtype_text(x));
-  const int64_t batch = x.size(0), num_heads = x.size(1), num_tokens = x.size(2);
-  VTCD_CHECK(num_prefix_tokens >= 0 && num_prefix_tokens <= num_tokens, op,
-             ": num_prefix_tokens expected 0 to ", num_tokens, ", got ", num_prefix_tokens);
-  VTCD_CHECK(assign.scalar_type() == ScalarType::Int, op, ": assign expected int32, got ",
-             dtype_text(assign));
-  const int64_t num_assigned = num_tokens - num_prefix_tokens;
-  VTCD_CHECK(assign.dim() == 3 && (assign.size(0) == batch || assign.size(0) == 1) &&
-                 assign.size(1) == num_heads && assign.size(2) == num_assigned,
-             op, ": assign expected [", batch, " or 1, ", num_heads, ", ", num_assigned, "], got ",
-             shape_text(assign));
-  VTCD_CHECK(keep.scalar_type() == ScalarType::Bool || is_floating(keep), op,
-             ": keep expected bool or a floating dtype, got ", dtype_text(keep));
-  VTCD_CHECK(keep.dim() == 2 && keep.size(0) == batch, op, ": keep expected [", batch, ", U], got ",
-             shape_text(keep));
-  check_units(op, assign, keep.size(1));
-  return {batch,
-          num_heads,
-          num_tokens,
-          x.size(3),
-          num_prefix_tokens,
-          assign.const_data_ptr<int32_t>(),
-          assign.size(0) != batch,
-          keep.size(1)};
-}
-
-FeatureStrides strides_of(const Tensor& x) {
-  return {x.stride(0), x.stride(1), x.stride(2), x.stride(3)};
-}
-
-// The dtype that a floating mask is multiplied in.
-ScalarType numeric_type(const Tensor& x) {
-  return x.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
+  check_units(op, low, high, tokens.num_units);
+  return tokens;
 }
 
 template <typename Scalar, typename Factor>
@@ -136,10 +98,7 @@ std::tuple<Tensor, Tensor> concept_mask_backward_op(const Tensor& grad, const Te
   return within_memory(op, "x", x, [&]() -> std::tuple<Tensor, Tensor> {
     const Tensor units = torch::stable::contiguous(assign);
     const MaskedTokens tokens = check_arguments(op, x, units, keep, num_prefix_tokens);
-    VTCD_CHECK(is_floating(keep), op, ": keep expected a floating dtype, got ", dtype_text(keep));
-    VTCD_CHECK(is_floating(grad), op, ": grad expected a floating dtype, got ", dtype_text(grad));
-    VTCD_CHECK(shape_text(grad) == shape_text(x), op, ": grad expected ", shape_text(x), ", got ",
-               shape_text(grad));
+    check_concept_mask_backward(op, grad, x, keep);
     const ScalarType type = numeric_type(x);
     const Tensor numbers = torch::stable::to(x, type), of_output = torch::stable::to(grad, type);
     const Tensor table = torch::stable::contiguous(torch::stable::to(keep, type));

@@ -3,6 +3,7 @@
 from vtcd_ops.ops import library
 
 LIBRARY = library.load()  #: which instruction set, and the SHA-256 of the file
+HAS_CUDA_KERNELS = library.load_cuda()  #: whether they were built; a GPU is another question
 
 from vtcd_ops.ops.choose_num_concepts import NumConcepts, choose_num_concepts  # noqa: E402
 from vtcd_ops.ops.cnmf import ConvexNMF, cnmf  # noqa: E402

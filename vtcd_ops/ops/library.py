@@ -24,9 +24,9 @@ class Library:
     sha256: str  #: of its file, so that another build is noticed
 
 
-def library_path(instruction_set: str) -> Path:
-    """Return where the library of an instruction set is, or would be."""
-    return PACKAGE_DIR / f"_C_{instruction_set}.so"
+def library_path(name: str) -> Path:
+    """Return where the library of an instruction set, or of ``"cuda"``, is or would be."""
+    return PACKAGE_DIR / f"_C_{name}.so"
 
 
 def built_instruction_sets() -> list[str]:
@@ -87,6 +87,26 @@ def load() -> Library:
         )
     # before it is loaded: a build that goes on meanwhile replaces the file
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    _load(path)
+    return Library(instruction_set, digest)
+
+
+def load_cuda() -> bool:
+    """Load the CUDA kernels, after `load`, and return whether they were built.
+
+    They load under a torch without CUDA and on a machine without a GPU too.
+
+    Raises:
+        ImportError: the library does not fit this torch.
+    """
+    path = library_path("cuda")
+    if not path.is_file():
+        return False
+    _load(path)
+    return True
+
+
+def _load(path: Path) -> None:
     try:
         torch.ops.load_library(str(path))
     except (OSError, RuntimeError) as error:
@@ -95,4 +115,3 @@ def load() -> Library:
             f"{torch.__version__}, it needs torch >= 2.10 ({error.__cause__ or error}). "
             f"Rebuild it with: {rebuild_command()}"
         ) from error
-    return Library(instruction_set, digest)

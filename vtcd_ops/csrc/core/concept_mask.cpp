@@ -29,26 +29,6 @@ void for_each_token(const MaskedTokens& tokens, const FeatureStrides& strides,
   });
 }
 
-// The unit of a token, -1 for a prefix token.
-inline int64_t unit_of(const MaskedTokens& tokens, int64_t b, int64_t head, int64_t token) {
-  const int64_t n = token - tokens.num_prefix_tokens;
-  return n < 0 ? -1 : tokens.units(b, head)[n];
-}
-
-inline int64_t offset(const FeatureStrides& strides, int64_t b, int64_t head, int64_t token) {
-  return b * strides.batch + head * strides.head + token * strides.token;
-}
-
-// What a table says of a unit. Any byte but 0 is true: a tensor of bool may be a view of others.
-template <typename Factor>
-Factor factor_of(const Factor* keep, int64_t unit) {
-  return keep[unit];
-}
-template <>
-bool factor_of(const bool* keep, int64_t unit) {
-  return reinterpret_cast<const unsigned char*>(keep)[unit] != 0;
-}
-
 template <typename Scalar>
 void copy_row(const Scalar* x, int64_t step, int64_t num_channels, Scalar* out, int64_t out_step) {
   if (step == 1 && out_step == 1) {
@@ -119,10 +99,10 @@ void concept_mask(const MaskedTokens& tokens, const Scalar* x, const FeatureStri
                   const Factor* keep, const ParallelFor& parallel_for, Scalar* out,
                   const FeatureStrides& to) {
   for_each_token(tokens, to, parallel_for, [&](int64_t b, int64_t head, int64_t token) {
-    const int64_t unit = unit_of(tokens, b, head, token);
+    const int64_t unit = tokens.unit_of(b, head, token);
     const Factor factor = unit < 0 ? Factor(1) : factor_of(keep, b * tokens.num_units + unit);
-    const Scalar* row = x + offset(from, b, head, token);
-    Scalar* result = out + offset(to, b, head, token);
+    const Scalar* row = x + from.offset(b, head, token);
+    Scalar* result = out + to.offset(b, head, token);
     if (factor == Factor(1))
       copy_row(row, from.channel, tokens.num_channels, result, to.channel);
     else
@@ -138,15 +118,15 @@ void concept_mask_backward(const MaskedTokens& tokens, const Scalar* grad,
                            const FeatureStrides& to, double* grad_keep) {
   std::vector<double> products(tokens.batch * tokens.num_heads * tokens.num_tokens);
   for_each_token(tokens, to, parallel_for, [&](int64_t b, int64_t head, int64_t token) {
-    const int64_t unit = unit_of(tokens, b, head, token);
-    const Scalar* of_output = grad + offset(of_grad, b, head, token);
-    Scalar* of_input = grad_x + offset(to, b, head, token);
+    const int64_t unit = tokens.unit_of(b, head, token);
+    const Scalar* of_output = grad + of_grad.offset(b, head, token);
+    Scalar* of_input = grad_x + to.offset(b, head, token);
     if (unit < 0)
       return copy_row(of_output, of_grad.channel, tokens.num_channels, of_input, to.channel);
     scale_row(of_output, of_grad.channel, tokens.num_channels, keep[b * tokens.num_units + unit],
               of_input, to.channel);
     products[(b * tokens.num_heads + head) * tokens.num_tokens + token] =
-        dot(of_output, of_grad.channel, x + offset(from, b, head, token), from.channel,
+        dot(of_output, of_grad.channel, x + from.offset(b, head, token), from.channel,
             tokens.num_channels);
   });
   sum_by_unit(tokens, products.data(), parallel_for, grad_keep);

@@ -4,30 +4,10 @@
 
 #include <cstdint>
 
+#include "core/formulas/concept_mask.h"
 #include "core/parallel.h"
 
 namespace vtcd {
-
-// Features [B, A, N, C] and the units of their tokens. Token n of head a is multiplied by
-// keep[b, assign[b, a, n - P]]; prefix tokens, and tokens assigned to -1, are not.
-struct MaskedTokens {
-  int64_t batch, num_heads, num_tokens, num_channels;  // B, A, N (with prefix tokens), C
-  int64_t num_prefix_tokens;                           // P
-  const int32_t* assign;                               // [B or 1, A, N - P], -1 to num_units - 1
-  bool assign_is_shared;                               // one assignment for the whole batch
-  int64_t num_units;                                   // U
-
-  // Units of the tokens of one head, without the prefix.
-  const int32_t* units(int64_t b, int64_t head) const {
-    const int64_t row = (assign_is_shared ? 0 : b) * num_heads + head;
-    return assign + row * (num_tokens - num_prefix_tokens);
-  }
-};
-
-// How many elements lie between neighbours along each axis of [B, A, N, C].
-struct FeatureStrides {
-  int64_t batch, head, token, channel;
-};
 
 // A table of bool selects: what it does not keep becomes 0. A floating table multiplies.
 //

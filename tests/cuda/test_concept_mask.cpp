@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+// The kernels of concept_mask against the core, bit for bit.
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cstdint>
+#include <random>
+#include <vector>
+
+#include "core/concept_mask.h"
+#include "cuda/concept_mask.cuh"
+
+namespace vtcd {
+namespace {
+
+constexpr Stream kStream{nullptr};
+
+struct Problem {
+  int64_t batch, num_heads, num_tokens, num_channels, num_prefix_tokens, num_units;
+  bool assign_is_shared;
+
+  int64_t size() const { return batch * num_heads * num_tokens * num_channels; }
+};
+
+std::vector<int32_t> random_units(const Problem& problem, std::mt19937& random) {
+  const int64_t sequences = problem.assign_is_shared ? 1 : problem.batch;
+  std::vector<int32_t> units(sequences * problem.num_heads *
+                             (problem.num_tokens - problem.num_prefix_tokens));
+  std::uniform_int_distribution<int32_t> any(-1, static_cast<int32_t>(problem.num_units) - 1);
+  for (int32_t& unit : units) unit = any(random);
+  return units;
+}
+
+MaskedTokens tokens_of(const Problem& p, const std::vector<int32_t>& units) {
+  return {p.batch,      p.num_heads,        p.num_tokens, p.num_channels, p.num_prefix_tokens,
+          units.data(), p.assign_is_shared, p.num_units};
+}
+
+// [B, A, N, C], or the same as a view of [B, N, A, C].
+FeatureStrides strides(const Problem& p, bool transposed) {
+  const int64_t row = p.num_channels;
+  return transposed ? FeatureStrides{p.num_heads * p.num_tokens * row, row, p.num_heads * row, 1}
+                    : FeatureStrides{p.num_heads * p.num_tokens * row, p.num_tokens * row, row, 1};
+}
+
+template <typename Scalar, typename Factor>
+void expect_equal_to_core(const Problem& problem, bool transposed) {
+  std::mt19937 random(7);
+  const std::vector<int32_t> units = random_units(problem, random);
+  const MaskedTokens tokens = tokens_of(problem, units);
+  std::vector<Scalar> x(problem.size()), expected(problem.size()), found(problem.size());
+  for (Scalar& value : x) value = static_cast<Scalar>(random());
+  std::vector<char> table(problem.batch * problem.num_units * sizeof(Factor));
+  auto* keep = reinterpret_cast<Factor*>(table.data());
+  for (int64_t i = 0; i < problem.batch * problem.num_units; ++i)
+    keep[i] = static_cast<Factor>(random() % 3 / 2.0);
+  const FeatureStrides layout = strides(problem, transposed);
+  concept_mask(tokens, x.data(), layout, keep, serial_for, expected.data(), layout);
+  std::array<int64_t, 2> outside{};
+  cuda::concept_mask(tokens, x.data(), layout, keep, found.data(), layout, outside.data(), kStream);
+  EXPECT_EQ(found, expected);
+  EXPECT_LE(outside[1], problem.num_units);
+}
+
+TEST(ConceptMaskKernel, EqualsTheCore) {
+  const std::vector<Problem> problems{
+      {1, 1, 1, 1, 0, 1, false},  {2, 3, 5, 7, 1, 4, false},    {2, 2, 37, 64, 0, 9, true},
+      {3, 2, 33, 12, 2, 5, true}, {1, 4, 300, 16, 5, 3, false}, {2, 2, 3, 8, 3, 2, false},
+  };
+  for (const Problem& problem : problems) {
+    for (const bool transposed : {false, true}) {
+      expect_equal_to_core<uint16_t, bool>(problem, transposed);
+      expect_equal_to_core<uint32_t, bool>(problem, transposed);
+      expect_equal_to_core<uint64_t, bool>(problem, transposed);
+      expect_equal_to_core<float, float>(problem, transposed);
+      expect_equal_to_core<double, double>(problem, transposed);
+    }
+  }
+}
+
+TEST(ConceptMaskKernel, TakesEmptyInput) {
+  const std::vector<int32_t> units;
+  const FeatureStrides none{0, 0, 0, 1};
+  std::array<int64_t, 2> outside{};
+  const MaskedTokens tokens{0, 2, 3, 4, 0, units.data(), false, 2};
+  cuda::concept_mask<float, float>(tokens, nullptr, none, nullptr, nullptr, none, outside.data(),
+                                   kStream);
+  EXPECT_EQ(outside, (std::array<int64_t, 2>{0, 0}));
+}
+
+TEST(ConceptMaskKernel, ReportsUnitsOutsideAndLeavesTheirTokens) {
+  const std::vector<int32_t> units{0, 5, -7, -1};
+  const MaskedTokens tokens{1, 1, 4, 1, 0, units.data(), false, 2};
+  const FeatureStrides layout{4, 4, 1, 1};
+  const std::vector<float> x{1, 2, 3, 4}, keep{0.5f, 0.25f};
+  std::vector<float> out(4);
+  std::array<int64_t, 2> outside{};
+  cuda::concept_mask(tokens, x.data(), layout, keep.data(), out.data(), layout, outside.data(),
+                     kStream);
+  EXPECT_EQ(out, (std::vector<float>{0.5f, 2, 3, 4}));
+  EXPECT_EQ(outside, (std::array<int64_t, 2>{7, 6}));
+}
+
+}  // namespace
+}  // namespace vtcd

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT
+// One spelling of a kernel for two compilers: nvcc, which compiles it for the GPU, and the host's
+// compiler, for which tests/cuda/simt.h runs it on the CPU, thread by thread, so that it can be
+// tested and checked by the sanitizers where there is no GPU.
+//
+//   VTCD_SHARED(double, sums, [4][32]);      an array of the block
+//   VTCD_DYNAMIC_SHARED(float, tile);        the array whose size the launch gives, in bytes
+//   simt::launch(&kernel<float>, blocks, threads, shared_bytes, stream, arguments...);
+#pragma once
+
+#if defined(__CUDACC__)
+
+#include <cuda_runtime.h>
+
+#include "cuda/stream.h"
+
+#define VTCD_SHARED(Type, name, dimensions) __shared__ Type name dimensions
+#define VTCD_DYNAMIC_SHARED(Type, name)                              \
+  extern __shared__ __align__(16) unsigned char vtcd_shared_bytes[]; \
+  Type* name = reinterpret_cast<Type*>(vtcd_shared_bytes)
+
+namespace simt {
+
+// Throws vtcd::CudaError where the kernel cannot be started, as for a GPU that no kernel was
+// compiled for.
+template <typename... Parameters, typename... Arguments>
+void launch(void (*kernel)(Parameters...), dim3 blocks, dim3 threads, size_t shared_bytes,
+            vtcd::Stream stream, Arguments... arguments) {
+  constexpr size_t kWithoutAsking = 48 << 10;
+  if (shared_bytes > kWithoutAsking)
+    vtcd::check_cuda(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                                          cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                          static_cast<int>(shared_bytes)));
+  kernel<<<blocks, threads, shared_bytes, static_cast<cudaStream_t>(stream.handle)>>>(
+      static_cast<Parameters>(arguments)...);
+  vtcd::check_cuda(cudaGetLastError());
+}
+
+}  // namespace simt
+
+#else
+
+#include "simt.h"
+
+#endif
