@@ -92,9 +92,9 @@ torch::stable::Tensor allocate(const char* op, const char* argument,
   try {
     return make();
   } catch (const std::exception&) {  // torch's own words name neither operator nor argument
-    throw std::runtime_error(concatenate(op, ": ", argument,
-                                         " expected an output that fits into memory, got ",
-                                         numbers_text(shape)));
+    throw CheckError(concatenate(op, ": ", argument,
+                                 " expected an output that fits into memory, got ",
+                                 numbers_text(shape)));
   }
 }
 

@@ -30,15 +30,15 @@ Tensor contour_match_op(const Tensor& prediction, const Tensor& truth, int64_t r
              shape_text(prediction), ", as prediction, got ", shape_text(truth));
   VTCD_CHECK(radius >= 0, "contour_match: radius expected at least 0, got ", radius);
   const int64_t num_frames = truth.size(0), height = truth.size(1), width = truth.size(2);
-  const Tensor predicted = torch::stable::contiguous(prediction);
-  const Tensor annotated = torch::stable::contiguous(truth);
-  Tensor counts = torch::stable::new_empty(prediction, {num_frames, 4}, ScalarType::Long);
-  within_memory("contour_match", "prediction", prediction, [&] {
+  return within_memory("contour_match", "prediction", prediction, [&] {
+    const Tensor predicted = torch::stable::contiguous(prediction);
+    const Tensor annotated = torch::stable::contiguous(truth);
+    Tensor counts = torch::stable::new_empty(prediction, {num_frames, 4}, ScalarType::Long);
     contour_match(static_cast<const uint8_t*>(predicted.const_data_ptr()),
                   static_cast<const uint8_t*>(annotated.const_data_ptr()), num_frames, height,
                   width, radius, torch_parallel_for, counts.mutable_data_ptr<int64_t>());
+    return counts;
   });
-  return counts;
 }
 
 }  // namespace

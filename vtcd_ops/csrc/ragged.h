@@ -41,14 +41,17 @@ struct RaggedBatch {
   }
 };
 
-inline std::vector<int64_t> read_integers(const torch::stable::Tensor& tensor) {
-  const torch::stable::Tensor dense = torch::stable::contiguous(tensor);
-  if (dense.scalar_type() == torch::headeronly::ScalarType::Int) {
-    const int32_t* values = dense.const_data_ptr<int32_t>();
+inline std::vector<int64_t> read_integers(const char* op, const char* argument,
+                                          const torch::stable::Tensor& tensor) {
+  return within_memory(op, argument, tensor, [&]() -> std::vector<int64_t> {
+    const torch::stable::Tensor dense = torch::stable::contiguous(tensor);
+    if (dense.scalar_type() == torch::headeronly::ScalarType::Int) {
+      const int32_t* values = dense.const_data_ptr<int32_t>();
+      return {values, values + dense.numel()};
+    }
+    const int64_t* values = dense.const_data_ptr<int64_t>();
     return {values, values + dense.numel()};
-  }
-  const int64_t* values = dense.const_data_ptr<int64_t>();
-  return {values, values + dense.numel()};
+  });
 }
 
 template <typename T>
@@ -72,7 +75,9 @@ inline RaggedBatch check_ragged(const char* op, const torch::stable::Tensor& dat
              dtype_text(offsets));
   VTCD_CHECK(offsets.dim() == 1 && offsets.numel() > 0, op, ": offsets expected [P + 1], got ",
              shape_text(offsets));
-  RaggedBatch batch{torch::stable::contiguous(data), read_integers(offsets)};
+  RaggedBatch batch{
+      within_memory(op, "data", data, [&] { return torch::stable::contiguous(data); }),
+      read_integers(op, "offsets", offsets)};
   VTCD_CHECK(batch.offsets[0] == 0, op, ": offsets expected to start with 0, got ",
              batch.offsets[0]);
   for (int64_t p = 0; p < batch.num_problems(); ++p) {
@@ -94,7 +99,7 @@ inline std::vector<int64_t> check_k(const char* op, const RaggedBatch& batch,
              dtype_text(k));
   VTCD_CHECK(k.dim() == 1 && k.size(0) == batch.num_problems(), op, ": k expected [",
              batch.num_problems(), "], one per problem, got ", shape_text(k));
-  std::vector<int64_t> values = read_integers(k);
+  std::vector<int64_t> values = read_integers(op, "k", k);
   for (int64_t p = 0; p < batch.num_problems(); ++p) {
     VTCD_CHECK(values[p] >= 1 && values[p] <= batch.num_rows(p), op, ": k expected 1 to ",
                batch.num_rows(p), ", the rows of problem ", p, ", got ", values[p]);
@@ -111,7 +116,7 @@ inline std::vector<int64_t> check_labels(const char* op, const char* argument,
              op, ": ", argument, " expected int32 or int64, got ", dtype_text(labels));
   VTCD_CHECK(labels.dim() == 1 && labels.size(0) == batch.data.size(0), op, ": ", argument,
              " expected [", batch.data.size(0), "], one per row of data, got ", shape_text(labels));
-  std::vector<int64_t> values = read_integers(labels);
+  std::vector<int64_t> values = read_integers(op, argument, labels);
   for (int64_t p = 0; p < batch.num_problems(); ++p) {
     for (int64_t n = batch.offsets[p]; n < batch.offsets[p + 1]; ++n) {
       VTCD_CHECK(values[n] >= 0, op, ": ", argument, " expected at least 0, got ", values[n]);

@@ -33,7 +33,7 @@ std::vector<int64_t> check_offsets(const char* op, const char* argument, const c
              dtype_text(offsets));
   VTCD_CHECK(offsets.dim() == 1 && offsets.numel() > 0, op, ": ", argument, " expected ", shape,
              ", got ", shape_text(offsets));
-  std::vector<int64_t> values = read_integers(offsets);
+  std::vector<int64_t> values = read_integers(op, argument, offsets);
   VTCD_CHECK(values[0] == 0, op, ": ", argument, " expected to start with 0, got ", values[0]);
   for (size_t i = 1; i < values.size(); ++i) {
     VTCD_CHECK(values[i] >= values[i - 1], op, ": ", argument, " expected never to fall, got ",

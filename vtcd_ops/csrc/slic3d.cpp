@@ -82,14 +82,18 @@ Tensor slic3d_op(const Tensor& features, const std::vector<int64_t>& size, int64
   const Slic3dOptions options =
       check_options(n_segments, compactness, max_num_iter, spacing, enforce_connectivity,
                     min_size_factor, max_size_factor, interpolation);
-  Tensor labels = torch::stable::new_empty(
-      features, {features.size(0), volume.t, volume.h, volume.w}, ScalarType::Int);
-  const Tensor numbers = for_numerics(features);
-  if (numbers.scalar_type() == ScalarType::Float) {
-    label_volumes<float>(numbers, grid, volume, options, labels);
-  } else {
-    label_volumes<double>(numbers, grid, volume, options, labels);
-  }
+  const std::vector<int64_t> shape{features.size(0), volume.t, volume.h, volume.w};
+  Tensor labels = allocate("slic3d", "size", shape, [&] {
+    return torch::stable::new_empty(features, shape, ScalarType::Int);
+  });
+  within_memory("slic3d", "features", features, [&] {
+    const Tensor numbers = for_numerics(features);
+    if (numbers.scalar_type() == ScalarType::Float) {
+      label_volumes<float>(numbers, grid, volume, options, labels);
+    } else {
+      label_volumes<double>(numbers, grid, volume, options, labels);
+    }
+  });
   return labels;
 }
 

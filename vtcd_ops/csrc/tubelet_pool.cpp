@@ -66,24 +66,32 @@ std::tuple<Tensor, Tensor> tubelet_pool_op(const Tensor& features, const Tensor&
   VTCD_CHECK(num_tubelets >= 0, "tubelet_pool: num_tubelets expected at least 0, got ",
              num_tubelets);
   const CellGrid cells(grid, size, check_interpolation("tubelet_pool", interpolation));
-  const Tensor numbers = for_numerics(features), volumes = torch::stable::contiguous(labels);
+  const Tensor numbers =
+      within_memory("tubelet_pool", "features", features, [&] { return for_numerics(features); });
+  const Tensor volumes = within_memory("tubelet_pool", "labels", labels,
+                                       [&] { return torch::stable::contiguous(labels); });
   Tensor means = allocate("tubelet_pool", "num_tubelets", {batch, num_tubelets, num_channels}, [&] {
     return torch::stable::new_empty(numbers, {batch, num_tubelets, num_channels});
   });
-  Tensor counts = torch::stable::new_empty(features, {batch, num_tubelets}, ScalarType::Long);
-  dispatch(numbers, volumes, [&]<typename Scalar, typename Label>() {
-    const Scalar* from = numbers.const_data_ptr<Scalar>();
-    const Label* label = volumes.const_data_ptr<Label>();
-    check_label_values("tubelet_pool", label, batch * size.count(), num_tubelets);
-    Scalar* mean = means.mutable_data_ptr<Scalar>();
-    int64_t* count = counts.mutable_data_ptr<int64_t>();
-    for_each_volume(batch, [&](int64_t b, const ParallelFor& parallel_for) {
-      tubelet_pool(from + b * num_channels * grid.count(), num_channels, label + b * size.count(),
-                   num_tubelets, cells, parallel_for, mean + b * num_tubelets * num_channels,
-                   count + b * num_tubelets);
-    });
+  Tensor counts = allocate("tubelet_pool", "num_tubelets", {batch, num_tubelets}, [&] {
+    return torch::stable::new_empty(features, {batch, num_tubelets}, ScalarType::Long);
   });
-  return {torch::stable::to(means, features.scalar_type()), counts};
+  within_memory("tubelet_pool", "features", features, [&] {
+    dispatch(numbers, volumes, [&]<typename Scalar, typename Label>() {
+      const Scalar* from = numbers.const_data_ptr<Scalar>();
+      const Label* label = volumes.const_data_ptr<Label>();
+      check_label_values("tubelet_pool", label, batch * size.count(), num_tubelets);
+      Scalar* mean = means.mutable_data_ptr<Scalar>();
+      int64_t* count = counts.mutable_data_ptr<int64_t>();
+      for_each_volume(batch, [&](int64_t b, const ParallelFor& parallel_for) {
+        tubelet_pool(from + b * num_channels * grid.count(), num_channels, label + b * size.count(),
+                     num_tubelets, cells, parallel_for, mean + b * num_tubelets * num_channels,
+                     count + b * num_tubelets);
+      });
+    });
+    means = torch::stable::to(means, features.scalar_type());
+  });
+  return {means, counts};
 }
 
 // grad_means [B, S, C], labels [B, T, H, W], counts int64 [B, S] -> [B, C, t, h, w]. Private:
@@ -104,24 +112,26 @@ Tensor tubelet_pool_backward_op(const Tensor& grad_means, const Tensor& labels,
   check_positive_triple("_tubelet_pool_backward", "grid", "t, h, w", grid);
   const Shape3 tokens = {grid[0], grid[1], grid[2]};
   const CellGrid cells(tokens, size, check_interpolation("_tubelet_pool_backward", interpolation));
-  const Tensor numbers = for_numerics(grad_means), volumes = torch::stable::contiguous(labels);
-  const Tensor voxels = torch::stable::contiguous(counts);
-  const std::vector<int64_t> shape{batch, num_channels, tokens.t, tokens.h, tokens.w};
-  Tensor grad = allocate("_tubelet_pool_backward", "grid", shape,
-                         [&] { return torch::stable::new_empty(numbers, shape); });
-  dispatch(numbers, volumes, [&]<typename Scalar, typename Label>() {
-    const Scalar* from = numbers.const_data_ptr<Scalar>();
-    const Label* label = volumes.const_data_ptr<Label>();
-    const int64_t* count = voxels.const_data_ptr<int64_t>();
-    check_label_values("_tubelet_pool_backward", label, batch * size.count(), num_tubelets);
-    Scalar* to = grad.mutable_data_ptr<Scalar>();
-    for_each_volume(batch, [&](int64_t b, const ParallelFor& parallel_for) {
-      tubelet_pool_backward(from + b * num_tubelets * num_channels, num_channels,
-                            label + b * size.count(), count + b * num_tubelets, num_tubelets, cells,
-                            parallel_for, to + b * num_channels * tokens.count());
+  return within_memory("_tubelet_pool_backward", "grad_means", grad_means, [&] {
+    const Tensor numbers = for_numerics(grad_means), volumes = torch::stable::contiguous(labels);
+    const Tensor voxels = torch::stable::contiguous(counts);
+    const std::vector<int64_t> shape{batch, num_channels, tokens.t, tokens.h, tokens.w};
+    Tensor grad = allocate("_tubelet_pool_backward", "grid", shape,
+                           [&] { return torch::stable::new_empty(numbers, shape); });
+    dispatch(numbers, volumes, [&]<typename Scalar, typename Label>() {
+      const Scalar* from = numbers.const_data_ptr<Scalar>();
+      const Label* label = volumes.const_data_ptr<Label>();
+      const int64_t* count = voxels.const_data_ptr<int64_t>();
+      check_label_values("_tubelet_pool_backward", label, batch * size.count(), num_tubelets);
+      Scalar* to = grad.mutable_data_ptr<Scalar>();
+      for_each_volume(batch, [&](int64_t b, const ParallelFor& parallel_for) {
+        tubelet_pool_backward(from + b * num_tubelets * num_channels, num_channels,
+                              label + b * size.count(), count + b * num_tubelets, num_tubelets,
+                              cells, parallel_for, to + b * num_channels * tokens.count());
+      });
     });
+    return torch::stable::to(grad, grad_means.scalar_type());
   });
-  return torch::stable::to(grad, grad_means.scalar_type());
 }
 
 }  // namespace
