@@ -74,6 +74,7 @@ T atomicOr(T* p, std::type_identity_t<T> v) {
   return std::atomic_ref<T>(*p).fetch_or(v, std::memory_order_relaxed);
 }
 inline void __threadfence() {}
+inline int __popcll(unsigned long long x) { return std::popcount(x); }
 inline int __popc(unsigned x) { return std::popcount(x); }
 inline int __ffs(int x) { return x ? std::countr_zero(unsigned(x)) + 1 : 0; }
 inline int __clz(int x) { return std::countl_zero(unsigned(x)); }

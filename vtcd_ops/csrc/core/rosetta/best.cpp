@@ -10,8 +10,8 @@
 #include <numeric>
 #include <utility>
 
+#include "core/formulas/rosetta.h"
 #include "core/rosetta/bitcount.h"
-#include "core/rosetta/bounds.h"
 
 namespace vtcd {
 
@@ -304,8 +304,7 @@ class BranchSearch {
       const int64_t in_both = count_common(prefix.any.data() + supports_.videos[video],
                                            row(video, added), supports_.num_words(video));
       const int64_t size = sizes_[added * num_videos_ + video];
-      const double ratio = static_cast<double>(commons_[video]) /
-                           static_cast<double>(prefix.num_any[video] + size - in_both);
+      const double ratio = overlap(commons_[video], prefix.num_any[video] + size - in_both);
       total += ratio;
       sum += ratio - bounds_[video];
       if (sum < enough) return -1;

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/formulas/rosetta.h"
 #include "core/parallel.h"
 
 namespace vtcd {
@@ -25,10 +26,11 @@ struct SupportSet {
   int64_t num_videos() const { return static_cast<int64_t>(videos.size()) - 1; }
   int64_t num_models() const { return static_cast<int64_t>(models.size()) - 1; }
   int64_t num_concepts() const { return models.back(); }
-  int64_t num_words(int64_t video) const { return videos[video + 1] - videos[video]; }
+  SupportRows rows() const { return {words, videos.data(), num_videos(), num_concepts()}; }
+  int64_t num_words(int64_t video) const { return rows().num_words(video); }
 
   const uint64_t* row(int64_t video, int64_t concept_index) const {
-    return words + num_concepts() * videos[video] + concept_index * num_words(video);
+    return rows().row(video, concept_index);
   }
 };
 

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "core/formulas/rosetta.h"
 #include "core/rosetta/bitcount.h"
-#include "core/rosetta/bounds.h"
 #include "core/rosetta/rosetta.h"
 
 namespace vtcd {
@@ -23,26 +23,12 @@ constexpr int64_t kBlockWords = int64_t{1} << 25;
 
 constexpr double kDropped = -std::numeric_limits<double>::infinity();
 
-struct SizeRange {
-  int64_t smallest, largest;
-};
-
 SizeRange size_range(const std::vector<int64_t>& sizes, const int32_t* tuple, int64_t order,
                      int64_t num_videos, int64_t video) {
-  SizeRange range{sizes[tuple[0] * num_videos + video], 0};
-  range.largest = range.smallest;
-  for (int64_t i = 1; i < order; ++i) {
-    const int64_t size = sizes[tuple[i] * num_videos + video];
-    range.smallest = std::min(range.smallest, size);
-    range.largest = std::max(range.largest, size);
-  }
+  const int64_t first = sizes[tuple[0] * num_videos + video];
+  SizeRange range{first, first};
+  for (int64_t i = 1; i < order; ++i) range.add(sizes[tuple[i] * num_videos + video]);
   return range;
-}
-
-// |intersection| <= smallest size and |union| >= largest size.
-double ratio_bound(const SizeRange& range) {
-  if (range.largest == 0) return 0.0;
-  return static_cast<double>(range.smallest) / static_cast<double>(range.largest);
 }
 
 // Scores all candidates of a call, some videos at a time.
@@ -104,7 +90,7 @@ class Scorer {
       int64_t counted = 0;
       for (int64_t video = 0; video < num_videos_; ++video) {
         const SizeRange range = size_range(sizes_, tuple, order_, num_videos_, video);
-        sum += ratio_bound(range);
+        sum += overlap_bound(range);
         counted += range.largest > 0;
       }
       bounds_[i] = sum;
@@ -121,7 +107,7 @@ class Scorer {
       if (range.smallest == 0) continue;  // no intersection: the ratio, and its bound, are 0
       const double ratio = measure(tuple, video);
       totals_[i] += ratio;
-      bounds_[i] += ratio - ratio_bound(range);
+      bounds_[i] += ratio - overlap_bound(range);
       drop_if_hopeless(i);
     }
   }
@@ -138,7 +124,7 @@ class Scorer {
     } else {
       count = count_joint(rows.data(), order_, num_words);
     }
-    return static_cast<double>(count.common) / static_cast<double>(count.any);
+    return overlap(count.common, count.any);
   }
 
   void drop_if_hopeless(int64_t i) {
@@ -194,9 +180,7 @@ void tuple_ratios(const SupportSet& supports, const int32_t* members, int64_t nu
         }
         const JointCount count =
             count_joint(rows.data(), static_cast<int64_t>(rows.size()), supports.num_words(video));
-        ratios[i * num_videos + video] =
-            count.any == 0 ? std::numeric_limits<double>::quiet_NaN()
-                           : static_cast<double>(count.common) / static_cast<double>(count.any);
+        ratios[i * num_videos + video] = overlap_or_nan(count.common, count.any);
       }
     });
   }
