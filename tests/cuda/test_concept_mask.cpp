@@ -9,42 +9,15 @@
 
 #include "core/concept_mask.h"
 #include "cuda/concept_mask.cuh"
+#include "mask_problems.h"
 
 namespace vtcd {
 namespace {
 
 constexpr Stream kStream{nullptr};
 
-struct Problem {
-  int64_t batch, num_heads, num_tokens, num_channels, num_prefix_tokens, num_units;
-  bool assign_is_shared;
-
-  int64_t size() const { return batch * num_heads * num_tokens * num_channels; }
-};
-
-std::vector<int32_t> random_units(const Problem& problem, std::mt19937& random) {
-  const int64_t sequences = problem.assign_is_shared ? 1 : problem.batch;
-  std::vector<int32_t> units(sequences * problem.num_heads *
-                             (problem.num_tokens - problem.num_prefix_tokens));
-  std::uniform_int_distribution<int32_t> any(-1, static_cast<int32_t>(problem.num_units) - 1);
-  for (int32_t& unit : units) unit = any(random);
-  return units;
-}
-
-MaskedTokens tokens_of(const Problem& p, const std::vector<int32_t>& units) {
-  return {p.batch,      p.num_heads,        p.num_tokens, p.num_channels, p.num_prefix_tokens,
-          units.data(), p.assign_is_shared, p.num_units};
-}
-
-// [B, A, N, C], or the same as a view of [B, N, A, C].
-FeatureStrides strides(const Problem& p, bool transposed) {
-  const int64_t row = p.num_channels;
-  return transposed ? FeatureStrides{p.num_heads * p.num_tokens * row, row, p.num_heads * row, 1}
-                    : FeatureStrides{p.num_heads * p.num_tokens * row, p.num_tokens * row, row, 1};
-}
-
 template <typename Scalar, typename Factor>
-void expect_equal_to_core(const Problem& problem, bool transposed) {
+void expect_equal_to_core(const MaskProblem& problem, bool transposed) {
   std::mt19937 random(7);
   const std::vector<int32_t> units = random_units(problem, random);
   const MaskedTokens tokens = tokens_of(problem, units);
@@ -63,11 +36,11 @@ void expect_equal_to_core(const Problem& problem, bool transposed) {
 }
 
 TEST(ConceptMaskKernel, EqualsTheCore) {
-  const std::vector<Problem> problems{
+  const std::vector<MaskProblem> problems{
       {1, 1, 1, 1, 0, 1, false},  {2, 3, 5, 7, 1, 4, false},    {2, 2, 37, 64, 0, 9, true},
       {3, 2, 33, 12, 2, 5, true}, {1, 4, 300, 16, 5, 3, false}, {2, 2, 3, 8, 3, 2, false},
   };
-  for (const Problem& problem : problems) {
+  for (const MaskProblem& problem : problems) {
     for (const bool transposed : {false, true}) {
       expect_equal_to_core<uint16_t, bool>(problem, transposed);
       expect_equal_to_core<uint32_t, bool>(problem, transposed);

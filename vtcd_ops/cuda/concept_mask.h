@@ -16,4 +16,18 @@ void concept_mask(const MaskedTokens& tokens, const Scalar* x, const FeatureStri
                   const Factor* keep, Scalar* out, const FeatureStrides& to, int64_t* outside,
                   Stream stream);
 
+// The derivative in x, and products [B, A, N - P], for sum_by_unit.
+template <typename Scalar>
+void concept_mask_backward(const MaskedTokens& tokens, const Scalar* grad,
+                           const FeatureStrides& of_grad, const Scalar* x,
+                           const FeatureStrides& from, const Number<Scalar>* keep, Scalar* grad_x,
+                           const FeatureStrides& to, double* products, int64_t* outside,
+                           Stream stream);
+
+// The derivative in keep, grad_keep [B, U], of the sequences [first, first + num_sequences).
+//   head_sums  [num_sequences, A, U], working memory
+template <typename Result>
+void sum_by_unit(const MaskedTokens& tokens, int64_t first_sequence, int64_t num_sequences,
+                 const double* products, double* head_sums, Result* grad_keep, Stream stream);
+
 }  // namespace vtcd::cuda

@@ -5,6 +5,7 @@
 //
 //   VTCD_SHARED(double, sums, [4][32]);      an array of the block
 //   VTCD_DYNAMIC_SHARED(float, tile);        the array whose size the launch gives, in bytes
+//   VTCD_UNROLL(4) for (...)                 so many rounds of a loop at once
 //   simt::launch(&kernel<float>, blocks, threads, shared_bytes, stream, arguments...);
 #pragma once
 
@@ -18,6 +19,9 @@
 #define VTCD_DYNAMIC_SHARED(Type, name)                              \
   extern __shared__ __align__(16) unsigned char vtcd_shared_bytes[]; \
   Type* name = reinterpret_cast<Type*>(vtcd_shared_bytes)
+
+#define VTCD_PRAGMA(text) _Pragma(#text)
+#define VTCD_UNROLL(count) VTCD_PRAGMA(unroll count)
 
 namespace simt {
 
@@ -41,5 +45,7 @@ void launch(void (*kernel)(Parameters...), dim3 blocks, dim3 threads, size_t sha
 #else
 
 #include "simt.h"
+
+#define VTCD_UNROLL(count) static_assert((count) > 0);
 
 #endif

@@ -9,7 +9,6 @@ namespace vtcd {
 namespace {
 
 constexpr int64_t kElementsAThread = 1 << 15;  // fewer are not worth waking a thread for
-constexpr int64_t kLanes = 8;  // partial sums of a dot product, whatever the instruction set
 
 // Calls row(b, head, token) for every token, in the order in which `strides` lay them out: heads
 // outside tokens for [B, A, N, C], tokens outside heads for a transposed [B, N, A, C].
@@ -60,24 +59,39 @@ void scale_row(const Scalar* x, int64_t step, int64_t num_channels, Scalar keep,
   }
 }
 
+// The product of a token; the order is that of core/formulas/concept_mask.h.
 template <typename Scalar>
 double dot(const Scalar* a, int64_t a_step, const Scalar* b, int64_t b_step, int64_t count) {
-  double sums[kLanes] = {};
+  double sums[kProductLanes] = {};
   int64_t i = 0;
   if (a_step == 1 && b_step == 1) {
-    for (; i + kLanes <= count; i += kLanes)
-      for (int64_t lane = 0; lane < kLanes; ++lane)
+    for (; i + kProductLanes <= count; i += kProductLanes)
+      for (int64_t lane = 0; lane < kProductLanes; ++lane)
         sums[lane] += static_cast<double>(a[i + lane]) * static_cast<double>(b[i + lane]);
   }
   for (; i < count; ++i)
-    sums[i % kLanes] += static_cast<double>(a[i * a_step]) * static_cast<double>(b[i * b_step]);
+    sums[i % kProductLanes] +=
+        static_cast<double>(a[i * a_step]) * static_cast<double>(b[i * b_step]);
   return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
 }
 
-// grad_keep [B, U]: the products of the tokens [B, A, N], added in the order of heads and tokens.
+// Adds the sums of the units of some tokens to those of more tokens, and begins them anew. A unit
+// that several of the tokens have adds 0 from its second one on.
+void hand_on(const int32_t* units, int64_t count, double* from, double* to) {
+  for (int64_t n = 0; n < count; ++n) {
+    if (units[n] < 0) continue;
+    to[units[n]] += from[units[n]];
+    from[units[n]] = 0;
+  }
+}
+
+// grad_keep [B, U]: the products of the tokens [B, A, N], added in the order of
+// core/formulas/concept_mask.h.
 void sum_by_unit(const MaskedTokens& tokens, const double* products,
                  const ParallelFor& parallel_for, double* grad_keep) {
+  const int64_t count = tokens.num_tokens - tokens.num_prefix_tokens;
   parallel_for(0, tokens.batch, 1, [&](int64_t begin, int64_t end) {
+    std::vector<double> of_group(tokens.num_units), of_head(tokens.num_units);
     for (int64_t b = begin; b < end; ++b) {
       double* sums = grad_keep + b * tokens.num_units;
       std::fill_n(sums, tokens.num_units, 0.0);
@@ -85,8 +99,13 @@ void sum_by_unit(const MaskedTokens& tokens, const double* products,
         const int32_t* units = tokens.units(b, head);
         const double* product =
             products + (b * tokens.num_heads + head) * tokens.num_tokens + tokens.num_prefix_tokens;
-        for (int64_t n = 0; n < tokens.num_tokens - tokens.num_prefix_tokens; ++n)
-          if (units[n] >= 0) sums[units[n]] += product[n];
+        for (int64_t first = 0; first < count; first += kGroupTokens) {
+          const int64_t last = std::min(first + kGroupTokens, count);
+          for (int64_t n = first; n < last; ++n)
+            if (units[n] >= 0) of_group[units[n]] += product[n];
+          hand_on(units + first, last - first, of_group.data(), of_head.data());
+        }
+        hand_on(units, count, of_head.data(), sums);
       }
     }
   });

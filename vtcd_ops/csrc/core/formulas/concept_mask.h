@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
-// Which unit a token belongs to, and what a table says of a unit.
+// Which unit a token belongs to, what a table says of a unit, and in which order the products of
+// its tokens are added up.
 #pragma once
 
 #include <cstdint>
 
 #include "core/formulas/host_device.h"
+#include "core/formulas/narrow_float.h"
 
 namespace vtcd {
 
@@ -59,5 +61,20 @@ template <typename Scalar>
 VTCD_HOST_DEVICE inline Scalar masked_value(Scalar value, Scalar keep) {
   return value * keep;
 }
+VTCD_HOST_DEVICE inline Half masked_value(Half value, float keep) {
+  return round_to<Half>(to_number(value) * keep);
+}
+VTCD_HOST_DEVICE inline BFloat16 masked_value(BFloat16 value, float keep) {
+  return round_to<BFloat16>(to_number(value) * keep);
+}
+
+// The derivative in keep[b, u] is a sum over the tokens of the unit of what channels give: float64,
+// in an order that lets the parts be added at the same time.
+//   The product of a token: lane l adds up the channels l, l + 8, ...; then
+//   ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7)).
+//   The sum of a unit: its tokens among kGroupTokens neighbours of one head, without the prefix, in
+//   order; the groups of a head in order; the heads in order. Each begins with 0.
+inline constexpr int64_t kProductLanes = 8;
+inline constexpr int64_t kGroupTokens = 32;
 
 }  // namespace vtcd
