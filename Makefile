@@ -55,6 +55,11 @@ bench: build  ## run every benchmark and renew the tables (an hour or less; use 
 tables: $(READY)  ## renew the tables of README.md and docs/ from benchmarks/results/*.json
 	$(RUN) benchmarks/tables.py
 
+OUT ?= build/gpu
+DRY_RUN ?=
+gpu:  ## on a GPU, with libraries that are built: tests, sanitizers, benchmarks in 8 minutes (OUT=folder, DRY_RUN=1: without)
+	$(if $(wildcard $(RUN)),$(RUN),$(PYTHON)) benchmarks/gpu/run.py $(OUT) $(if $(DRY_RUN),--dry-run) $(ARGS)
+
 demo: build  ## the whole pipeline on bundled clips with a bundled miniature model
 	$(VENV)/bin/vtcd demo $(ARGS)
 
@@ -70,4 +75,4 @@ test-abi: $(READY)  ## build a wheel with the torch of .venv, test that wheel un
 clean:  ## remove what was built, but not the environment
 	rm -rf build dist *.egg-info vtcd_ops/_C_*.so
 
-.PHONY: help env build debian test lint format bench tables demo reproduce test-abi clean
+.PHONY: help env build debian test lint format bench tables gpu demo reproduce test-abi clean

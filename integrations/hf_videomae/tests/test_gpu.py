@@ -15,8 +15,7 @@ from vtcd_ops.adapters import check_adapter
 from vtcd_ops.video.readers import read_video
 from vtcd_ops.video.samples import read_manifest
 
-if not torch.cuda.is_available():
-    pytest.skip("needs a CUDA GPU: torch sees none", allow_module_level=True)
+pytestmark = pytest.mark.usefixtures("cuda_device")
 
 NAME = "hf_videomae:mini"
 CLIPS = files("vtcd_hf_videomae") / "clips/manifest.csv"
