@@ -7,6 +7,8 @@
 #include <cstring>
 #include <vector>
 
+#include "core/formulas/contour_match.h"
+
 namespace vtcd {
 namespace {
 
@@ -64,19 +66,16 @@ inline uint64_t left_neighbours(const uint64_t* row, int64_t word) {
 void contour_of(const BitMap& mask, BitMap& contour) {
   const int64_t last = mask.num_words - 1;
   const uint64_t last_column = uint64_t{1} << (mask.width - 1) % kBits;
-  for (int64_t y = 0; y + 1 < mask.height; ++y) {
-    const uint64_t *here = mask.row(y), *below = mask.row(y + 1);
+  for (int64_t y = 0; y < mask.height; ++y) {
+    const bool is_last_row = y + 1 == mask.height;
+    const uint64_t *here = mask.row(y), *below = is_last_row ? here : mask.row(y + 1);
     uint64_t* out = contour.row(y);
     for (int64_t w = 0; w <= last; ++w) {
-      out[w] = (here[w] ^ right_neighbours(here, w, mask.num_words)) | (here[w] ^ below[w]) |
-               (here[w] ^ right_neighbours(below, w, mask.num_words));
+      out[w] = contour_bits(here[w], right_neighbours(here, w, mask.num_words), below[w],
+                            right_neighbours(below, w, mask.num_words), w == last ? last_column : 0,
+                            is_last_row);
     }
-    out[last] = (out[last] & ~last_column) | ((here[last] ^ below[last]) & last_column);
   }
-  const uint64_t* here = mask.row(mask.height - 1);
-  uint64_t* out = contour.row(mask.height - 1);
-  for (int64_t w = 0; w <= last; ++w) out[w] = here[w] ^ right_neighbours(here, w, mask.num_words);
-  out[last] &= ~last_column;
 }
 
 // Widens every run of pixels by one to both sides.
@@ -102,15 +101,11 @@ void add_moved(const BitMap& map, int64_t rows, BitMap& out) {
   for (int64_t i = 0; i < count; ++i) to[i] |= from[i];
 }
 
-// For each distance in rows, 0 to radius, how far a disk of that radius reaches in columns:
-// floor(sqrt(radius^2 - rows^2)), decided in integers.
+// For each distance in rows, 0 to radius, how far a disk of that radius reaches in columns.
 std::vector<int64_t> reach_of_disk(int64_t radius) {
   std::vector<int64_t> reach(static_cast<size_t>(radius + 1));
-  int64_t columns = radius;
-  for (int64_t rows = 0; rows <= radius; ++rows) {
-    while (columns * columns + rows * rows > radius * radius) --columns;
-    reach[static_cast<size_t>(rows)] = columns;
-  }
+  for (int64_t rows = 0; rows <= radius; ++rows)
+    reach[static_cast<size_t>(rows)] = disk_reach(radius, rows);
   return reach;
 }
 
