@@ -16,6 +16,10 @@ void copy_to_host(void* host, const void* device, size_t bytes, Stream) {
   std::memcpy(host, device, bytes);
 }
 
+void copy_to_device(void* device, const void* host, size_t bytes, Stream) {
+  std::memcpy(device, host, bytes);
+}
+
 void fill_bytes(void* device, int value, size_t bytes, Stream) {
   std::memset(device, value, bytes);
 }

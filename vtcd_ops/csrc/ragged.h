@@ -41,10 +41,13 @@ struct RaggedBatch {
   }
 };
 
+// The values of a tensor of integers. One on a device is waited for.
 inline std::vector<int64_t> read_integers(const char* op, const char* argument,
                                           const torch::stable::Tensor& tensor) {
   return within_memory(op, argument, tensor, [&]() -> std::vector<int64_t> {
-    const torch::stable::Tensor dense = torch::stable::contiguous(tensor);
+    const torch::stable::Device host(torch::headeronly::DeviceType::CPU);
+    const torch::stable::Tensor dense =
+        torch::stable::contiguous(tensor.is_cpu() ? tensor : torch::stable::to(tensor, host));
     if (dense.scalar_type() == torch::headeronly::ScalarType::Int) {
       const int32_t* values = dense.const_data_ptr<int32_t>();
       return {values, values + dense.numel()};
@@ -62,9 +65,9 @@ bool all_finite(const T* values, int64_t count) {
   return zero == 0;
 }
 
-// data [ΣN, C], offsets int64 [P + 1].
-inline RaggedBatch check_ragged(const char* op, const torch::stable::Tensor& data,
-                                const torch::stable::Tensor& offsets) {
+// data [ΣN, C], offsets int64 [P + 1]. The values of data are not looked at.
+inline RaggedBatch check_ragged_layout(const char* op, const torch::stable::Tensor& data,
+                                       const torch::stable::Tensor& offsets) {
   using torch::headeronly::ScalarType;
   VTCD_CHECK(data.dim() == 2, op, ": data expected [N, C], got ", shape_text(data));
   const bool is_float = data.scalar_type() == ScalarType::Float;
@@ -73,6 +76,7 @@ inline RaggedBatch check_ragged(const char* op, const torch::stable::Tensor& dat
   VTCD_CHECK(data.size(1) > 0, op, ": data expected at least 1 channel, got ", shape_text(data));
   VTCD_CHECK(offsets.scalar_type() == ScalarType::Long, op, ": offsets expected int64, got ",
              dtype_text(offsets));
+  check_beside(op, "offsets", offsets, data);
   VTCD_CHECK(offsets.dim() == 1 && offsets.numel() > 0, op, ": offsets expected [P + 1], got ",
              shape_text(offsets));
   RaggedBatch batch{
@@ -86,9 +90,22 @@ inline RaggedBatch check_ragged(const char* op, const torch::stable::Tensor& dat
   }
   VTCD_CHECK(batch.offsets.back() == data.size(0), op, ": offsets expected to end with ",
              data.size(0), ", the rows of data, got ", batch.offsets.back());
+  return batch;
+}
+
+// Whether all values of data are finite.
+inline void check_finite(const char* op, bool finite) {
+  VTCD_CHECK(finite, op, ": data expected finite values, got NaN or Inf");
+}
+
+// data [ΣN, C], offsets int64 [P + 1], on the CPU.
+inline RaggedBatch check_ragged(const char* op, const torch::stable::Tensor& data,
+                                const torch::stable::Tensor& offsets) {
+  RaggedBatch batch = check_ragged_layout(op, data, offsets);
+  const bool is_float = data.scalar_type() == torch::headeronly::ScalarType::Float;
   const bool finite = is_float ? all_finite(batch.data.const_data_ptr<float>(), data.numel())
                                : all_finite(batch.data.const_data_ptr<double>(), data.numel());
-  VTCD_CHECK(finite, op, ": data expected finite values, got NaN or Inf");
+  check_finite(op, finite);
   return batch;
 }
 
@@ -97,6 +114,7 @@ inline std::vector<int64_t> check_k(const char* op, const RaggedBatch& batch,
                                     const torch::stable::Tensor& k) {
   VTCD_CHECK(k.scalar_type() == torch::headeronly::ScalarType::Long, op, ": k expected int64, got ",
              dtype_text(k));
+  check_beside(op, "k", k, batch.data);
   VTCD_CHECK(k.dim() == 1 && k.size(0) == batch.num_problems(), op, ": k expected [",
              batch.num_problems(), "], one per problem, got ", shape_text(k));
   std::vector<int64_t> values = read_integers(op, "k", k);
@@ -107,22 +125,34 @@ inline std::vector<int64_t> check_k(const char* op, const RaggedBatch& batch,
   return values;
 }
 
-// labels int32 or int64 [ΣN], from 0 and below k[p] (any, where k is empty).
-inline std::vector<int64_t> check_labels(const char* op, const char* argument,
-                                         const RaggedBatch& batch, const std::vector<int64_t>& k,
-                                         const torch::stable::Tensor& labels) {
+// labels int32 or int64 [ΣN]. Their values are not looked at.
+inline void check_labels_layout(const char* op, const char* argument, const RaggedBatch& batch,
+                                const torch::stable::Tensor& labels) {
   using torch::headeronly::ScalarType;
   VTCD_CHECK(labels.scalar_type() == ScalarType::Int || labels.scalar_type() == ScalarType::Long,
              op, ": ", argument, " expected int32 or int64, got ", dtype_text(labels));
+  check_on_device(op, argument, labels, batch.data);
   VTCD_CHECK(labels.dim() == 1 && labels.size(0) == batch.data.size(0), op, ": ", argument,
              " expected [", batch.data.size(0), "], one per row of data, got ", shape_text(labels));
+}
+
+// The label of a row of a problem: from 0 and below k[problem] (any, where k is empty).
+inline void check_label(const char* op, const char* argument, const std::vector<int64_t>& k,
+                        int64_t problem, int64_t label) {
+  VTCD_CHECK(label >= 0, op, ": ", argument, " expected at least 0, got ", label);
+  VTCD_CHECK(k.empty() || label < k[problem], op, ": ", argument, " expected below ",
+             k.empty() ? 0 : k[problem], ", the k of problem ", problem, ", got ", label);
+}
+
+// labels int32 or int64 [ΣN] on the CPU, each as check_label() wants it.
+inline std::vector<int64_t> check_labels(const char* op, const char* argument,
+                                         const RaggedBatch& batch, const std::vector<int64_t>& k,
+                                         const torch::stable::Tensor& labels) {
+  check_labels_layout(op, argument, batch, labels);
   std::vector<int64_t> values = read_integers(op, argument, labels);
   for (int64_t p = 0; p < batch.num_problems(); ++p) {
-    for (int64_t n = batch.offsets[p]; n < batch.offsets[p + 1]; ++n) {
-      VTCD_CHECK(values[n] >= 0, op, ": ", argument, " expected at least 0, got ", values[n]);
-      VTCD_CHECK(k.empty() || values[n] < k[p], op, ": ", argument, " expected below ",
-                 k.empty() ? 0 : k[p], ", the k of problem ", p, ", got ", values[n]);
-    }
+    for (int64_t n = batch.offsets[p]; n < batch.offsets[p + 1]; ++n)
+      check_label(op, argument, k, p, values[n]);
   }
   return values;
 }

@@ -26,6 +26,12 @@ void copy_to_host(void* host, const void* device, size_t bytes, Stream stream) {
   check_cuda(cudaStreamSynchronize(handle));
 }
 
+void copy_to_device(void* device, const void* host, size_t bytes, Stream stream) {
+  // memory that is not page-locked is copied aside before the call returns
+  check_cuda(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice,
+                             static_cast<cudaStream_t>(stream.handle)));
+}
+
 void fill_bytes(void* device, int value, size_t bytes, Stream stream) {
   check_cuda(cudaMemsetAsync(device, value, bytes, static_cast<cudaStream_t>(stream.handle)));
 }

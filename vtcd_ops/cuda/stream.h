@@ -27,6 +27,10 @@ bool is_capturing(Stream stream);
 // Copies `bytes` from the device to the host, after all work of the stream, and waits for them.
 void copy_to_host(void* host, const void* device, size_t bytes, Stream stream);
 
+// Copies `bytes` from the host to the device in the order of the stream. The host's memory may
+// change after the call.
+void copy_to_device(void* device, const void* host, size_t bytes, Stream stream);
+
 // Sets `bytes` of the device to a value, in the order of the stream.
 void fill_bytes(void* device, int value, size_t bytes, Stream stream);
 
