@@ -5,32 +5,28 @@
 #include <cmath>
 #include <vector>
 
+#include "core/formulas/scaling.h"
+
 namespace vtcd {
 namespace {
 
 using Eigen::MatrixXd;
 using Eigen::VectorXd;
 
-// Points whose median is the origin.
-constexpr int64_t kSample = 31;
-// Above this exponent a difference of two numbers may overflow.
-constexpr int kLargestSafeExponent = 1020;
-
 // e with 2^(e - 1) <= largest magnitude < 2^e; 0 where all are 0.
 int largest_exponent(const MatrixXd& matrix) {
-  int exponent = 0;
-  std::frexp(matrix.cwiseAbs().maxCoeff(), &exponent);
-  return exponent;
+  return exponent_above(matrix.cwiseAbs().maxCoeff());
 }
 
 }  // namespace
 
 VectorXd median_of_some(const MatrixXd& columns) {
-  const int64_t count = std::min<int64_t>(kSample, columns.cols());
+  const int64_t count = std::min<int64_t>(kMedianSample, columns.cols());
   std::vector<double> values(count);
   VectorXd median(columns.rows());
   for (int64_t c = 0; c < columns.rows(); ++c) {
-    for (int64_t i = 0; i < count; ++i) values[i] = columns(c, i * columns.cols() / count);
+    for (int64_t i = 0; i < count; ++i)
+      values[i] = columns(c, median_sample(i, count, columns.cols()));
     std::nth_element(values.begin(), values.begin() + count / 2, values.end());
     median[c] = values[count / 2];
   }
@@ -38,9 +34,9 @@ VectorXd median_of_some(const MatrixXd& columns) {
 }
 
 MatrixXd times_power_of_two(const MatrixXd& matrix, int exponent) {
-  const int half = exponent / 2;
-  if (std::abs(exponent) <= 1000) return matrix * std::ldexp(1.0, exponent);
-  return (matrix * std::ldexp(1.0, half)) * std::ldexp(1.0, exponent - half);
+  const PowerOfTwo factor = PowerOfTwo::of(exponent);
+  if (factor.second == 1) return matrix * factor.first;
+  return (matrix * factor.first) * factor.second;
 }
 
 PointSet::PointSet(const MatrixXd& columns)
@@ -58,7 +54,7 @@ PointSet::PointSet(const MatrixXd& columns)
 }
 
 CentredPoints::CentredPoints(const MatrixXd& columns) : origin(median_of_some(columns)) {
-  const int headroom = largest_exponent(columns) > kLargestSafeExponent ? 2 : 0;
+  const int headroom = headroom_of(largest_exponent(columns));
   const double shrink = std::ldexp(1.0, -headroom);
   points = (columns * shrink).colwise() - origin * shrink;
   exponent = largest_exponent(points);
@@ -67,10 +63,12 @@ CentredPoints::CentredPoints(const MatrixXd& columns) : origin(median_of_some(co
 }
 
 MatrixXd CentredPoints::restore(const MatrixXd& centred) const {
-  const int headroom = exponent > kLargestSafeExponent ? 2 : 0;
-  const MatrixXd offset = origin * std::ldexp(1.0, -headroom);
-  const MatrixXd sum = times_power_of_two(centred, exponent - headroom).colwise() + offset.col(0);
-  return sum * std::ldexp(1.0, headroom);
+  MatrixXd result(centred.rows(), centred.cols());
+  for (Eigen::Index k = 0; k < centred.cols(); ++k) {
+    for (Eigen::Index c = 0; c < centred.rows(); ++c)
+      result(c, k) = restored(centred(c, k), origin[c], exponent);
+  }
+  return result;
 }
 
 }  // namespace vtcd

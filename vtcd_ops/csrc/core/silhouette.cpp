@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/formulas/distance.h"
+#include "core/formulas/silhouette.h"
 #include "core/point_set.h"
 
 namespace vtcd {
@@ -18,9 +19,6 @@ using Eigen::VectorXd;
 
 // Points whose distances to all others are in memory at a time, [N, kBlock].
 constexpr int64_t kBlock = 32;
-// A squared distance below this share of the squared lengths is computed by differences: of the
-// others no more than three digits are lost.
-constexpr double kCloseToTheLengths = 1e-3;
 
 // Points ordered by cluster, so that the distances to a cluster are one contiguous run.
 struct Clusters {
@@ -57,8 +55,7 @@ double coefficient(const double* distances, const std::vector<int64_t>& starts, 
       between = std::min(between, sum / static_cast<double>(starts[cluster + 1] - starts[cluster]));
     }
   }
-  const double larger = std::max(within, between);
-  return larger > 0 ? (between - within) / larger : 0.0;
+  return silhouette_coefficient(within, between);
 }
 
 // Distances [N] of a point to all, from its products with them: |x|^2 + |y|^2 - 2 x.y, or by
@@ -71,12 +68,12 @@ void distances_to_all(const MatrixXd& points, const VectorXd& norms, int64_t poi
 #pragma omp simd reduction(+ : num_close)
   for (int64_t i = 0; i < num_points; ++i) {
     values[i] = norms[i] + norm - 2 * values[i];
-    num_close += values[i] <= kCloseToTheLengths * (norms[i] + norm);
+    num_close += loses_digits(values[i], norms[i] + norm);
   }
   std::vector<int64_t> close;
   close.reserve(num_close);
   for (int64_t i = 0; i < num_points && num_close > 1; ++i) {  // the point itself is close
-    if (values[i] <= kCloseToTheLengths * (norms[i] + norm)) close.push_back(i);
+    if (loses_digits(values[i], norms[i] + norm)) close.push_back(i);
   }
 #pragma omp simd
   for (int64_t i = 0; i < num_points; ++i) values[i] = std::sqrt(std::max(values[i], 0.0));
