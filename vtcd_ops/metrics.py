@@ -26,6 +26,7 @@ __all__ = [
     "METRICS",
     "Metric",
     "Scored",
+    "expect_finite",
     "get_metric",
     "metric_identity",
     "named_metric",
@@ -338,10 +339,10 @@ def _installed(name: str) -> Metric:
 
 
 def score_outputs(metric: Metric, outputs: Outputs, prepared: Any, batch: int) -> Tensor:
-    """Return the scores of a batch, float64 [B], after checking them.
+    """Return the scores of a batch, float64 [B], of which :func:`expect_finite` must be asked.
 
     Raises:
-        InputError: not one number a clip, or one of them is NaN or infinite.
+        InputError: not one number a clip.
     """
     scores = metric.score(outputs, prepared)
     if not isinstance(scores, Tensor) or scores.shape != (batch,) or scores.is_complex():
@@ -349,7 +350,11 @@ def score_outputs(metric: Metric, outputs: Outputs, prepared: Any, batch: int) -
         raise InputError(
             f"metric {metric.name}: expected a number for every clip, [{batch}], got {got}"
         )
-    scores = scores.double()
+    return scores.double()
+
+
+def expect_finite(metric: Metric, scores: Tensor) -> Tensor:
+    """Return scores that a device has handed back, none of them NaN or infinite, or raise."""
     if not bool(torch.isfinite(scores).all()):
         raise InputError(f"metric {metric.name}: expected finite numbers, got NaN or infinity")
     return scores

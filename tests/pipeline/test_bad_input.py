@@ -61,7 +61,7 @@ def models(monkeypatch: pytest.MonkeyPatch) -> None:
                 adapter.model.qkv[1].bias.fill_(float("nan"))
         return adapter
 
-    monkeypatch.setattr(vtcd_ops.discovery.discover, "load_model", by_name)
+    monkeypatch.setattr(vtcd_ops.adapters.placement, "load_model", by_name)
 
 
 def vtcd(

@@ -21,7 +21,7 @@ def test_demo_discovers_and_reports(
         asked.append(model)
         return example_adapter()
 
-    monkeypatch.setattr(vtcd_ops.discovery.discover, "load_model", by_name)
+    monkeypatch.setattr(vtcd_ops.adapters.placement, "load_model", by_name)
     monkeypatch.setattr(sys, "argv", ["vtcd", "demo", "--out", str(tmp_path / "run")])
     with pytest.raises(SystemExit) as exit_:
         app.main()

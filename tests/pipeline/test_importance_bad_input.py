@@ -18,9 +18,9 @@ from torch import Tensor
 
 import vtcd_ops
 from vtcd_ops import InputError, Run, Sample
-from vtcd_ops.adapters import ProjectionAdapter, Projections, example_adapter
+from vtcd_ops.adapters import ProjectionAdapter, Projections, example_adapter, placement
 from vtcd_ops.commands import app
-from vtcd_ops.importance import masking, measurement
+from vtcd_ops.importance import masking
 from vtcd_ops.importance.ranked_videos import find_videos
 
 FAST: dict[str, Any] = {"progress": False, "dtype": "float32", "masks_per_forward": 16}
@@ -222,7 +222,7 @@ def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
     def by_name(model: object) -> object:
         return additive_adapter() if model == "additive" else model
 
-    monkeypatch.setattr(measurement, "load_model", by_name)
+    monkeypatch.setattr(placement, "load_model", by_name)
     monkeypatch.setattr(sys, "argv", ["vtcd", *map(str, arguments)])
     try:
         app.main()

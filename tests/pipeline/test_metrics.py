@@ -26,6 +26,7 @@ from vtcd_ops.common.errors import InputError
 from vtcd_ops.metrics import (
     METRICS,
     Scored,
+    expect_finite,
     get_metric,
     metric_identity,
     named_metric,
@@ -52,7 +53,8 @@ def score(
     first = {key: value[:1] for key, value in outputs.items()}
     prepared = metric.prepare(Scored(adapter, sample, clip_of(adapter), Window(0, 0, 0), first))
     batch = len(next(iter(outputs.values())))
-    found: list[float] = score_outputs(metric, outputs, prepared, batch).tolist()
+    scores = expect_finite(metric, score_outputs(metric, outputs, prepared, batch))
+    found: list[float] = scores.tolist()
     return found
 
 

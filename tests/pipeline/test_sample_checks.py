@@ -130,7 +130,7 @@ def test_nothing_good_is_an_error(paths: dict[str, Path], tmp_path: Path) -> Non
 
 @pytest.fixture
 def by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vtcd_ops.discovery.discover, "load_model", lambda model: example_adapter())
+    monkeypatch.setattr(vtcd_ops.adapters.placement, "load_model", lambda model: example_adapter())
 
 
 @pytest.mark.usefixtures("by_name")

@@ -18,6 +18,7 @@ from vtcd_ops.adapters.colours import warn_of_colours
 from vtcd_ops.adapters.heads import HeadModules, cut_heads
 from vtcd_ops.adapters.layout import TokenLayout
 from vtcd_ops.adapters.lock import alone_in, serialised
+from vtcd_ops.adapters.weights import moved
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.video.clips import VideoClip
 from vtcd_ops.video.frames import Crop, FrameTransform
@@ -36,6 +37,8 @@ _ANSWERS = (
 )
 
 _JOINT = TokenLayout()
+
+_DRAWING = torch.device("cpu")
 
 
 class AttentionAdapter(abc.ABC):
@@ -273,11 +276,14 @@ class AttentionAdapter(abc.ABC):
     def untrained_model(self) -> nn.Module:
         """Return a copy of the model with fresh weights, drawn from torch's global generator.
 
+        They are drawn in main memory, so that they are the same wherever the model is.
+
         Every module draws its weights as its `reset_parameters` does. Parameters held outside such
         a module (a class token, a position table) are drawn from a normal distribution with the
         mean and standard deviation of the trained ones.
         """
-        model = copy.deepcopy(self.model)
+        device = model_device(self.model)
+        model = moved(copy.deepcopy(self.model), _DRAWING)
         fresh: set[int] = set()
         for module in model.modules():
             reset = getattr(module, "reset_parameters", None)
@@ -289,4 +295,4 @@ class AttentionAdapter(abc.ABC):
                 if id(parameter) not in fresh and parameter.is_floating_point():
                     spread = parameter.std(correction=0).item()
                     parameter.normal_(parameter.mean().item(), spread)
-        return model
+        return moved(model, device)

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from vtcd_ops.adapters.adapter import Adapter
+from vtcd_ops.adapters.adapter import Adapter, model_device
 from vtcd_ops.adapters.capture import capture
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.video.clips import VideoClip, Window
+
+_MAIN_MEMORY = torch.device("cpu")
 
 
 def capture_video(
@@ -21,6 +23,7 @@ def capture_video(
     *,
     batch_size: int = 1,
     on_clip: Callable[[Window, Tensor], None] | None = None,
+    device: torch.device = _MAIN_MEMORY,
 ) -> dict[str, Tensor]:
     """Return the features of whole layers of one video, joined in time.
 
@@ -31,6 +34,7 @@ def capture_video(
         heads: heads wanted.
         batch_size: windows of one forward.
         on_clip: called with each window and its preprocessed frames [T, 3, H', W'].
+        device: where the features are to be.
 
     Returns:
         For each part the features, float32 [layers, heads, C, t, h, w].
@@ -44,7 +48,7 @@ def capture_video(
         if on_clip is not None:
             for window, frames in batch:
                 on_clip(window, frames)
-        clips = torch.stack([frames for _, frames in batch])  # [B, T, 3, H', W']
+        clips = _stacked([frames for _, frames in batch], model_device(adapter.model))
         captured = capture(
             adapter,
             clips,
@@ -57,12 +61,13 @@ def capture_video(
         for part in parts:
             if part not in features:
                 shape = (len(layers), len(heads), adapter.head_dim, clip.num_steps, *plane)
-                features[part] = torch.empty(shape)
+                features[part] = torch.empty(shape, device=device)
             for row, layer in enumerate(layers):
-                tokens = captured[part][layer]  # [B, A, t*h*w, C]
-                _check_finite(adapter, part, layer, tokens)
+                tokens = captured[part].pop(layer)  # [B, A, t*h*w, C]
                 for (window, _), one in zip(batch, tokens, strict=True):
                     _place(features[part][row], window, one, plane)
+    for part, joined in features.items():
+        _check_finite(adapter, part, layers, joined)
     return features
 
 
@@ -78,9 +83,18 @@ def _place(joined: Tensor, window: Window, tokens: Tensor, plane: tuple[int, int
     joined[:, :, times] = grid.permute(0, 4, 1, 2, 3)
 
 
-def _check_finite(adapter: Adapter, part: str, layer: int, tokens: Tensor) -> None:
-    if not bool(torch.isfinite(tokens).all()):
-        raise InputError(f"the {part} of {adapter.name} at layer {layer} are NaN or infinite")
+def _check_finite(adapter: Adapter, part: str, layers: Sequence[int], joined: Tensor) -> None:
+    """Raise at the first layer with NaN or infinite features; the device is asked once."""
+    finite = torch.stack([torch.isfinite(layer).all() for layer in joined]).tolist()
+    for layer, is_finite in zip(layers, finite, strict=True):
+        if not is_finite:
+            raise InputError(f"the {part} of {adapter.name} at layer {layer} are NaN or infinite")
+
+
+def _stacked(clips: list[Tensor], device: torch.device) -> Tensor:
+    """Clips [T, 3, H', W'] as a batch on the model's device; pinned ones travel on their own."""
+    first = clips[0].unsqueeze(0) if len(clips) == 1 else torch.stack(clips)
+    return first.to(device, non_blocking=True)
 
 
 def _batches(

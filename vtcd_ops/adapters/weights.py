@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from vtcd_ops.adapters.adapter import Adapter
+from vtcd_ops.adapters.lock import alone_in
+from vtcd_ops.common.accelerator import choose_device
 from vtcd_ops.common.errors import InputError
 
-__all__ = ["floating_type", "placed", "randomize_weights", "weights_sha256"]
+__all__ = ["floating_type", "moved", "placed", "randomize_weights", "weights_sha256"]
 
 _PIECE = 4096  # bytes that are summed together
 
@@ -128,7 +130,10 @@ def floating_type(dtype: str | torch.dtype) -> torch.dtype:
 
 
 def placed(model: nn.Module, device: str | torch.device) -> nn.Module:
-    """Return the model on a device.
+    """Return the model on a device, in place.
+
+    Tables that its modules hold as plain tensors, beside parameters and buffers, go there as well:
+    left behind, they would be copied in every forward.
 
     >>> placed(torch.nn.Linear(2, 2), "nowhere")
     Traceback (most recent call last):
@@ -137,8 +142,20 @@ def placed(model: nn.Module, device: str | torch.device) -> nn.Module:
     Raises:
         InputError: there is no such device.
     """
+    chosen = choose_device("load_model", device)
     try:
-        return model.to(torch.device(device))
-    except (AssertionError, RuntimeError) as error:  # torch's words for a device that is not there
+        return moved(model, chosen)
+    except RuntimeError as error:  # no memory
         reason = str(error).splitlines()[0]
         raise InputError(f"load_model: device {str(device)!r} cannot be used: {reason}") from error
+
+
+def moved(model: nn.Module, device: torch.device) -> nn.Module:
+    """Return the model on a device that there is, in place; see :func:`placed`."""
+    with alone_in(model):
+        model.to(device)
+        for module in model.modules():
+            for name, value in list(vars(module).items()):
+                if isinstance(value, Tensor) and value.is_floating_point():
+                    setattr(module, name, value.to(device))
+    return model

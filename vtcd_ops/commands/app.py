@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TextIO
 
+import torch
 import typer
 from tqdm import tqdm
 
@@ -49,7 +50,7 @@ def main() -> None:
         if error.code != _INTERRUPTED:
             raise
         _interrupted()
-    except (ValueError, OSError, ImportError, MemoryError) as error:
+    except (ValueError, OSError, ImportError, MemoryError, torch.OutOfMemoryError) as error:
         if os.environ.get("VTCD_TRACEBACK"):
             raise
         _fail(_sentence(error))

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vtcd_ops.adapters import load_model
-from vtcd_ops.adapters.adapter import Adapter
+from vtcd_ops.adapters.adapter import Adapter, model_device
 from vtcd_ops.adapters.features import capture_video
+from vtcd_ops.adapters.placement import load_on
+from vtcd_ops.common.accelerator import current
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.common.memory import parse_bytes
 from vtcd_ops.common.token_grid import token_voxels, volume_size
@@ -16,7 +17,8 @@ from vtcd_ops.discovery.concepts import encode, paint
 from vtcd_ops.discovery.identity import expect_model
 from vtcd_ops.discovery.sample_checks import ClipChoice
 from vtcd_ops.discovery.settings import Settings
-from vtcd_ops.discovery.tubelets import Tubelets, find_tubelets
+from vtcd_ops.discovery.tubelets import Tubelets, find_tubelets, tubelet_device
+from vtcd_ops.video.clips import VideoClip
 from vtcd_ops.video.readers import open_video
 from vtcd_ops.video.samples import as_samples
 
@@ -91,6 +93,7 @@ def assign(
     sample: Any,
     model: Adapter | str | None = None,
     *,
+    device: str = "auto",
     max_memory: int | str = "1GB",
 ) -> Assignment:
     """Find the tubelets of a new video and give each the run's concept that composes it most.
@@ -103,6 +106,7 @@ def assign(
         run: a finished run.
         sample: one video.
         model: the run's model; loaded by its name by default.
+        device: as of :func:`vtcd_ops.discover`.
         max_memory: a video with frames so large that reading them takes more bytes is refused.
 
     Raises:
@@ -113,22 +117,33 @@ def assign(
         raise InputError(
             f"{run.path}: its concepts were made elsewhere, so they cannot be assigned"
         )
-    adapter = load_model(run.model["name"] if model is None else model)
+    adapter = load_on("assign", run.model["name"] if model is None else model, device)
     expect_model("assign", adapter, run.model, run.path)
     [one] = as_samples(sample)
     settings = Settings.from_json(run.settings)
     clip = ClipChoice(adapter, settings, parse_bytes(max_memory))(one, open_video(one.video))
+    with current(model_device(adapter.model)):
+        grid, tubelets = _find(run, clip, settings)
+    return Assignment(run, clip.indices, grid, tubelets)
+
+
+def _find(
+    run: Run, clip: VideoClip[Adapter], settings: Settings
+) -> tuple[tuple[int, int, int], dict[tuple[str, int], Tubelets]]:
+    """Find the tubelets of a video in every part and layer of a run."""
+    adapter = clip.adapter
+    where = tubelet_device(model_device(adapter.model), settings)
     tubelets: dict[tuple[str, int], Tubelets] = {}
     grid = adapter.token_grid
     for layer in run.layers:  # one at a time, to bound the memory
         features = capture_video(
-            clip, [layer], run.parts, run.heads, batch_size=settings.batch_size
+            clip, [layer], run.parts, run.heads, batch_size=settings.batch_size, device=where
         )
         for part, joined in features.items():
             t, h, w = joined.shape[-3:]
             grid = (t, h, w)
             size = volume_size(grid, adapter.tubelet_size, settings.voxels_per_token)
-            tubelets[part, layer] = find_tubelets(
+            found = find_tubelets(
                 joined[0],
                 size,
                 len(clip.indices),
@@ -139,4 +154,7 @@ def assign(
                     for head in run.heads
                 ],
             )
-    return Assignment(run, clip.indices, grid, tubelets)
+            tubelets[part, layer] = Tubelets(
+                found.labels.cpu(), found.means.cpu(), found.sizes.cpu()
+            )
+    return grid, tubelets

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy.optimize import nnls
 
+from vtcd_ops.common.accelerator import is_out_of_memory, release_memory
 from vtcd_ops.common.equality import same_fields
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.discovery.settings import Settings
-from vtcd_ops.ops import choose_num_concepts, cnmf, silhouette
+from vtcd_ops.ops import ConvexNMF, choose_num_concepts, cnmf, silhouette
+from vtcd_ops.ops.library import device_with_kernels
+
+_MAIN_MEMORY = torch.device("cpu")
 
 _NNLS_STEPS = 100  # for each concept; an active set changes a few times for each
 
@@ -44,12 +49,16 @@ class Factorisation:
     __hash__ = None  # type: ignore[assignment]  # equal by content, which may change
 
 
-def find_concepts(tubelets: list[np.ndarray], settings: Settings) -> list[Factorisation]:
+def find_concepts(
+    tubelets: list[np.ndarray], settings: Settings, device: torch.device = _MAIN_MEMORY
+) -> list[Factorisation]:
     """Find the concepts of several heads at once.
 
     Args:
         tubelets: for each head the tubelets of all videos, float32 [N, C].
         settings: criterion, threshold, assign, seed.
+        device: where to, if the operators have kernels for it; half of the heads at a time where
+            its memory is too small for all.
 
     Returns:
         One factorisation a head.
@@ -59,11 +68,39 @@ def find_concepts(tubelets: list[np.ndarray], settings: Settings) -> list[Factor
     """
     for head, its_tubelets in enumerate(tubelets):
         _expect_several(head, len(its_tubelets))
-    data = [torch.from_numpy(rows) for rows in tubelets]
+    device = device_with_kernels(device, "kmeans", "cnmf", "silhouette")
+    return _in_halves(tubelets, lambda some: _find(some, settings, device), device)
+
+
+def _in_halves(
+    tubelets: list[np.ndarray],
+    find: Callable[[list[np.ndarray]], list[Factorisation]],
+    device: torch.device,
+) -> list[Factorisation]:
+    """Find the concepts of all heads, or of half of them and then the others."""
+    try:
+        return find(tubelets)
+    except (RuntimeError, ValueError) as error:
+        if len(tubelets) == 1 or not is_out_of_memory(error):
+            raise
+    release_memory(device)
+    middle = len(tubelets) // 2
+    halves = tubelets[:middle], tubelets[middle:]
+    return [found for half in halves for found in _in_halves(half, find, device)]
+
+
+def _find(
+    tubelets: list[np.ndarray], settings: Settings, device: torch.device
+) -> list[Factorisation]:
+    """Find the concepts of heads that fit into the memory together."""
+    data = [torch.from_numpy(rows).to(device) for rows in tubelets]
     chosen = choose_num_concepts(
         data, criterion=settings.criterion, threshold=settings.threshold, seed=settings.seed
     )
-    results = cnmf(data, chosen, seed=settings.seed)
+    results = [
+        ConvexNMF(*(each.cpu() for each in result))
+        for result in cnmf(data, chosen, seed=settings.seed)
+    ]
     encodings = [
         encode(rows, result.centers.numpy()) for rows, result in zip(tubelets, results, strict=True)
     ]
@@ -72,14 +109,14 @@ def find_concepts(tubelets: list[np.ndarray], settings: Settings) -> list[Factor
         for encoding, result in zip(encodings, results, strict=True)
     ]
     concepts = [table.argmax(axis=1).astype(np.int32) for table in tables]
-    silhouettes = silhouette(data, [torch.from_numpy(concept) for concept in concepts])
+    silhouettes = silhouette(data, [torch.from_numpy(concept).to(device) for concept in concepts])
     return [
         Factorisation(
             centers=result.centers.numpy(),
             concept=concept,
             encoding=encoding,
             weights=result.weights.numpy(),
-            silhouettes=_where_defined(coefficients.numpy(), concept),
+            silhouettes=_where_defined(coefficients.cpu().numpy(), concept),
             error=float(result.error),
             num_iter=int(result.num_iter),
         )

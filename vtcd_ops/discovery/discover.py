@@ -8,8 +8,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from vtcd_ops.adapters import load_model, randomize_weights
+from vtcd_ops.adapters import randomize_weights
 from vtcd_ops.adapters.adapter import Adapter
+from vtcd_ops.adapters.placement import load_on
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.common.memory import parse_bytes
 from vtcd_ops.discovery.pipeline import Pipeline
@@ -41,6 +42,7 @@ def discover(
     batch_size: int = 1,
     seed: int = 0,
     sanity: bool = False,
+    device: str = "auto",
     max_memory: int | str = "1GB",
     resume: bool = True,
     overwrite: bool = False,
@@ -75,10 +77,15 @@ def discover(
             :class:`vtcd_ops.discovery.settings.Settings`.
         sanity: do the same with a copy of the model whose weights are random, in ``out/sanity``:
             concepts that look as good there are no discovery.
-        max_memory: most bytes for the features and label volumes of one video at a time; layers or
-            heads that do not fit together take turns, with a forward of the model each. It does not
-            bound what there is beside: the model, one forward of it, its frames and what is
-            decoded of the next video, and the libraries themselves; see docs/runs.md.
+        device: where the model and the operators run: "cpu", "cuda" (under torchrun each process
+            has its own), "cuda:1", ...; an adapter's model is moved there. "auto": "cuda" where
+            torch sees one and the model's package can; an adapter stays where it is. A run that was
+            made on one device can go on, and be ranked, on another: only the rounding differs.
+        max_memory: most bytes of main memory for the features and label volumes of one video at a
+            time; layers or heads that do not fit together take turns, with a forward of the model
+            each. It does not bound what there is beside: the model, one forward of it, its frames
+            and what is decoded of the next video, and the libraries themselves; see docs/runs.md.
+            Of another device half of what it has free is planned with.
         resume: False: refuse a directory that holds a run.
         overwrite: begin anew: a run in the directory is removed, with its rankings, curves, control
             and report. It is refused while another process works on that run.
@@ -98,7 +105,7 @@ def discover(
     """
     arguments = dict(locals())  # before anything else is defined
     settings = Settings(**{field.name: arguments[field.name] for field in fields(Settings)})
-    adapter = load_model(model)
+    adapter = load_on("discover", model, device)
     if sanity and isinstance(samples, Iterator):
         raise InputError("discover: with sanity the samples are read twice, got an iterator")
     out, memory = Path(out), parse_bytes(max_memory)

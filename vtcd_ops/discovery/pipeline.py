@@ -5,17 +5,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from vtcd_ops.adapters import weights_sha256
-from vtcd_ops.adapters.adapter import Adapter
+from vtcd_ops.adapters.adapter import Adapter, model_device
+from vtcd_ops.common.accelerator import current, name_of
 from vtcd_ops.common.errors import InputError, warn
 from vtcd_ops.discovery.concepts import find_concepts
 from vtcd_ops.discovery.identity import describe_model, library_versions, operator_library
@@ -25,8 +28,8 @@ from vtcd_ops.discovery.run_files import clip_file, concept_file
 from vtcd_ops.discovery.run_writer import RunWriter
 from vtcd_ops.discovery.sample_checks import ClipChoice, naming
 from vtcd_ops.discovery.settings import Settings
-from vtcd_ops.discovery.video_divider import VideoDivider
-from vtcd_ops.discovery.video_queue import VideoQueue
+from vtcd_ops.discovery.video_divider import Storing, VideoDivider
+from vtcd_ops.discovery.video_queue import Turn, VideoQueue
 from vtcd_ops.video.clips import VideoClip
 from vtcd_ops.video.readers import open_video
 from vtcd_ops.video.samples import Sample, as_samples
@@ -56,6 +59,7 @@ class Pipeline:
             layers=None if settings.layers is None else self.layers,
             heads=None if settings.heads is None else self.heads,
         )
+        self.device = model_device(adapter.model)
         self.max_memory = max_memory
         self.progress = progress
         self._clip = ClipChoice(adapter, self.settings, max_memory)
@@ -87,11 +91,12 @@ class Pipeline:
             self._check_finished(samples)
             self.writer.close()  # where a process was killed between its last file and this
             return
-        self.writer.log("started")
+        self.writer.log("started", device=name_of(self.device))
         try:
-            num_videos = self._do_videos(samples)
-            self.writer.write_manifest(num_videos)
-            self._do_concepts(num_videos)
+            with current(self.device):
+                num_videos = self._do_videos(samples)
+                self.writer.write_manifest(num_videos)
+                self._do_concepts(num_videos)
             self.writer.finish(num_videos, self.heads)
             if num_videos == 1:
                 warn(
@@ -125,28 +130,26 @@ class Pipeline:
         only_once = isinstance(samples, Iterator)
         stream = as_samples(samples)
         first = list(itertools.islice(stream, NUM_VIDEOS))
-        divider = VideoDivider(
-            self.adapter,
-            self.settings,
-            self.layers,
-            self.heads,
-            self._compactness(first),
-            self.max_memory,
-            self.writer,
-        )
+        compactness = self._compactness(first)
         stream = itertools.chain(first, stream)
         claim = partial(self.writer.claims.claim, wait=only_once)
         with (
             self._bar("videos", "video", _length(samples)) as bar,
             ThreadPoolExecutor(1, "vtcd-reader") as reader,
+            ThreadPoolExecutor(torch.get_num_threads(), "vtcd-store") as pool,
         ):
+            divider = VideoDivider(
+                self.adapter, self.settings, self.layers, self.heads, compactness,
+                self.max_memory, self.writer, pool,
+            )  # fmt: skip
             queue = VideoQueue(claim, self._read, reader)
             while True:
-                for turn in queue.turns(stream):
-                    if (video := turn.reading.result()) is not None:
-                        with naming(turn.sample):
-                            divider.divide(*video)
-                    bar.update()
+                with _Stored() as stored:
+                    for turn in queue.turns(stream):
+                        if (video := turn.reading.result()) is not None:
+                            with naming(turn.sample):
+                                stored.after(turn, divider.divide(*video))
+                        bar.update()
                 if len(queue.done) == queue.num_videos:
                     return queue.num_videos
                 # another process works on the rest, or is dying
@@ -167,7 +170,7 @@ class Pipeline:
             self.writer.take_over(index, record.content)
             if self.writer.has_video(index):
                 return None
-            return clip.read_ahead(), record
+            return clip.read_ahead(pinned=self.device.type == "cuda"), record
 
     def _compactness(self, first: list[Sample]) -> dict[tuple[str, int], float]:
         """The compactness of every part and layer: the fixed one, or chosen from some videos."""
@@ -202,7 +205,8 @@ class Pipeline:
         """Find the concepts of one layer."""
         members, sources = self._members(part, layer, records)
         try:
-            found = find_concepts([head.pop("means") for head in members], self.settings)
+            tubelets = [head.pop("means") for head in members]
+            found = find_concepts(tubelets, self.settings, self.device)
         except ValueError as error:
             raise InputError(f"{part} of layer {layer}: {error}") from error
         self.writer.write_concepts(part, layer, members, found, sources)
@@ -234,6 +238,32 @@ class Pipeline:
             for head in rows
         ]
         return joined, sources
+
+
+class _Stored:
+    """Ends the claim of each video when it is stored, while the next one is worked on."""
+
+    def __init__(self) -> None:
+        self._held: tuple[ExitStack, Sample, Storing] | None = None
+
+    def __enter__(self) -> _Stored:
+        return self
+
+    def after(self, turn: Turn[Any], storing: Storing) -> None:
+        """Keep a video's claim until it is stored, and wait for the video before it."""
+        held, self._held = self._held, (turn.claim.pop_all(), turn.sample, storing)
+        _finish(held)
+
+    def __exit__(self, *exception: object) -> None:
+        held, self._held = self._held, None
+        _finish(held)
+
+
+def _finish(held: tuple[ExitStack, Sample, Storing] | None) -> None:
+    if held is not None:
+        claim, sample, storing = held
+        with claim, naming(sample):
+            storing.wait()
 
 
 def _chosen(name: str, chosen: Iterable[int] | None, count: int) -> list[int]:

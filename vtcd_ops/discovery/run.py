@@ -230,10 +230,11 @@ class Run:
         sample: Any,
         model: Adapter | str | None = None,
         *,
+        device: str = "auto",
         max_memory: int | str = "1GB",
     ) -> Assignment:
         """Return the run's concepts in a new video, see :func:`.assignment.assign`."""
-        return assign(self, sample, model, max_memory=max_memory)
+        return assign(self, sample, model, device=device, max_memory=max_memory)
 
     def _support(
         self, video: int, tubelets: LayerTubelets, row: int, layer: int, part: str | None

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from vtcd_ops.discovery.settings import Settings
 from vtcd_ops.ops import slic3d, tubelet_pool
+from vtcd_ops.ops.library import device_with_kernels
+
+_NUM_BYTE = 255  # labels that a byte holds beside one value for "none"
 
 _CROP_EDGE = (0.2, 0.6)  # a crop's edge, as a fraction of the volume's, is uniform in this range
 
@@ -22,11 +25,28 @@ class Tubelets:
         labels: int32 [B, T, H, W], the tubelet of every voxel, -1 where there is none.
         means: float32 [B, S, C], mean feature of each tubelet.
         sizes: int64 [B, S], voxels of each tubelet, 0 where the label does not occur.
+
+    All on the features' device.
     """
 
     labels: Tensor
     means: Tensor
     sizes: Tensor
+
+    def packed_labels(self) -> Tensor:
+        """Return the labels as bytes where those hold them, 255 where there is none."""
+        few = self.sizes.shape[1] < _NUM_BYTE
+        return self.labels.to(torch.uint8) if few else self.labels  # -1 wraps around
+
+
+def tubelet_device(model: torch.device, settings: Settings) -> torch.device:
+    """Return where tubelets are found: on the model's device, if the operators have kernels there.
+
+    >>> tubelet_device(torch.device("meta"), Settings(proposals="random_crops"))
+    device(type='cpu')
+    """
+    operators = ("slic3d", "tubelet_pool") if settings.proposals == "slic" else ("tubelet_pool",)
+    return device_with_kernels(model, *operators)
 
 
 def find_tubelets(
@@ -38,7 +58,7 @@ def find_tubelets(
     compactness: float,
     seeds: list[list[int]],
 ) -> Tubelets:
-    """Divide one video into tubelets by the features of each of B heads.
+    """Divide one video into tubelets by the features of each of B heads, on their device.
 
     Args:
         features: features of B heads [B, C, t, h, w].
@@ -56,7 +76,7 @@ def find_tubelets(
         labels = slic3d(features, size, settings.n_segments, compactness)
     else:
         crops = [random_crops(size, settings.n_segments, seed) for seed in seeds]
-        labels = torch.from_numpy(np.stack(crops))
+        labels = torch.from_numpy(np.stack(crops)).to(features.device)
     labels[:, num_frames:] = -1  # padding is no part of the video
     num_labels = int(labels.max()) + 1
     means, sizes = tubelet_pool(features, labels, num_labels)
@@ -70,8 +90,12 @@ def find_tubelets(
 
 def _drop(labels: Tensor, small: Tensor) -> None:
     """Set the voxels of small tubelets to -1, in place; labels [B, T, H, W], small [B, S]."""
-    for head, label in small.nonzero().tolist():
-        labels[head].masked_fill_(labels[head] == label, -1)
+    numbers = torch.arange(-1, small.shape[1], dtype=labels.dtype, device=labels.device)
+    for head in small.any(dim=1).nonzero().flatten().tolist():
+        table = numbers.clone()
+        table[1:].masked_fill_(small[head], -1)
+        voxels = labels[head]
+        voxels.copy_(table.index_select(0, (voxels + 1).flatten()).view_as(voxels))
 
 
 def random_crops(size: tuple[int, int, int], num_crops: int, seed: list[int] | int) -> np.ndarray:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vtcd_ops.adapters.adapter import Adapter
+from vtcd_ops.adapters.adapter import Adapter, model_device
 from vtcd_ops.adapters.features import capture_video
-from vtcd_ops.common.errors import InputError
+from vtcd_ops.common.accelerator import (
+    ComingBack,
+    free_memory,
+    is_out_of_memory,
+    release_memory,
+)
+from vtcd_ops.common.errors import InputError, warn
 from vtcd_ops.common.memory import format_bytes
 from vtcd_ops.common.token_grid import volume_size
 from vtcd_ops.discovery.packed_tubelets import PackedTubelets
@@ -22,10 +29,49 @@ from vtcd_ops.discovery.records import VideoRecord
 from vtcd_ops.discovery.run_files import clip_file, tubelet_file
 from vtcd_ops.discovery.run_writer import RunWriter
 from vtcd_ops.discovery.settings import Settings
-from vtcd_ops.discovery.tubelets import find_tubelets
+from vtcd_ops.discovery.tubelets import find_tubelets, tubelet_device
 from vtcd_ops.video.clips import VideoClip, Window
 
 PREVIEW_EDGE = 224  # longest edge of stored preview frames, in pixels
+
+
+_KERNEL_BYTES = 24  # of a voxel: what the operators and the packing of labels take on a device
+
+
+class Storing:
+    """What threads still compress and store of one video.
+
+    Args:
+        pool: the threads; they begin what they are given in its order.
+    """
+
+    def __init__(self, pool: Executor) -> None:
+        self._pool = pool
+        self._first: Future[None] | None = None
+        self._left: list[Future[None]] = []
+
+    def begin(self, job: Callable[[], None]) -> None:
+        """Store what comes before everything else."""
+        self._first = self._pool.submit(job)
+        self._left.append(self._first)
+
+    def add(self, job: Callable[[], None]) -> None:
+        """Store something."""
+        first = self._first
+
+        def after() -> None:
+            if first is not None:
+                first.result()
+            job()
+
+        self._left.append(self._pool.submit(after))
+
+    def wait(self) -> None:
+        """Wait until all is stored; what goes wrong in a thread is raised here."""
+        jobs, self._left = self._left, []
+        wait(jobs)
+        for job in jobs:
+            job.result()
 
 
 @dataclass(frozen=True)
@@ -70,9 +116,11 @@ def plan_groups(
     return [Group(chunk, list(heads)) for chunk in chunks]
 
 
-@dataclass(frozen=True)
 class VideoDivider:
     """Divides videos into tubelets, and stores them layer by layer.
+
+    Where features are on another device than the main memory, they stay there: label volumes alone
+    come back, and are compressed and stored while the next video is worked on.
 
     Args:
         adapter: the model.
@@ -80,35 +128,102 @@ class VideoDivider:
         layers: layers wanted, ascending.
         heads: heads wanted, ascending.
         compactness: of SLIC, for every part and layer.
-        max_memory: bytes for features and label volumes at a time.
+        max_memory: bytes of main memory for features and label volumes at a time.
         writer: the run; what it has already is not done again.
+        pool: threads that compress and store.
     """
 
-    adapter: Adapter
-    settings: Settings
-    layers: Sequence[int]
-    heads: Sequence[int]
-    compactness: Mapping[tuple[str, int], float]
-    max_memory: int
-    writer: RunWriter
+    def __init__(
+        self,
+        adapter: Adapter,
+        settings: Settings,
+        layers: Sequence[int],
+        heads: Sequence[int],
+        compactness: Mapping[tuple[str, int], float],
+        max_memory: int,
+        writer: RunWriter,
+        pool: Executor,
+    ) -> None:
+        self.adapter = adapter
+        self.settings = settings
+        self.layers = layers
+        self.heads = heads
+        self.compactness = compactness
+        self.device = tubelet_device(model_device(adapter.model), settings)
+        self.writer = writer
+        self._max_memory = max_memory
+        self._pool = pool
+        self._halved = 0  # times that memory was too small
+        self._batch_size = settings.batch_size
 
-    def divide(self, clip: VideoClip[Adapter], record: VideoRecord) -> None:
-        """Store the record, the preview, and the tubelets of all layers of one video."""
+    def divide(self, clip: VideoClip[Adapter], record: VideoRecord) -> Storing:
+        """Find the tubelets of all layers of one video; what is returned has them stored in time.
+
+        Where the device's memory is too small for as many heads as were planned, half as many are
+        taken at a time from then on.
+        """
+        storing = Storing(self._pool)
+        while layers := self._left(record.index):
+            try:
+                self._divide_layers(clip, record, layers, storing)
+                break
+            except (RuntimeError, ValueError) as error:
+                storing.wait()
+                if not is_out_of_memory(error):
+                    raise
+                reason = (str(error) or type(error).__name__).splitlines()[0]
+                if not self._halve(clip, reason):
+                    raise InputError(
+                        f"discover: one head of this video takes more memory than {self.device} "
+                        f"has free: {reason}"
+                    ) from error
+            release_memory(self.device)  # after the error is gone, whose frames hold tensors
+        if self.device.type == "cpu":
+            storing.wait()
+        return storing
+
+    def _left(self, video: int) -> list[int]:
+        """The layers that are not stored yet; of a video that was not begun all."""
+        if not self.writer.has(clip_file(video)):
+            return list(self.layers)
+        return [layer for layer in self.layers if not self.writer.has_layer(video, layer)]
+
+    def _divide_layers(
+        self,
+        clip: VideoClip[Adapter],
+        record: VideoRecord,
+        layers: list[int],
+        storing: Storing,
+    ) -> None:
+        """Divide some layers of a video, as many heads at a time as fit into the memory."""
         begun = self.writer.has(clip_file(record.index))
-        layers = [n for n in self.layers if not (begun and self.writer.has_layer(record.index, n))]
         packed: dict[tuple[str, int], PackedTubelets] = {}
-        for group in plan_groups(layers, self.heads, self._head_bytes(clip), self.max_memory):
-            preview: list[np.ndarray] = []
-            features = self._capture(clip, group, None if begun else preview)
+        head_bytes = self._head_bytes(clip)
+        for group in plan_groups(layers, self.heads, head_bytes, self._budget(head_bytes)):
+            shown: list[Future[np.ndarray]] = []
+            features = self._capture(clip, group, None if begun else shown)
             if not begun:
-                self.writer.write_clip(record, np.concatenate(preview)[: record.num_frames])
+                storing.begin(partial(self._store_clip, record, shown))
                 begun = True
             for part in self.settings.parts:
                 joined = features.pop(part)
-                for layers in self._missing(part, group, record.index):
-                    first = group.layers.index(layers[0])
-                    some = Group(layers, group.heads)
-                    self._divide(part, some, joined[first : first + len(layers)], record, packed)
+                for some in self._missing(part, group, record.index):
+                    first = group.layers.index(some[0])
+                    its = Group(some, group.heads)
+                    self._divide(
+                        part, its, joined[first : first + len(some)], record, packed, storing
+                    )
+            if self.device.type == "cpu" or len(group.heads) < len(self.heads):
+                storing.wait()  # main memory is for one group; heads are stored in their order
+
+    def _store_clip(self, record: VideoRecord, shown: list[Future[np.ndarray]]) -> None:
+        """Store the record of a video, and of what the model saw of it a preview."""
+        frames = np.concatenate([each.result() for each in shown])
+        self.writer.write_clip(record, frames[: record.num_frames])
+
+    def _show(self, frames: Tensor) -> np.ndarray:
+        """What the model sees of some frames, small."""
+        return _shrink(self.adapter.display(frames))
 
     def _missing(self, part: str, group: Group, video: int) -> Iterator[list[int]]:
         """Neighbouring layers of a group that are not stored and share their compactness."""
@@ -122,22 +237,23 @@ class VideoDivider:
                 yield list(layers)
 
     def _capture(
-        self, clip: VideoClip[Adapter], group: Group, preview: list[np.ndarray] | None
+        self, clip: VideoClip[Adapter], group: Group, shown: list[Future[np.ndarray]] | None
     ) -> dict[str, Tensor]:
         """Capture a group's features; on the way collect what the model saw, if wanted."""
 
         def show(window: Window, frames: Tensor) -> None:
-            if preview is not None:
+            if shown is not None:
                 new = frames[window.skip * self.adapter.tubelet_size :]
-                preview.append(_shrink(self.adapter.display(new)))
+                shown.append(self._pool.submit(self._show, new))
 
         return capture_video(
             clip,
             group.layers,
             self.settings.parts,
             group.heads,
-            batch_size=self.settings.batch_size,
+            batch_size=self._batch_size,
             on_clip=show,
+            device=self.device,
         )
 
     def _divide(
@@ -147,6 +263,7 @@ class VideoDivider:
         features: Tensor,  # [layers, heads, C, t, h, w]
         record: VideoRecord,
         packed: dict[tuple[str, int], PackedTubelets],
+        storing: Storing,
     ) -> None:
         """Find the tubelets of a group's layers and heads in one part; store complete layers."""
         t, h, w = features.shape[-3:]
@@ -164,22 +281,46 @@ class VideoDivider:
             compactness=self.compactness[part, group.layers[0]],
             seeds=seeds,
         )
-        labels, means, sizes = (
-            tensor.numpy() for tensor in (tubelets.labels, tubelets.means, tubelets.sizes)
-        )
+        coming = [
+            ComingBack(each) for each in (tubelets.packed_labels(), tubelets.means, tubelets.sizes)
+        ]
         for layer in group.layers:
             packed.setdefault((part, layer), PackedTubelets((t, h, w), size))
 
         def store(number: int) -> None:
             layer = group.layers[number]
+            labels, means, sizes = (each.numpy() for each in coming)
             layer_packed = packed[part, layer]
             for row in range(number * len(group.heads), (number + 1) * len(group.heads)):
                 layer_packed.add(labels[row], means[row], sizes[row])
             if len(layer_packed) == len(self.heads):
                 self.writer.write_tubelets(record, part, layer, packed.pop((part, layer)))
 
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # zlib lets others run meanwhile
-            list(pool.map(store, range(len(group.layers))))
+        for number in range(len(group.layers)):  # zlib lets others run meanwhile
+            storing.add(partial(store, number))
+
+    def _budget(self, head_bytes: int) -> int:
+        """Bytes that the heads of a group may take together."""
+        if self.device.type == "cpu":
+            return max(self._max_memory >> self._halved, head_bytes if self._halved else 0)
+        # half for what is captured in one forward, and for the forward itself
+        free = (free_memory(self.device) or 2 * self._max_memory) // 2
+        return max(free >> self._halved, head_bytes)
+
+    def _halve(self, clip: VideoClip[Adapter], reason: str) -> bool:
+        """Plan with half the memory from now on; False where a head was alone already."""
+        head_bytes = self._head_bytes(clip)
+        if self._budget(head_bytes) < 2 * head_bytes and self._batch_size == 1:
+            return False
+        if self._halved == 0:
+            self.writer.log("out of memory", device=str(self.device), reason=reason)
+            warn(
+                f"{self.device} has too little memory for what was planned ({reason}): half as "
+                "many heads are taken at a time, and halved again where need be"
+            )
+        self._halved += 1
+        self._batch_size = max(1, self._batch_size // 2)
+        return True
 
     def _head_bytes(self, clip: VideoClip[Adapter]) -> int:
         """Memory that the features and labels of one head of one video take."""
@@ -187,7 +328,8 @@ class VideoDivider:
         tokens = clip.num_steps * h * w
         voxels = tokens * self.adapter.tubelet_size * self.settings.voxels_per_token**2
         # float32 features of every part, and int32 labels of one part
-        return 4 * tokens * self.adapter.head_dim * len(self.settings.parts) + 4 * voxels
+        plain = 4 * tokens * self.adapter.head_dim * len(self.settings.parts) + 4 * voxels
+        return plain if self.device.type == "cpu" else 2 * plain + _KERNEL_BYTES * voxels
 
 
 def _shrink(frames: np.ndarray) -> np.ndarray:

@@ -66,6 +66,7 @@ def curves(
     masks_per_forward: int | str = "auto",
     dtype: str = "auto",
     compiled: bool = False,
+    device: str = "auto",
     max_memory: int | str = "1GB",
     progress: bool = True,
 ) -> Curves:
@@ -93,8 +94,8 @@ def curves(
 
     Args:
         run: the run, or its directory.
-        model, samples, metric, assign, masks_per_forward, dtype, compiled, max_memory, progress: as
-            of :func:`vtcd_ops.rank`.
+        model, samples, metric, assign, masks_per_forward, dtype, compiled, device, max_memory,
+        progress: as of :func:`vtcd_ops.rank`.
         rankings: names of rankings of the run, of the same kind of units in the same part; by
             default those whose units are of the kind and part that `run.importance()` ranks.
         num_points: equal steps from nothing removed to everything removed.
@@ -111,7 +112,7 @@ def curves(
         InputError: there is no ranking, or what :func:`vtcd_ops.rank` cannot use.
     """
     run = load(run) if isinstance(run, str | Path) else run
-    adapter = check_model("curves", run, model)
+    adapter = check_model("curves", run, model, device)
     _check(num_points, num_random, seed)
     chosen = _rankings(run, rankings)
     target = chosen[0].target
@@ -126,11 +127,15 @@ def curves(
     measured = Measurement(run, adapter, units, chosen_metric, videos)
     asked = AskedForward(masks_per_forward, dtype, compiled, max_memory)
     more = {"counts": np.unique(counts).tolist(), "num_random": num_random, "seed": seed}
-    document = measured.document(path, asked, more)
     shown = progress and os.environ.get("RANK", "0") == "0"
-    measure = _Measuring(document, measured.masked(document), videos, progress=shown)
     available = [run.importance(one) for one in stored_names(run)]
-    found = _measured(path, chosen, [one for one in available if one], measure, overwrite)
+
+    def measure(document: dict[str, Any]) -> list[Scores]:
+        measuring = _Measuring(document, measured.masked(document), videos, progress=shown)
+        known = [one for one in available if one]
+        return _measured(path, chosen, known, measuring, overwrite)
+
+    found = measured.begin(path, asked, more, measure)
     return _curves(path.name, found, [_what(one) for one in chosen])
 
 

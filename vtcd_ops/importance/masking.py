@@ -7,7 +7,7 @@ of the paper), through `edit` and `concept_mask`. Prefix tokens are never masked
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,15 +18,19 @@ from torch import Tensor, nn
 from vtcd_ops.adapters.adapter import Adapter, model_device
 from vtcd_ops.adapters.edit import edit
 from vtcd_ops.adapters.lock import evaluating
-from vtcd_ops.common.errors import InputError
+from vtcd_ops.common.accelerator import ComingBack, going_to, is_out_of_memory, release_memory
+from vtcd_ops.common.errors import InputError, warn
+from vtcd_ops.importance.repeated_input import embedding_once
 from vtcd_ops.importance.units import TokenUnits, Units
-from vtcd_ops.metrics import Metric, Scored, score_outputs
+from vtcd_ops.metrics import Metric, Scored, expect_finite, score_outputs
 from vtcd_ops.ops import concept_mask
 from vtcd_ops.ops.library import has_kernel
 from vtcd_ops.video.clips import VideoClip, Window
 from vtcd_ops.video.samples import Sample
 
 __all__ = ["MaskedModel", "MaskedVideo", "choose_dtype"]
+
+_ANY = 2**31  # more masks than any forward has
 
 DTYPES = ("auto", "float32", "bfloat16")
 
@@ -120,11 +124,16 @@ class MaskedModel:
         self._autocast = dtype == "bfloat16" and model_dtype(adapter.model) == torch.float32
         self._keep = torch.ones(1, len(units))
         self._units: dict[int, Tensor] = {}
+        self._compiled = compiled
         self._predict = torch.compile(adapter.predict) if compiled else adapter.predict
         self._open = contextlib.ExitStack()
+        self.most = _ANY  #: masks of one forward, after memory was too small for more
+        self.halved: str | None = None  #: the words of the device when that happened first
 
     def __enter__(self) -> MaskedModel:
         self._open.enter_context(evaluating(self.adapter.model))
+        if not self._compiled:  # a graph would have to be compiled for either kind of input
+            self._open.enter_context(embedding_once(self.adapter.model))
         layers, parts = self.units.layers, (self.units.part,)
         self._open.enter_context(edit(self.adapter, self._visit, layers=layers, parts=parts))
         return self
@@ -146,12 +155,49 @@ class MaskedModel:
     ) -> dict[str, Tensor]:
         """Return the model's answer to one clip under B masks."""
         batch = len(keep)
-        self._keep = keep.to(self.device)
+        self._keep = going_to(self.device, keep)
         self._units = dict(units)
         clips = clip.expand(batch, -1, -1, -1, -1)
         more = {name: value.expand(batch, *value.shape[1:]) for name, value in inputs.items()}
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
             return self._predict(clips, **more)
+
+    def in_pieces(self, keep: Tensor, answer: Callable[[Tensor], Tensor]) -> Tensor:
+        """Join what is answered to masks [B, U], so many at a time as the memory suffices for.
+
+        Raises:
+            InputError: it does not suffice for one.
+        """
+        done: list[Tensor] = []
+        first = 0
+        while first < len(keep):
+            rows = keep[first : first + self.most]
+            try:
+                done.append(answer(rows))
+                first += len(rows)
+                continue
+            except (RuntimeError, ValueError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                reason = (str(error) or type(error).__name__).splitlines()[0]
+                if len(rows) == 1:
+                    raise InputError(
+                        f"a forward under one mask takes more memory than {self.device} has free: "
+                        f"{reason}"
+                    ) from error
+            self._halve(len(rows), reason)
+        return done[0] if len(done) == 1 else torch.cat(done)
+
+    def _halve(self, tried: int, reason: str) -> None:
+        """Take half as many masks at a time from now on, and say so once."""
+        self.most = tried // 2
+        release_memory(self.device)
+        if self.halved is None:
+            self.halved = reason
+            warn(
+                f"{self.device} has too little memory for {tried} masks at a time ({reason}): "
+                "half as many are taken, and halved again where need be"
+            )
 
     def video(self, sample: Sample, clip: VideoClip[Adapter], tokens: TokenUnits) -> MaskedVideo:
         """Prepare a video: run the untouched model on its windows, and ask the metric.
@@ -166,14 +212,16 @@ class MaskedModel:
         with torch.no_grad():  # not inference mode: gradients flow through these tensors later
             for window, frames in zip(clip.windows, clip.clips(), strict=True):
                 one = frames.unsqueeze(0).to(self.device)
-                inputs = {name: x.unsqueeze(0) for name, x in clip.inputs(window).items()}
+                inputs = {
+                    name: x.unsqueeze(0).to(self.device) for name, x in clip.inputs(window).items()
+                }
                 units = self._of_window(clip, window, one, tokens)
                 outputs = self.answer(one, inputs, units, everything)
                 scored = Scored(self.adapter, sample, clip, window, outputs)
                 prepared = self.metric.prepare(scored)
                 scores.append(score_outputs(self.metric, outputs, prepared, 1))
                 windows.append(_PreparedWindow(one, inputs, units, prepared))
-        baseline = float(torch.cat(scores).mean())
+        baseline = float(expect_finite(self.metric, torch.cat(scores).cpu()).mean())
         return MaskedVideo(self, windows, self.units.present(tokens), baseline)
 
     def _of_window(
@@ -219,13 +267,32 @@ class MaskedVideo:
         """Memory that the video takes."""
         return sum(window.clip.nbytes for window in self._windows)
 
+    def ask(self, keep: Tensor) -> ComingBack:
+        """Ask for the scores, float64 [B], under masks keep, bool [B, U] (False: removed).
+
+        Nothing waits for them until :meth:`read`.
+        """
+
+        def mean(rows: Tensor) -> Tensor:
+            return torch.stack(list(self._scores(rows))).mean(dim=0)
+
+        with torch.inference_mode():
+            return ComingBack(self._masked.in_pieces(keep, mean))
+
+    def read(self, asked: ComingBack) -> Tensor:
+        """Return scores that were asked for."""
+        return expect_finite(self._masked.metric, asked.tensor())
+
     def scores(self, keep: Tensor) -> Tensor:
         """Return the scores, float64 [B], under masks keep, bool [B, U] (False: removed)."""
-        with torch.inference_mode():
-            return torch.stack(list(self._scores(keep))).mean(dim=0).cpu()
+        return self.read(self.ask(keep))
 
     def gradients(self, keep: Tensor) -> Tensor:
         """Return the gradients, float64 [B, U], of the scores by keep, float [B, U]."""
+        return self._masked.in_pieces(keep, self._gradients)
+
+    def _gradients(self, keep: Tensor) -> Tensor:
+        """The gradients of as many rows as fit into the memory."""
         keep = keep.detach().to(self._masked.device).requires_grad_()
         total = torch.zeros(keep.shape, dtype=torch.float64)
         for score in self._scores(keep):
@@ -234,6 +301,7 @@ class MaskedVideo:
                     f"metric {self._masked.metric.name} gives no gradient: rank by occlusion or "
                     "cris, or choose another metric"
                 )
+            expect_finite(self._masked.metric, score)
             [gradient] = torch.autograd.grad(score.sum(), keep)
             total += gradient.double().cpu() / len(self._windows)
         return total

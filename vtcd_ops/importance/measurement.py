@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from vtcd_ops.adapters import load_model
 from vtcd_ops.adapters.adapter import Adapter, model_device
+from vtcd_ops.adapters.placement import load_on
+from vtcd_ops.common.accelerator import current, free_memory
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.common.memory import parse_bytes
 from vtcd_ops.discovery.identity import answers_identity, expect_model, library_versions
 from vtcd_ops.discovery.run import Run
+from vtcd_ops.importance.batching import double_up
 from vtcd_ops.importance.masking import MaskedModel, choose_dtype, model_dtype
 from vtcd_ops.importance.ranked_videos import RankedVideo
-from vtcd_ops.importance.scores_store import read_settings
+from vtcd_ops.importance.scores_store import ScoresWriter, read_settings
 from vtcd_ops.importance.store import run_fingerprint
 from vtcd_ops.importance.units import Units
 from vtcd_ops.metrics import Metric, metric_identity
+
+Result = TypeVar("Result")
 
 _MOST_MASKS = 32  # of one forward, where the user does not say; more gain nothing on the CPUs tried
 
@@ -43,20 +49,28 @@ class AskedForward:
     dtype: str
     compiled: bool
     max_memory: int | str
+    gradients: bool = False  #: whether everything of a forward is kept for them
 
-    def settle(self, adapter: Adapter, begun: dict[str, Any]) -> Forward:
-        """Settle what is "auto": as it was when these scores were begun, else what suits."""
+    def settle(
+        self, adapter: Adapter, begun: dict[str, Any], suiting: Callable[[str], int]
+    ) -> Forward:
+        """Settle what is "auto": as it was when these scores were begun, else what suits.
+
+        Args:
+            adapter: the model.
+            begun: settings of the scores, where they were begun.
+            suiting: gives the number of masks that suits a model that runs in a type.
+        """
         dtype = begun.get("dtype", self.dtype) if self.dtype == "auto" else self.dtype
+        dtype = choose_dtype(dtype, model_device(adapter.model), model_dtype(adapter.model))
         masks = self.masks_per_forward
         if masks == "auto":
-            fitting = _fitting_masks(adapter, parse_bytes(self.max_memory))
-            masks = begun.get("masks_per_forward", fitting)
+            masks = begun["masks_per_forward"] if begun else suiting(dtype)
         if not isinstance(masks, int) or masks < 1:
             raise InputError(
                 f"masks_per_forward expected a whole number above 0, or auto, got {masks!r}"
             )
-        own = model_dtype(adapter.model)
-        return Forward(choose_dtype(dtype, model_device(adapter.model), own), masks, self.compiled)
+        return Forward(dtype, masks, self.compiled)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +114,76 @@ class Measurement:
         now = json.loads(json.dumps(document))
         if any(begun.get(key) != value for key, value in now.items()):
             begun = {}  # those of other scores, to be refused or overwritten
-        return document | asdict(asked.settle(self.adapter, begun))
+        suiting = partial(self._suiting_masks, asked)
+        return document | asdict(asked.settle(self.adapter, begun, suiting))
+
+    def begin(
+        self,
+        path: Path,
+        asked: AskedForward,
+        more: dict[str, Any],
+        use: Callable[[dict[str, Any]], Result],
+    ) -> Result:
+        """Return what is made of the settings of scores; see :meth:`document`.
+
+        Processes that begin at the same time may find other numbers of masks the fastest: the
+        number of the one whose settings are written first is that of all.
+        """
+        document = self.document(path, asked, more)
+        try:
+            return use(document)
+        except InputError:
+            again = self.document(path, asked, more)
+            if again == document:
+                raise
+        return use(again)
+
+    def open(
+        self, path: Path, asked: AskedForward, more: dict[str, Any], what: str, overwrite: bool
+    ) -> tuple[MaskedModel, ScoresWriter]:
+        """Return the model whose units are removed, and the folder of its scores.
+
+        They are begun, or gone on with. A model that cannot be masked is refused before there is a
+        folder.
+        """
+
+        def use(document: dict[str, Any]) -> tuple[MaskedModel, ScoresWriter]:
+            masked = self.masked(document)
+            return masked, ScoresWriter(path, document, what, overwrite=overwrite)
+
+        return self.begin(path, asked, more, use)
+
+    def _suiting_masks(self, asked: AskedForward, dtype: str) -> int:
+        """How many masks of one forward suit the device: as are fast, or as fit."""
+        device = model_device(self.adapter.model)
+        free = free_memory(device)
+        if free is None:
+            return _fitting_masks(self.adapter, parse_bytes(asked.max_memory))
+        if asked.gradients:
+            return _fitting_masks(self.adapter, free // (2 * self.adapter.num_layers))
+        masked = MaskedModel(self.adapter, self.units, self.metric, dtype=dtype)
+        with current(device), masked:
+            trials = double_up(device, self._forward(masked))
+        return trials[-1].masks if trials else 1
+
+    def _forward(self, masked: MaskedModel) -> Callable[[int], object]:
+        """A forward of the first video's first clip, under any number of masks."""
+        clip = self.videos[0].clip
+        frames = next(iter(clip.clips())).unsqueeze(0).to(masked.device)
+        inputs = {
+            name: x.unsqueeze(0).to(masked.device)
+            for name, x in clip.inputs(clip.windows[0]).items()
+        }
+        t, h, w = self.adapter.grid_for(frames)
+        everywhere = torch.zeros(1, self.adapter.num_heads, t * h * w, dtype=torch.int32)
+        units = dict.fromkeys(self.units.layers, everywhere.to(masked.device))
+
+        def forward(num_masks: int) -> object:
+            keep = torch.ones(num_masks, len(self.units), dtype=torch.bool)
+            with torch.inference_mode():
+                return masked.answer(frames, inputs, units, keep)
+
+        return forward
 
     def masked(self, document: dict[str, Any]) -> MaskedModel:
         """Return the model whose units are removed, as a document says that it runs."""
@@ -108,9 +191,11 @@ class Measurement:
         return MaskedModel(self.adapter, self.units, self.metric, dtype=dtype, compiled=compiled)
 
 
-def check_model(caller: str, run: Run, model: Adapter | str | Path | None) -> Adapter:
+def check_model(
+    caller: str, run: Run, model: Adapter | str | Path | None, device: str = "auto"
+) -> Adapter:
     """Return a run's model, loaded by its name if none is given; raise where it is another."""
-    adapter = load_model(run.model["name"] if model is None else model)
+    adapter = load_on(caller, run.model["name"] if model is None else model, device)
     expect_model(caller, adapter, run.model, run.path)
     return adapter
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from vtcd_ops.estimates.estimators import DESIGNS, ESTIMATORS
 from vtcd_ops.importance.importance import Importance, draw_masks, estimate_reliability
 from vtcd_ops.importance.measurement import AskedForward, Measurement, check_model, gradient_dtype
 from vtcd_ops.importance.ranked_videos import find_videos
-from vtcd_ops.importance.scores_store import ScoresWriter, Tensors
 from vtcd_ops.importance.scoring import Gradients, Masks, Method, Scoring
 from vtcd_ops.importance.store import finish_importance, importance_path
 from vtcd_ops.importance.units import Units, choose_units
@@ -58,6 +58,7 @@ def rank(
     masks_per_forward: int | str = "auto",
     dtype: str = "auto",
     compiled: bool = False,
+    device: str = "auto",
     max_memory: int | str = "1GB",
     progress: bool = True,
 ) -> Importance:
@@ -111,10 +112,11 @@ def rank(
         overwrite: replace a ranking of that name that has other settings; one that has the same
             goes on.
         masks_per_forward: how many masks the model sees at a time; "auto": as many as fit into
-            ``max_memory``.
+            ``max_memory``; on a GPU as many as are fastest there, which is tried out.
         dtype: "float32", "bfloat16" (autocast), or "auto": bfloat16 where the hardware is fast at
             it. A model whose weights are in another type than float32 runs in that type.
         compiled: run the model through torch.compile.
+        device: as of :func:`vtcd_ops.discover`.
         max_memory: most bytes for one forward, where ``masks_per_forward`` is "auto"; videos with
             frames so large that reading them takes more are refused.
         progress: show progress bars, and how reliable the order is by now.
@@ -128,7 +130,7 @@ def rank(
             settings and is not to be overwritten; what was finished is kept.
     """
     run = load(run) if isinstance(run, str | Path) else run
-    adapter = check_model("rank", run, model)
+    adapter = check_model("rank", run, model, device)
     ratio = getattr(adapter, "cris_ratio", DEFAULT_RATIO) if ratio is None else ratio
     _check(method, num_masks, ratio, design, estimator, stop_at, num_steps, seed)
     chosen_units = choose_units(run, units, part, adapter)
@@ -141,15 +143,12 @@ def rank(
     path = importance_path(run, name)
     dtype = gradient_dtype(dtype, adapter) if method in GRADIENTS else dtype
     measured = Measurement(run, adapter, chosen_units, chosen_metric, videos)
-    asked = AskedForward(masks_per_forward, dtype, compiled, max_memory)
+    asked = AskedForward(masks_per_forward, dtype, compiled, max_memory, method in GRADIENTS)
     more = {"method": method, "num_units": len(chosen_units), "seed": seed, "classes": kept_classes}
-    document = measured.document(path, asked, more | _of_method(method, ratio, design, num_steps))
-    masked = measured.masked(document)
-    writer = ScoresWriter(path, document, "a ranking", overwrite=overwrite)
-
-    def reliability(tensors: Tensors) -> float:
-        return estimate_reliability(document, tensors, estimator)
-
+    more |= _of_method(method, ratio, design, num_steps)
+    masked, writer = measured.open(path, asked, more, "a ranking", overwrite)
+    document = writer.document
+    reliability = partial(estimate_reliability, document, estimator=estimator)
     scoring = Scoring(
         masked,
         videos,

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from vtcd_ops.common.accelerator import current, name_of
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.importance.masking import MaskedModel, MaskedVideo
 from vtcd_ops.importance.ranked_videos import RankedVideo
@@ -23,6 +24,7 @@ __all__ = ["Gradients", "Masks", "Method", "Scoring"]
 Result = TypeVar("Result")
 
 _TASK_MASKS = 128  # masks of one stored part, about
+_TASK_FORWARDS = 4  # of one at least: while it is stored a device has nothing to do
 _FIRST_CHECK = 256  # masks before the reliability is looked at
 _CHECK_GROWTH = 1.25  # each look comes after a quarter more masks
 _VIDEO_BYTES = 256_000_000  # of prepared videos that are kept
@@ -69,7 +71,7 @@ class Masks:
     ) -> None:
         self.total = total
         self.batch = batch
-        self.step = max(1, _TASK_MASKS // batch) * batch
+        self.step = max(_TASK_FORWARDS, _TASK_MASKS // batch) * batch
         self._rows = rows
         self._only_present = only_present
 
@@ -80,9 +82,11 @@ class Masks:
         if self._only_present:
             wanted = wanted[video.present[start:stop]]
         scores = np.full(stop - start, video.baseline)
-        for first in range(0, len(wanted), self.batch):
-            some = wanted[first : first + self.batch]
-            scores[some - start] = video.scores(self._padded(index, some))[: len(some)].numpy()
+        pieces = [wanted[i : i + self.batch] for i in range(0, len(wanted), self.batch)]
+        # all are asked for before one is read, so that a device has something to do all the time
+        asked = [(some, video.ask(self._padded(index, some))) for some in pieces]
+        for some, answer in asked:
+            scores[some - start] = video.read(answer)[: len(some)].numpy()
         return scores
 
     def _padded(self, index: int, wanted: np.ndarray) -> Tensor:
@@ -166,11 +170,11 @@ class Scoring:
 
     def run(self, finish: Callable[[Tensors], Result]) -> Result:
         """Do what is left to do, and return what `finish` makes of everything that was measured."""
+        device = self.masked.device
+        self.writer.log("measuring", device=name_of(device))
         try:
-            self._assign_videos()  # features of the model as it is, so before it is masked
-            with self.masked:
-                self._do_videos()
-                columns = self._do_parts()
+            with current(device):
+                columns = self._do_all()
             with self.writer.finishing():
                 return finish(self._collect(columns))
         except KeyboardInterrupt:
@@ -178,7 +182,16 @@ class Scoring:
                 self._finish_early(finish)
             raise
         finally:
+            if self.masked.halved is not None:
+                self.writer.log("out of memory", device=str(device), reason=self.masked.halved)
             self.writer.close()
+
+    def _do_all(self) -> int:
+        """Do what is left to do; return how many columns there are then."""
+        self._assign_videos()  # features of the model as it is, so before it is masked
+        with self.masked:
+            self._do_videos()
+            return self._do_parts()
 
     def _finish_early(self, finish: Callable[[Tensors], Result]) -> None:
         """Leave what the columns that all videos have by now are worth; the same call goes on."""

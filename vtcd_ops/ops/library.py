@@ -71,6 +71,16 @@ def has_kernel(operator: str, key: str) -> bool:
     return bool(torch._C._dispatch_has_kernel_for_dispatch_key(operator, key))
 
 
+def device_with_kernels(device: torch.device, *operators: str) -> torch.device:
+    """Return a device if all of some operators have a kernel for it, else the CPU, where all have.
+
+    >>> device_with_kernels(torch.device("cpu"), "cnmf", "kmeans")
+    device(type='cpu')
+    """
+    able = all(has_kernel(f"vtcd::{name}", device.type.upper()) for name in operators)
+    return device if able else torch.device("cpu")
+
+
 def load() -> Library:
     """Load one library into the process.
 

@@ -81,9 +81,8 @@ def _drawn(
 
 def _scores(supports: PackedSupports, tuples: np.ndarray) -> np.ndarray:
     """The scores [Q] of tuples [Q, D] (equation 7)."""
-    ratios = rosetta_ratios(
-        supports.words, supports.videos, supports.models, torch.from_numpy(tuples)
-    ).numpy()
+    chosen = torch.from_numpy(tuples).to(supports.words.device)
+    ratios = rosetta_ratios(supports.words, supports.videos, supports.models, chosen).cpu().numpy()
     counted = (~np.isnan(ratios)).sum(axis=1)
     scores: np.ndarray = np.nansum(ratios, axis=1) / np.maximum(counted, 1)
     return scores

@@ -10,15 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vtcd_ops.common.errors import InputError
-from vtcd_ops.common.memory import parse_bytes
+from vtcd_ops.common.accelerator import AUTO, choose_device, free_memory
+from vtcd_ops.common.errors import InputError, warn
+from vtcd_ops.common.memory import format_bytes, parse_bytes
 from vtcd_ops.discovery.run import Run, load
 from vtcd_ops.ops import rosetta_ratios
 from vtcd_ops.ops.arguments import kernel_errors
+from vtcd_ops.ops.library import device_with_kernels
 from vtcd_ops.rosetta_concepts.baseline import mean_of_all
 from vtcd_ops.rosetta_concepts.candidates import choose_candidates
 from vtcd_ops.rosetta_concepts.store import ComparedRun, ComparedVideo, Rosetta, run_identity
 from vtcd_ops.rosetta_concepts.supports import Candidates, PackedSupports, pack, video_grids
+
+_SHARE = 0.7  # of a device's free memory, that supports may take
 
 
 def rosetta(
@@ -33,6 +37,7 @@ def rosetta(
     max_models: int | None = None,
     parts: str | Sequence[str] = "keys",
     max_tuples: int = 1_000_000,
+    device: str = "auto",
     max_memory: int | str = "1GB",
     seed: int = 0,
     progress: bool = True,
@@ -71,7 +76,9 @@ def rosetta(
         min_models, max_models: how many models a tuple has; all by default.
         parts: of which heads' parts the concepts are; one for all runs, or one a run.
         max_tuples: how many tuples may be held at a time.
-        max_memory: bytes of supports in memory; beyond, they are read from a temporary file.
+        device: where supports are compared: "cpu", "cuda", "cuda:1", ...; "auto": "cuda" where
+            torch sees one and the operators have kernels for it. The result is the same.
+        max_memory: bytes of supports in main memory; beyond, they are read from a temporary file.
         seed: of the tuples drawn for the mean of all.
         progress: show progress bars.
 
@@ -88,11 +95,13 @@ def rosetta(
     most = len(opened) if max_models is None else max_models
     _check_numbers(len(opened), delta, top, min_models, most)
     grids = video_grids(candidates)
+    chosen = _choose_device(device)  # before anything is packed
     supports = pack(candidates, grids, max_memory=parse_bytes(max_memory), progress=progress)
+    supports = _on_device(supports, chosen)
     limit: dict[str, Any] = {"delta": delta or 0.0, "top": top or 0, "max_tuples": max_tuples}
     tuples, scores = _search(supports, max_order=most, **limit)
     wanted = (tuples >= 0).sum(1) >= min_models
-    tuples, scores = tuples[wanted], scores[wanted]
+    tuples, scores = tuples[wanted].contiguous(), scores[wanted]
     if len(scores) == 0:
         raise _nothing_found(candidates, supports, limit, min_models)
     ratios = rosetta_ratios(supports.words, supports.videos, supports.models, tuples)
@@ -108,7 +117,7 @@ def rosetta(
         ],
         settings,
         [each.units for each in candidates],
-        (tuples.numpy(), scores.numpy(), ratios.numpy()),
+        (tuples.cpu().numpy(), scores.cpu().numpy(), ratios.cpu().numpy()),
         [mean_of_all(supports, order, seed=seed) for order in range(min_models, most + 1)],
     )
     if out is not None:
@@ -130,6 +139,30 @@ def _check_numbers(
             f"rosetta: min_models and max_models expected 2 to {num_runs}, the number of runs, in "
             f"this order, got {min_models} and {max_models}"
         )
+
+
+def _choose_device(device: str) -> torch.device:
+    """The device that supports are compared on, if the operators have kernels for it."""
+    asked = choose_device("rosetta", device)
+    able = device_with_kernels(asked, "rosetta_search", "rosetta_ratios")
+    if able != asked and device != AUTO:
+        raise InputError(
+            f"rosetta: device {device!r} cannot be used: the operators rosetta_search and "
+            "rosetta_ratios have no kernels for it"
+        )
+    return able
+
+
+def _on_device(supports: PackedSupports, device: torch.device) -> PackedSupports:
+    """The supports on a device, or where they are if it has no room for them."""
+    free, needed = free_memory(device), supports.words.nbytes
+    if free is not None and needed > _SHARE * free:
+        warn(
+            f"rosetta: the supports take {format_bytes(needed)}, {device} has {format_bytes(free)} "
+            "free: they are compared on the CPU"
+        )
+        return supports
+    return supports.on(device)
 
 
 def _search(

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -54,6 +54,10 @@ class PackedSupports:
     words: Tensor
     videos: Tensor
     models: Tensor
+
+    def on(self, device: torch.device) -> PackedSupports:
+        """Return the supports on a device; where rows begin is read in main memory anyway."""
+        return replace(self, words=self.words.to(device))
 
 
 def video_grids(candidates: Sequence[Candidates]) -> list[CommonGrid]:

@@ -32,18 +32,21 @@ def pack_labels(volume: np.ndarray) -> tuple[bytes, str]:
     True
 
     Args:
-        volume: integers [T, H, W], -1 where there is no label.
+        volume: integers [T, H, W], -1 where there is no label; of uint8, 255 where there is none.
 
     Returns:
         The bytes, and the name of the type that they hold.
     """
-    if int(volume.min(initial=0)) < _NONE:
-        raise InputError(f"labels expected from -1 on, got {int(volume.min())}")
-    dtype = label_dtype(int(volume.max(initial=0)))
-    plain = volume.astype(dtype)  # -1 wraps around to the largest value
+    if volume.dtype == np.uint8:
+        plain = volume
+    else:
+        if int(volume.min(initial=0)) < _NONE:
+            raise InputError(f"labels expected from -1 on, got {int(volume.min())}")
+        # -1 wraps around to the largest value
+        plain = volume.astype(label_dtype(int(volume.max(initial=0))))
     coded = plain.copy()
     coded[:, 1:] ^= plain[:, :-1]
-    return zlib.compress(coded.tobytes(), _LEVEL), dtype.name
+    return zlib.compress(coded.tobytes(), _LEVEL), plain.dtype.name
 
 
 def unpack_labels(blob: bytes, shape: tuple[int, int, int], dtype: str) -> np.ndarray:

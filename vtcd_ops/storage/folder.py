@@ -94,10 +94,10 @@ class ResultFolder:
         """Store a document; return False where there is one that is not to be replaced."""
         return files.write_atomic(self.folder_of(name), encode_json(document), replace=replace)
 
-    def log(self, event: str) -> None:
-        """Note the time of an event: the only file in which equal results differ."""
+    def log(self, event: str, **more: str) -> None:
+        """Note the time of an event, and more: the only file in which equal results differ."""
         time = datetime.now().astimezone().isoformat()
-        entry = json.dumps({"time": time, "event": event, "pid": os.getpid()}) + "\n"
+        entry = json.dumps({"time": time, "event": event, "pid": os.getpid(), **more}) + "\n"
         path = self.own(LOG_FILE)
         with naming(path):
             descriptor = os.open(

@@ -191,12 +191,16 @@ class VideoClip(Generic[Model]):
             for clip in window_clips(frames, windows, length):
                 yield adapter.preprocess(np.stack(clip))
 
-    def read_ahead(self) -> VideoClip[Model]:
-        """Return this with the first windows in memory: all of them, or a bounded number."""
+    def read_ahead(self, *, pinned: bool = False) -> VideoClip[Model]:
+        """Return this with the first windows in memory: all of them, or a bounded number.
+
+        Args:
+            pinned: in pages that a device reads by itself.
+        """
         first: list[Tensor] = []
         size = 0
         for clip in self.clips():
-            first.append(clip)
+            first.append(clip.pin_memory() if pinned else clip)
             size += clip.nbytes
             if size >= _AHEAD_BYTES:
                 break

@@ -161,6 +161,9 @@ class VideoMAEAdapter(AttentionInterfaceAdapter):
 
     def _pixels(self, clips: Tensor) -> Tensor:
         """What pre-training reconstructs of clips [B, T, 3, H', W']: patches [B, t*h*w, P]."""
+        if len(clips) > 1 and clips.stride(0) == 0:  # one clip under many masks
+            pixels = self._pixels(clips[:1])
+            return pixels.expand(len(clips), *pixels.shape[1:])
         mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)  # of the class itself
         clips = clips.detach().float()
         clips = clips * std.to(clips.device).view(3, 1, 1) + mean.to(clips.device).view(3, 1, 1)
