@@ -153,7 +153,8 @@ class VideoDivider:
         self.writer = writer
         self._max_memory = max_memory
         self._pool = pool
-        self._halved = 0  # times that memory was too small
+        self._most_heads: int | None = None  # of all layers, after memory was too small for more
+        self._tried = 0  # heads of the group that is worked on
         self._batch_size = settings.batch_size
 
     def divide(self, clip: VideoClip[Adapter], record: VideoRecord) -> Storing:
@@ -172,7 +173,7 @@ class VideoDivider:
                 if not is_out_of_memory(error):
                     raise
                 reason = (str(error) or type(error).__name__).splitlines()[0]
-                if not self._halve(clip, reason):
+                if not self._halve(reason):
                     raise InputError(
                         f"discover: one head of this video takes more memory than {self.device} "
                         f"has free: {reason}"
@@ -200,6 +201,7 @@ class VideoDivider:
         packed: dict[tuple[str, int], PackedTubelets] = {}
         head_bytes = self._head_bytes(clip)
         for group in plan_groups(layers, self.heads, head_bytes, self._budget(head_bytes)):
+            self._tried = len(group.layers) * len(group.heads)
             shown: list[Future[np.ndarray]] = []
             features = self._capture(clip, group, None if begun else shown)
             if not begun:
@@ -301,24 +303,22 @@ class VideoDivider:
 
     def _budget(self, head_bytes: int) -> int:
         """Bytes that the heads of a group may take together."""
-        if self.device.type == "cpu":
-            return max(self._max_memory >> self._halved, head_bytes if self._halved else 0)
-        # half for what is captured in one forward, and for the forward itself
-        free = (free_memory(self.device) or 2 * self._max_memory) // 2
-        return max(free >> self._halved, head_bytes)
+        bytes_ = self._max_memory
+        if (free := free_memory(self.device)) is not None:
+            bytes_ = max(free // 2, head_bytes)  # the other half is for a forward of the model
+        return bytes_ if self._most_heads is None else min(bytes_, self._most_heads * head_bytes)
 
-    def _halve(self, clip: VideoClip[Adapter], reason: str) -> bool:
-        """Plan with half the memory from now on; False where a head was alone already."""
-        head_bytes = self._head_bytes(clip)
-        if self._budget(head_bytes) < 2 * head_bytes and self._batch_size == 1:
+    def _halve(self, reason: str) -> bool:
+        """Take half as many heads at a time from now on; False where one was alone already."""
+        if self._tried < 2 and self._batch_size == 1:
             return False
-        if self._halved == 0:
+        if self._most_heads is None:
             self.writer.log("out of memory", device=str(self.device), reason=reason)
             warn(
                 f"{self.device} has too little memory for what was planned ({reason}): half as "
                 "many heads are taken at a time, and halved again where need be"
             )
-        self._halved += 1
+        self._most_heads = max(1, self._tried // 2)
         self._batch_size = max(1, self._batch_size // 2)
         return True
 

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlparse
 
 import torch
 
+DEVICES = ("CPU", "CUDA")  #: dispatch keys that operators have kernels for
 INSTRUCTION_SETS = ("default", "avx2", "avx512")
 PACKAGE_DIR = Path(__file__).parents[1]
 
@@ -77,7 +78,8 @@ def device_with_kernels(device: torch.device, *operators: str) -> torch.device:
     >>> device_with_kernels(torch.device("cpu"), "cnmf", "kmeans")
     device(type='cpu')
     """
-    able = all(has_kernel(f"vtcd::{name}", device.type.upper()) for name in operators)
+    key = device.type.upper()
+    able = key in DEVICES and all(has_kernel(f"vtcd::{name}", key) for name in operators)
     return device if able else torch.device("cpu")
 
 
