@@ -1,6 +1,6 @@
 """Steps of the pipeline on a device: which, what follows the model there, and too little memory.
 
-There is no GPU here: torch's `meta` stands in for a device, and errors are raised in place of a full
+No GPU is needed: torch's `meta` stands in for a device, and errors are raised in place of a full
 memory. What only a GPU can show is in test_device_cuda.py.
 """
 
@@ -162,9 +162,7 @@ def test_discovery_takes_half_of_the_heads(
 ) -> None:
     videos = [moving_square(seed=seed) for seed in range(3)]
     parts = ("keys", "values")
-    whole = discover(
-        example_adapter(), videos, out=tmp_path / "whole", parts=parts, progress=False
-    )
+    whole = discover(example_adapter(), videos, out=tmp_path / "whole", parts=parts, progress=False)
     plain, tried = video_divider.find_tubelets, []
 
     def short(features: Tensor, *arguments: Any, **more: Any) -> Any:
@@ -268,7 +266,8 @@ def test_half_of_the_masks(run: Run, monkeypatch: pytest.MonkeyPatch, method: st
 
     monkeypatch.setattr(masking, "concept_mask", short)
     with pytest.warns(vtcd_ops.common.errors.InputWarning, match="half as many are taken") as said:
-        halves = vtcd_ops.rank(run, additive_adapter(), samples(), name=f"halves-{method}", **options)
+        options["name"] = f"halves-{method}"
+        halves = vtcd_ops.rank(run, additive_adapter(), samples(), **options)
     assert tried.count(16) == 1
     assert tried.count(8) == 1
     assert len(said) == 1
@@ -410,7 +409,7 @@ def test_a_repeated_clip_is_embedded_once() -> None:
 
 
 def test_rosetta_on_a_device_without_kernels(tmp_path: Path, run: Run) -> None:
-    with pytest.raises(InputError, match="^rosetta: device 'meta' cannot be used: the operators"):
+    with pytest.raises(InputError, match=r"^rosetta: device 'meta' cannot be used: the operators"):
         vtcd_ops.rosetta([run, run], importances=None, parts="values", device="meta")
 
 
