@@ -265,8 +265,8 @@ def test_half_of_the_masks(run: Run, monkeypatch: pytest.MonkeyPatch, method: st
         return plain(x, assign, keep, prefix)
 
     monkeypatch.setattr(masking, "concept_mask", short)
+    options["name"] = f"halves-{method}"
     with pytest.warns(vtcd_ops.common.errors.InputWarning, match="half as many are taken") as said:
-        options["name"] = f"halves-{method}"
         halves = vtcd_ops.rank(run, additive_adapter(), samples(), **options)
     assert tried.count(16) == 1
     assert tried.count(8) == 1
