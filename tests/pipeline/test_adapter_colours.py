@@ -80,7 +80,7 @@ def test_a_timesformer_without_a_preprocessor_configuration() -> None:
         num_attention_heads=4, intermediate_size=64,
     )  # fmt: skip
     model = transformers.TimesformerModel(config).eval()
-    with pytest.warns(UserWarning, match=r"no preprocessor_config\.json .* deviation \.225"):
+    with pytest.warns(InputWarning, match=r"no preprocessor_config\.json .* deviation \.225"):
         adapter = TimesformerAdapter(model)
     frames = torch.full((4, 32, 32, 3), 0, dtype=torch.uint8)
     expected = -torch.tensor([0.485, 0.456, 0.406]) / torch.tensor([0.229, 0.224, 0.225])

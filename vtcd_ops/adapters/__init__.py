@@ -12,7 +12,7 @@ from vtcd_ops.adapters.multihead import open_attention
 from vtcd_ops.adapters.projections import ProjectionAdapter, Projections
 from vtcd_ops.adapters.registry import AdapterInfo, families, list_adapters, load_model
 from vtcd_ops.adapters.weights import randomize_weights, weights_sha256
-from vtcd_ops.common.errors import InputError
+from vtcd_ops.common.errors import InputError, InputWarning
 from vtcd_ops.video.clips import VideoClip
 from vtcd_ops.video.frames import IMAGENET_MEAN, IMAGENET_STD, FrameTransform
 from vtcd_ops.video.masks import read_mask, read_masks
@@ -26,6 +26,7 @@ __all__ = [
     "FrameTransform",
     "HeadModules",
     "InputError",
+    "InputWarning",
     "ProjectionAdapter",
     "Projections",
     "Sample",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,14 @@ def timesformer_config(attention_type: str, **changes: Any) -> transformers.Time
     )
 
 
+#: What published models were trained with; without it the adapter warns.
+COLOURS = {"image_mean": [0.45] * 3, "image_std": [0.225] * 3}
+
+
+def timesformer(model: Any, **options: str) -> TimesformerAdapter:
+    return TimesformerAdapter(model, preprocessor_config=COLOURS, **options)
+
+
 class TimesformerTests(AdapterTests):
     attention = "attention."
 
@@ -171,7 +180,7 @@ class TimesformerTests(AdapterTests):
 class TestSpatial(TimesformerTests):
     def make_adapter(self) -> Adapter:
         model = transformers.TimesformerModel(timesformer_config("divided_space_time"))
-        adapter = TimesformerAdapter(trained(model))
+        adapter = timesformer(trained(model))
         assert adapter.num_prefix_tokens == 3  # the class token, once a frame
         return adapter
 
@@ -179,7 +188,7 @@ class TestSpatial(TimesformerTests):
 class TestSpatialClassifier(TimesformerTests):
     def make_adapter(self) -> Adapter:
         config = timesformer_config("divided_space_time", num_labels=5)
-        return TimesformerAdapter(trained(transformers.TimesformerForVideoClassification(config)))
+        return timesformer(trained(transformers.TimesformerForVideoClassification(config)))
 
 
 class TestTemporal(TimesformerTests):
@@ -187,7 +196,7 @@ class TestTemporal(TimesformerTests):
 
     def make_adapter(self) -> Adapter:
         model = transformers.TimesformerModel(timesformer_config("divided_space_time"))
-        return TimesformerAdapter(trained(model), attention="temporal")
+        return timesformer(trained(model), attention="temporal")
 
     def token(self, rows: Tensor, batch: int, t: int, h: int, w: int) -> Tensor:
         return rows[(batch * 4 + h) * 4 + w, t]
@@ -196,7 +205,7 @@ class TestTemporal(TimesformerTests):
 class TestJoint(TimesformerTests):
     def make_adapter(self) -> Adapter:
         model = transformers.TimesformerModel(timesformer_config("joint_space_time"))
-        return TimesformerAdapter(trained(model))
+        return timesformer(trained(model))
 
     def token(self, rows: Tensor, batch: int, t: int, h: int, w: int) -> Tensor:
         return rows[batch, 1 + (h * 4 + w) * 3 + t]
@@ -205,7 +214,7 @@ class TestJoint(TimesformerTests):
 class TestSpaceOnly(TimesformerTests):
     def make_adapter(self) -> Adapter:
         model = transformers.TimesformerModel(timesformer_config("space_only"))
-        return TimesformerAdapter(trained(model))
+        return timesformer(trained(model))
 
 
 def test_timesformer_options() -> None:
@@ -232,11 +241,14 @@ def test_timesformer_options() -> None:
 def test_checkpoint(tmp_path: Path, model: Any, family: str, option: str) -> None:
     saved = trained(model())
     saved.save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(COLOURS))
     adapter = vtcd_ops.load_model(f"{tmp_path}{option}")
     assert adapter.name == f"{family}:{tmp_path}{option}"
     clips = torch.randn(1, adapter.num_frames, 3, *adapter.frames.size)
     with torch.no_grad():
-        expected = type(adapter)(saved).forward(clips).last_hidden_state
+        expected = (
+            type(adapter)(saved, preprocessor_config=COLOURS).forward(clips).last_hidden_state
+        )
         assert torch.equal(adapter.forward(clips).last_hidden_state, expected)
 
 

@@ -15,6 +15,7 @@ from vtcd_ops.adapters import (
     AttentionAdapter,
     FrameTransform,
     InputError,
+    InputWarning,
     ProjectionAdapter,
     Projections,
     TokenLayout,
@@ -44,7 +45,8 @@ class TimesformerAdapter(HuggingFaceMixin, ProjectionAdapter):
     >>> config = TimesformerConfig(
     ...     image_size=32, patch_size=8, num_frames=4, hidden_size=32, num_hidden_layers=2,
     ...     num_attention_heads=4, intermediate_size=64)
-    >>> TimesformerAdapter(TimesformerModel(config).eval())
+    >>> colours = {"image_mean": [0.45] * 3, "image_std": [0.225] * 3}  # of the published models
+    >>> TimesformerAdapter(TimesformerModel(config).eval(), preprocessor_config=colours)
     TimesformerAdapter('timesformer', 2 layers x 4 heads x 8 channels, 4x4x4 tokens)
 
     Args:
@@ -81,7 +83,7 @@ class TimesformerAdapter(HuggingFaceMixin, ProjectionAdapter):
                 f"{name}: no preprocessor_config.json beside the weights, so frames get ImageNet's "
                 "colours; published models of TimeSformer were trained with mean .45 and deviation "
                 ".225: give preprocessor_config where these are such",
-                UserWarning,
+                InputWarning,
                 stacklevel=2,
             )
         self.attention = attention
