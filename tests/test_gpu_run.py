@@ -18,7 +18,7 @@ FOLDER = ROOT / "benchmarks/gpu"
 OPERATORS = (
     "slic3d", "tubelet_pool", "tubelet_pool backward", "concept_mask float32",
     "concept_mask backward", "kmeans", "silhouette", "cnmf", "cris_sample", "cris_accumulate",
-    "rosetta_search", "rosetta_ratios",
+    "rosetta_search", "rosetta_ratios", "contour_match",
 )  # fmt: skip
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import cProfile
-import inspect
 import io
 import pstats
 import sys
@@ -63,11 +62,6 @@ class Plan:
         return [video[:4, :32, :32] for video in videos] if self.tiny else videos
 
 
-def on(device: torch.device, verb: Callable[..., Any]) -> dict[str, Any]:
-    """The option that puts a verb's work on a device."""
-    return {"device": str(device)} if "device" in inspect.signature(verb).parameters else {}
-
-
 class Watch:
     """Seconds and the peak of the device's memory, of the block under it."""
 
@@ -100,7 +94,7 @@ def print_profile(title: str, call: Callable[[], object]) -> None:
 def discovery(plan: Plan, adapter: VideoMAEAdapter, folder: Path) -> dict[str, Any]:
     """Time the discovery of all clips, keys of every layer and head, frames in memory."""
     videos = plan.videos()
-    options = {"progress": False, **on(plan.device, vtcd_ops.discover)}
+    options = {"progress": False, "device": str(plan.device)}
     with Watch(plan.device) as first:
         vtcd_ops.discover(adapter, videos[:WARM_UP], out=folder / "first", **options)
     with Watch(plan.device) as watch:
@@ -134,7 +128,7 @@ def discovered(plan: Plan, folder: Path) -> vtcd_ops.Run:
     except vtcd_ops.InputError:
         on_cpu = Plan(torch.device("cpu"), plan.tiny)
         return vtcd_ops.discover(
-            on_cpu.model(), plan.videos()[:2], out=folder / "cpu-run", progress=False
+            on_cpu.model(), plan.videos()[:2], out=folder / "cpu-run", progress=False, device="cpu"
         )
 
 
@@ -145,8 +139,8 @@ def ranking(
     run = discovered(plan, folder)
     samples = [vtcd_ops.Sample(plan.videos()[0], label=0)]
     name = "-".join(["timed", *map(str, options.values())])
-    common = {"metric": "logit", "name": name, "progress": False, **options}
-    common |= on(plan.device, vtcd_ops.rank)
+    common = {"metric": "logit", "name": name, "progress": False, "device": str(plan.device)}
+    common |= options
     first, every = (int(share * count) for count in plan.masks)
     with Watch(plan.device) as warm_up:
         vtcd_ops.rank(run, adapter, samples, num_masks=first, **common)
@@ -171,7 +165,7 @@ def profiled_ranking(plan: Plan, adapter: VideoMAEAdapter, folder: Path) -> dict
     def rank() -> None:
         vtcd_ops.rank(
             run, adapter, samples, metric="logit", num_masks=plan.masks[0], progress=False,
-            name=f"profiled-{next(numbers)}", **on(plan.device, vtcd_ops.rank),
+            name=f"profiled-{next(numbers)}", device=str(plan.device),
         )  # fmt: skip
 
     print_profile("ranking, the host's time", rank)

@@ -40,11 +40,13 @@ class Sizes:
     box: tuple[int, int, int] = (50, 40, 100)
     models: tuple[int, int] = (4, 250)
     videos: int = 3
+    frames: tuple[int, int, int, int] = (50, 480, 854, 8)  # and a radius in pixels
 
 
 TINY = Sizes(
     heads=2, all_heads=3, channels=8, grid=(2, 4, 4), volume=(4, 16, 16), clips=2, units=20,
     tubelets=40, concepts=3, updates=5, masks=16, box=(4, 8, 8), models=(3, 8), videos=2,
+    frames=(2, 20, 30, 2),
 )  # fmt: skip
 
 
@@ -353,6 +355,28 @@ def rosetta_cases(sizes: Sizes, device: torch.device) -> dict[str, Case]:
     }  # fmt: skip
 
 
+def contour_cases(sizes: Sizes) -> dict[str, Case]:
+    """Contours of two masks of every frame of a video."""
+    frames, height, width, radius = sizes.frames
+
+    def masks(seed: int) -> Arguments:
+        rows, columns = torch.arange(height)[:, None], torch.arange(width)
+        middle = torch.arange(frames)[:, None, None] + seed
+        found = []
+        for stretch in (1.0, 1.1):
+            distance = (rows - height / 2) ** 2 + (stretch * (columns - width / 2) + middle) ** 2
+            waves = 1 + 0.1 * torch.sin(rows / 5.0) * torch.cos(columns / 7.0)
+            found.append(distance * waves < (height / 3) ** 2)
+        return *found, radius
+
+    return {
+        f"contour_match, {frames} x {height} x {width}, radius {radius}": Case(
+            ops.contour_match, masks,
+            rivals={"convolution with a disk": torch_rivals.matched_contours},
+        ),
+    }  # fmt: skip
+
+
 def all_cases(sizes: Sizes, device: torch.device) -> dict[str, Case]:
     """Return every case by its name, which begins with that of the operator."""
     return {
@@ -364,4 +388,5 @@ def all_cases(sizes: Sizes, device: torch.device) -> dict[str, Case]:
         **factorisation_cases(sizes),
         **importance_cases(sizes, device),
         **rosetta_cases(sizes, device),
+        **contour_cases(sizes),
     }

@@ -24,11 +24,9 @@ from vtcd_ops.adapters import example_adapter
 from vtcd_ops.ops import library
 from vtcd_ops.ops.library import has_kernel
 
-CPU_ONLY = {"contour_match"}  # of masks, which are decoded on the CPU
-WITH_KERNEL = sorted(KERNELS.keys() - CPU_ONLY)
 NOT_YET = {
     "_concept_mask_backward", "_tubelet_pool_backward", "cnmf", "cris_accumulate", "cris_sample",
-    "kmeans", "rosetta_ratios", "rosetta_search", "silhouette", "slic3d", "tubelet_pool",
+    "kmeans", "rosetta_search", "slic3d", "tubelet_pool",
 }  # fmt: skip
 IS_BUILT = library.library_path("cuda").is_file()
 
@@ -43,7 +41,7 @@ def test_every_operator_is_tried_here() -> None:
 
 
 @pytest.mark.skipif(not IS_BUILT, reason="no CUDA compiler: the CUDA kernels were NOT built")
-@pytest.mark.parametrize("name", sorted(set(WITH_KERNEL) - NOT_YET))
+@pytest.mark.parametrize("name", sorted(KERNELS.keys() - NOT_YET))
 def test_a_cuda_kernel_is_registered(name: str) -> None:
     # an operator without a tensor among its arguments makes one where it is told to
     keys = ("CUDA", "CompositeExplicitAutograd") if name == "cris_sample" else ("CUDA",)
@@ -63,7 +61,7 @@ def as_list(outputs: Any) -> list[Tensor]:
     return [outputs] if isinstance(outputs, Tensor) else list(outputs)
 
 
-@pytest.mark.parametrize("name", WITH_KERNEL)
+@pytest.mark.parametrize("name", sorted(KERNELS))
 def test_outputs_of_fake_tensors_are_on_their_device(name: str) -> None:
     arguments = KERNELS[name]()
     if name == "cris_sample" and name not in NOT_YET:
