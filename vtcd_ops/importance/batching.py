@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,10 +12,9 @@ from vtcd_ops.common.accelerator import free_memory, is_out_of_memory, release_m
 
 __all__ = ["Trial", "double_up"]
 
-_FIRST, _MOST = 8, 512  # masks of one forward
-_GAIN = 1.03  # a doubling that is no faster than that is not worth its memory
+_FIRST, _MOST = 16, 512  # masks of one forward
+_GAIN = 1.04  # a doubling that is no faster than that is not worth its memory
 _SHARE = 0.8  # of the free memory, that a forward may take
-_FORWARDS = 2  # that are timed, after one that is not
 
 
 @dataclass(frozen=True)
@@ -32,47 +31,55 @@ class Trial:
     seconds: float
     bytes: int
 
+    @property
+    def each(self) -> float:
+        """Seconds that a mask took."""
+        return self.seconds / self.masks
+
 
 def double_up(device: torch.device, forward: Callable[[int], object]) -> list[Trial]:
     """Try forwards of ever more masks until that gains nothing, or the memory ends.
+
+    Where the memory does not suffice for the first, ever fewer are tried.
 
     Args:
         device: where they run.
         forward: runs the model under so many masks.
 
     Returns:
-        The trials, the last of them the one to take; none where the memory suffices for not even
-        the first.
+        The trials that went well, the last of them the one to take; none where the memory does not
+        suffice for one mask.
     """
     free = free_memory(device)
     trials: list[Trial] = []
-    for masks in _sizes():
-        if trials and free is not None and 2 * trials[-1].bytes > _SHARE * free:
-            break
-        try:
-            trial = _tried(device, forward, masks)
-        except (RuntimeError, ValueError) as error:
-            if not is_out_of_memory(error):
-                raise
-            break
-        finally:
-            release_memory(device)
-        if trials and trial.seconds / masks * _GAIN > trials[-1].seconds / trials[-1].masks:
+    masks = _FIRST
+    while 1 <= masks <= _MOST:
+        trial = _fitting(device, forward, masks)
+        release_memory(device)
+        if trial is None and not trials:
+            masks //= 2
+            continue
+        if trial is None or (trials and trial.each * _GAIN > trials[-1].each):
             break
         trials.append(trial)
-    release_memory(device)
+        if masks < _FIRST or (free is not None and 2 * trial.bytes > _SHARE * free):
+            break
+        masks *= 2
     return trials
 
 
-def _sizes() -> Iterator[int]:
-    masks = _FIRST
-    while masks <= _MOST:
-        yield masks
-        masks *= 2
+def _fitting(device: torch.device, forward: Callable[[int], object], masks: int) -> Trial | None:
+    """Try a forward; None: the memory does not suffice for it."""
+    try:
+        return _tried(device, forward, masks)
+    except (RuntimeError, ValueError) as error:
+        if not is_out_of_memory(error):
+            raise
+    return None
 
 
 def _tried(device: torch.device, forward: Callable[[int], object], masks: int) -> Trial:
-    """Time forwards of so many masks."""
+    """Time a forward of so many masks, after one that fills caches."""
     is_cuda = device.type == "cuda"
     before = torch.cuda.memory_allocated(device) if is_cuda else 0
     if is_cuda:
@@ -81,10 +88,9 @@ def _tried(device: torch.device, forward: Callable[[int], object], masks: int) -
     if is_cuda:
         torch.cuda.synchronize(device)
     begin = time.perf_counter()
-    for _ in range(_FORWARDS):
-        forward(masks)
+    forward(masks)
     if is_cuda:
         torch.cuda.synchronize(device)
-    seconds = (time.perf_counter() - begin) / _FORWARDS
+    seconds = time.perf_counter() - begin
     peak = torch.cuda.max_memory_allocated(device) - before if is_cuda else 0
     return Trial(masks, seconds, peak)

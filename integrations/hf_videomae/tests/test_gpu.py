@@ -67,3 +67,20 @@ def test_discovery_is_that_of_the_processor(videos: list[np.ndarray], tmp_path: 
     on_gpu = vtcd_ops.load_model(NAME, device="cuda")
     assigned = runs["cuda"].assign(videos[0], model=on_gpu)
     np.testing.assert_array_equal(assigned.labels(4), runs["cuda"].labels(0, 4))
+
+
+def test_ranking_is_that_of_the_processor(tmp_path: Path) -> None:
+    """In float32; and in bfloat16, as a GPU ranks by default, about the same."""
+    labelled = [sample for sample in read_manifest(str(CLIPS)) if sample.label is not None][:3]
+    run = vtcd_ops.discover(NAME, labelled, out=tmp_path / "run", layers=[1, 4], progress=False)
+    values = {
+        (device, dtype): vtcd_ops.rank(
+            run, NAME, labelled, "logit", num_masks=256, masks_per_forward=32, dtype=dtype,
+            device=device, name=f"{device}-{dtype}", estimator="removed", progress=False,
+        ).value
+        for device, dtype in (("cpu", "float32"), ("cuda", "float32"), ("cuda", "auto"))
+    }  # fmt: skip
+    expected = values["cpu", "float32"]
+    spread = np.nanstd(expected)
+    assert np.nanmax(np.abs(values["cuda", "float32"] - expected)) < 0.02 * spread
+    assert np.nanmax(np.abs(values["cuda", "auto"] - expected)) < 0.3 * spread
