@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from contextlib import AbstractContextManager
 
@@ -105,7 +106,10 @@ def going_to(device: torch.device, tensor: Tensor) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
-_copy_streams: dict[torch.device, torch.cuda.Stream] = {}
+@functools.cache
+def _copy_stream(device: torch.device) -> torch.cuda.Stream:
+    """The stream on which copies of a device come back."""
+    return torch.cuda.Stream(device)
 
 
 class ComingBack:
@@ -120,7 +124,7 @@ class ComingBack:
         if tensor.device.type != "cuda":
             self._host = tensor.cpu()
             return
-        stream = _copy_streams.setdefault(tensor.device, torch.cuda.Stream(tensor.device))
+        stream = _copy_stream(tensor.device)
         stream.wait_stream(torch.cuda.current_stream(tensor.device))
         self._host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
         with torch.cuda.stream(stream):
