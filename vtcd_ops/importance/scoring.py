@@ -175,6 +175,7 @@ class Scoring:
         try:
             with current(device):
                 columns = self._do_all()
+            self.writer.log("measured")
             with self.writer.finishing():
                 return finish(self._collect(columns))
         except KeyboardInterrupt:
