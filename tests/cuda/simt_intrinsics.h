@@ -57,14 +57,14 @@ T atomicCAS(T* p, std::type_identity_t<T> c, std::type_identity_t<T> v) {
 }
 template <class T>
 T atomicMin(T* p, std::type_identity_t<T> v) {
-  T o = *p;
+  T o = std::atomic_ref<T>(*p).load(std::memory_order_relaxed);
   while (v < o && !std::atomic_ref<T>(*p).compare_exchange_weak(o, v, std::memory_order_relaxed)) {
   }
   return o;
 }
 template <class T>
 T atomicMax(T* p, std::type_identity_t<T> v) {
-  T o = *p;
+  T o = std::atomic_ref<T>(*p).load(std::memory_order_relaxed);
   while (o < v && !std::atomic_ref<T>(*p).compare_exchange_weak(o, v, std::memory_order_relaxed)) {
   }
   return o;

@@ -1,51 +1,16 @@
 // SPDX-License-Identifier: MIT
-// The clusters of SLIC between two rounds, and what the voxels of a label add up to.
+// What the rounds over cells know of the clusters besides formulas/slic3d_clusters.h.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <vector>
 
 #include "core/formulas/slic3d.h"
+#include "core/formulas/slic3d_clusters.h"
 #include "core/interpolation.h"
 
 namespace vtcd {
-
-struct Cluster {
-  // A cluster that lost all its voxels never takes one again.
-  bool alive = true;
-  std::array<double, 3> position;     // z, y, x: mean voxel coordinates
-  std::array<int64_t, 3> begin, end;  // the voxels that it may take
-};
-
-// Number and summed coordinates of the voxels of a label: integers, so the order of the sum is
-// free.
-struct Extent {
-  int64_t count = 0;
-  std::array<int64_t, 3> coordinates = {0, 0, 0};
-
-  bool operator==(const Extent&) const = default;
-
-  void add(const Extent& other) {
-    count += other.count;
-    for (int axis = 0; axis < 3; ++axis) coordinates[axis] += other.coordinates[axis];
-  }
-};
-
-// Moves a cluster to the mean of its voxels, and its search window with it.
-inline void move_to_mean(Cluster& cluster, const Extent& extent, Shape3 size,
-                         const std::array<int64_t, 3>& reach) {
-  cluster.alive = extent.count > 0;
-  if (!cluster.alive) return;
-  const std::array<int64_t, 3> length = {size.t, size.h, size.w};
-  for (int axis = 0; axis < 3; ++axis) {
-    cluster.position[axis] =
-        static_cast<double>(extent.coordinates[axis]) / static_cast<double>(extent.count);
-    search_window(cluster.position[axis], reach[axis], length[axis], cluster.begin[axis],
-                  cluster.end[axis]);
-  }
-}
 
 // The squared distance in space of an axis, (spacing * (p - v))^2 * spatial_weight.
 struct SpatialWeights {

@@ -11,9 +11,7 @@ namespace vtcd {
 namespace {
 
 bool has(const Cluster& cluster, const std::array<int64_t, 3>& voxel) {
-  for (int axis = 0; axis < 3; ++axis)
-    if (voxel[axis] < cluster.begin[axis] || voxel[axis] >= cluster.end[axis]) return false;
-  return true;
+  return cluster.has(0, voxel[0]) && cluster.has(1, voxel[1]) && cluster.has(2, voxel[2]);
 }
 
 // |a - b|^2, in kRowAlignment partial sums whatever the instruction set.

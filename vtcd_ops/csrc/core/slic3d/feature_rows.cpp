@@ -2,18 +2,11 @@
 #include "core/slic3d/feature_rows.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "core/pack.h"
 
 namespace vtcd {
 namespace {
-
-// What a feature becomes. Powers of 2 change no digit; in two steps, for their product may be
-// beyond the numbers' range.
-double scaled(double feature, const FeatureScale& scale) {
-  return scale.apply(scale.exponent == 0 ? feature : std::scalbn(feature, scale.exponent));
-}
 
 template <typename Scalar>
 double interpolate_voxel(const Scalar* tokens, Shape3 grid, const AxisPoint& z, const AxisPoint& y,
@@ -74,9 +67,8 @@ void FeatureRows::make_volume(const Scalar* features, Shape3 grid, const Feature
         const Scalar* line = tokens + (z.lower * grid.h + y.lower) * grid.w;
         double* to = &values_[(row * num_channels_ + c) * voxel_stride_];
         for (int64_t x = 0; x < size_.w; ++x)
-          to[x] = scaled(
-              copied ? static_cast<double>(line[x]) : interpolate_voxel(tokens, grid, z, y, x_[x]),
-              scale);
+          to[x] = scale.scaled(copied ? static_cast<double>(line[x])
+                                      : interpolate_voxel(tokens, grid, z, y, x_[x]));
         std::fill(to + size_.w, to + voxel_stride_, 0.0);
       }
     }
@@ -92,7 +84,7 @@ void FeatureRows::scale_tokens(const Scalar* features, Shape3 grid, const Featur
       for (int64_t c = 0; c < num_channels_; ++c) {
         const Scalar* from = features + c * grid.count() + row * grid.w;
         double* to = &values_[(row * num_channels_ + c) * token_stride_];
-        for (int64_t w = 0; w < grid.w; ++w) to[w] = scaled(static_cast<double>(from[w]), scale);
+        for (int64_t w = 0; w < grid.w; ++w) to[w] = scale.scaled(static_cast<double>(from[w]));
         std::fill(to + grid.w, to + token_stride_, 0.0);
       }
   });

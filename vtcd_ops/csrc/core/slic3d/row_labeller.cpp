@@ -193,7 +193,7 @@ double RowLabeller::own_distance(int32_t k, double across, int64_t x) const {
 void RowLabeller::set_nearest(int64_t x, double distance) {
   if (!(distance < kFar)) return;
   least_[x] = distance;
-  limit_[x] = distance + round_.tie * (2 * distance + square_[x]);
+  limit_[x] = tie_limit(distance, round_.tie, square_[x]);
   float_limit_[x] = round_.filter.limit_of(limit_[x]);
 }
 
@@ -266,19 +266,17 @@ int32_t RowLabeller::first_of_nearest(int64_t x, std::span<const int32_t> reachi
   constexpr double kRoundoff = std::numeric_limits<double>::epsilon() / 2;
   const SpatialScale& space = round_.space;
   const int64_t num_channels = features_.num_channels();
-  struct Measured {
+  struct OfCluster {
     int32_t cluster;
-    double distance, error;
+    Measured measured;
   };
-  std::vector<Measured> measured;
+  std::vector<OfCluster> found;
   const double voxel[3] = {static_cast<double>(z_), static_cast<double>(y_),
                            static_cast<double>(x)};
   for (const int32_t k : reaching) {
     const Cluster& cluster = round_.clusters[k];
-    if (x < cluster.begin[2] || x >= cluster.end[2]) continue;
-    double offsets = 0, color = 0, error = 0;
-    for (int axis = 0; axis < 3; ++axis)
-      offsets += squared_offset(space.spacing[axis], cluster.position[axis], voxel[axis]);
+    if (!cluster.has(2, x)) continue;
+    double color = 0, error = 0;
     const double count = static_cast<double>(round_.extents[k].count);
     for (int64_t c = 0; c < num_channels; ++c) {
       const double feature = row_.data[c * row_.stride + x];
@@ -286,13 +284,16 @@ int32_t RowLabeller::first_of_nearest(int64_t x, std::span<const int32_t> reachi
       color = add_squared_difference(color, feature, center);
       error += squared_difference_error(feature, center, count);
     }
-    measured.push_back({k, offsets * space.weight + color, round_.first ? 0.0 : kRoundoff * error});
+    found.push_back({k,
+                     {spatial_distance(space, cluster, voxel) + color,
+                      round_.first ? 0.0 : kRoundoff * error}});
   }
-  const Measured& nearest = *std::min_element(
-      measured.begin(), measured.end(),
-      [](const Measured& a, const Measured& b) { return a.distance < b.distance; });
-  for (const Measured& each : measured)
-    if (each.distance - each.error <= nearest.distance + nearest.error) return each.cluster;
+  const OfCluster& nearest =
+      *std::min_element(found.begin(), found.end(), [](const OfCluster& a, const OfCluster& b) {
+        return a.measured.distance < b.measured.distance;
+      });
+  for (const OfCluster& each : found)
+    if (each.measured.as_near_as(nearest.measured)) return each.cluster;
   return nearest.cluster;
 }
 

@@ -23,9 +23,7 @@ struct VoxelRound {
   const float* float_centers;  // [K, C], in the unit of the filter
   SpatialScale space;
   const DistanceFilter& filter;
-  // Distances of interpolated features that differ by no more than rounding are equal, and the
-  // first cluster has the voxel: d and e are where |d - e| <= tie * (2 d + |f|^2). 0 where features
-  // are not interpolated: then rounding is the reference's own.
+  // tie_bound(), or 0 where features are not interpolated: then rounding is the reference's own.
   double tie;
 };
 

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <numeric>
 
 namespace vtcd {
@@ -42,13 +41,9 @@ Seeds::Seeds(Shape3 size, int64_t num_segments) {
     auto& seeds = coordinates[axis];
     for (int64_t at = asked[axis].start; at < extent[axis]; at += asked[axis].step)
       seeds.push_back(at);
-    nearest[axis].resize(extent[axis]);
-    size_t seed = 0;
-    for (int64_t voxel = 0; voxel < extent[axis]; ++voxel) {
-      while (seed + 1 < seeds.size() && seeds[seed + 1] - voxel < std::abs(seeds[seed] - voxel))
-        ++seed;
-      nearest[axis][voxel] = static_cast<int32_t>(seed);
-    }
+    axes[axis] = {asked[axis].start, asked[axis].step, static_cast<int64_t>(seeds.size())};
+    for (int64_t voxel = 0; voxel < extent[axis]; ++voxel)
+      nearest[axis].push_back(static_cast<int32_t>(axes[axis].nearest(voxel)));
   }
   const int64_t step = std::max({asked[0].step, asked[1].step, asked[2].step});
   spatial_weight = 1.0 / static_cast<double>(step * step);

@@ -31,6 +31,7 @@ struct Seeds {
   //   labels    [T, H, W], out
   void write_labels(Shape3 size, int32_t* labels) const;
 
+  std::array<SeedAxis, 3> axes;
   // Seed coordinates of each axis.
   std::array<std::vector<int64_t>, 3> coordinates;
   // For each voxel of each axis the nearest seed of that axis, the lower one of two.

@@ -14,16 +14,11 @@
 namespace vtcd {
 namespace {
 
-FeatureScale feature_scale(const FeatureRange& range, double compactness) {
-  constexpr double kLeastCompactness = 1e-150;
-  constexpr int kLargestExponent = 900;
+double largest_token(const FeatureRange& range) {
   double largest = 0;
   for (size_t c = 0; c < range.channel_low.size(); ++c)
     largest = std::max({largest, std::abs(range.channel_low[c]), std::abs(range.channel_high[c])});
-  const int exponent = largest > 0 ? std::ilogb(largest) : 0;
-  const int taken = std::abs(exponent) > kLargestExponent ? -exponent : 0;
-  const double low = std::scalbn(range.low, taken), high = std::scalbn(range.high, taken);
-  return {low, high - low, 1 / std::max(compactness, kLeastCompactness), taken};
+  return largest;
 }
 
 // Whether rounds over cells are sooner, by measurements with 4 to 64 channels: they look at all
@@ -46,7 +41,8 @@ Slic3dStatus slic3d(const Scalar* features, int64_t num_channels, Shape3 grid, S
   if (!range.finite) return Slic3dStatus::kNotFinite;
   const bool constant = range.high == range.low;
   const Seeds seeds(size, options.num_segments);
-  const FeatureScale scale = feature_scale(range, options.compactness);
+  const FeatureScale scale =
+      feature_scale(range.low, range.high, largest_token(range), options.compactness);
   const SpatialScale space{{options.spacing[0], options.spacing[1], options.spacing[2]},
                            seeds.spatial_weight};
   const DistanceBounds bounds(range, scale, space, size);
@@ -61,10 +57,8 @@ Slic3dStatus slic3d(const Scalar* features, int64_t num_channels, Shape3 grid, S
     VoxelRounds(rows, seeds, scale, space, parallel_for, labels).run(options.max_num_iter);
   }
   if (options.enforce_connectivity) {
-    const double voxels = static_cast<double>(size.count());
-    auto voxels_of = [&](double factor) {  // a whole number; no fragment is larger than the volume
-      return static_cast<int64_t>(
-          std::min(factor * (voxels / static_cast<double>(seeds.count())), voxels + 1));
+    auto voxels_of = [&](double factor) {
+      return voxels_of_segments(factor, size.count(), seeds.count());
     };
     enforce_connectivity(size, voxels_of(options.min_size_factor),
                          voxels_of(options.max_size_factor), labels);

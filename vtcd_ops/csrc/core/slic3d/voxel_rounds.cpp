@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <limits>
 
 #include "core/slic3d/row_labeller.h"
 
@@ -12,12 +11,10 @@ namespace {
 
 constexpr int64_t kChannelBlock = 8;  // channels added up together
 
-// The bound on ties of row_labeller.h, from that of squared_difference_error() for the cluster of
-// the most voxels: |f - c| (16 |f| + (n + 16) |c|) with |c| <= |f| + |f - c|, for two clusters.
-double tie_bound(const std::vector<Extent>& extents) {
+double tie_of(const std::vector<Extent>& extents) {
   int64_t most = 0;
   for (const Extent& extent : extents) most = std::max(most, extent.count);
-  return 4 * std::numeric_limits<double>::epsilon() * static_cast<double>(most + 32);
+  return tie_bound(most);
 }
 
 }  // namespace
@@ -58,7 +55,7 @@ bool VoxelRounds::assign(bool first) {
                          float_centers_.data(),
                          space_,
                          filter_,
-                         rounded ? tie_bound(extents_) : 0};
+                         rounded ? tie_of(extents_) : 0};
   std::atomic<bool> changed = false;
   parallel_for_(0, size.t * size.h, 1, [&](int64_t begin, int64_t end) {
     RowLabeller labeller(features_, round);

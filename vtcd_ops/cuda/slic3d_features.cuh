@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: MIT
+// Before the rounds of slic3d: the range of the interpolated features, as csrc/core/slic3d/range.h
+// finds it, and the tokens scaled by it. A block reads the tokens of one channel; most channels are
+// ruled out by their tokens' range, most cells by their eight tokens', so that this takes the time
+// of reading the features twice.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "cuda/slic3d_work.cuh"
+
+namespace vtcd::cuda {
+
+inline constexpr unsigned kFeatureThreads = 128;
+
+__global__ void slic3d_cells_kernel(SlicPlan plan, SlicWork work) {
+  int64_t place = int64_t{blockIdx.x} * kFeatureThreads + threadIdx.x;
+  AxisCell* to = work.cells + place;
+  for (int axis = 0; axis < 3; ++axis) {
+    const AxisCells cells = SlicWork::axis(plan, axis);
+    if (place < cells.count()) {
+      *to = cells.cell(place);
+      return;
+    }
+    place -= cells.count();
+  }
+}
+
+// Block (b, c): the range of the tokens in use.
+template <typename Scalar>
+__global__ void __launch_bounds__(kFeatureThreads, 8)
+    slic3d_token_range_kernel(SlicPlan plan, SlicWork work, const Scalar* features) {
+  VTCD_SHARED(unsigned long long, most, [3]);
+  if (threadIdx.x < 3) most[threadIdx.x] = 0;
+  __syncthreads();
+  const Scalar* tokens = features + blockIdx.x * plan.grid.count();
+  const AxisCells along_t = SlicWork::axis(plan, 0), along_h = SlicWork::axis(plan, 1);
+  unsigned long long high = 0, low = 0, not_finite = 0;
+  for (int64_t row = threadIdx.x / 32; row < plan.grid.t * plan.grid.h;
+       row += kFeatureThreads / 32) {
+    if (!along_t.uses(row / plan.grid.h) || !along_h.uses(row % plan.grid.h)) continue;
+    for (int64_t w = threadIdx.x % 32; w < plan.grid.w; w += 32) {
+      const double token = static_cast<double>(tokens[row * plan.grid.w + w]);
+      high = max(high, ordered(token));
+      low = max(low, ordered(-token));
+      not_finite |= !(token - token == 0);
+    }
+  }
+  atomicMax(&most[0], high);
+  atomicMax(&most[1], low);
+  atomicMax(&most[2], not_finite);
+  __syncthreads();
+  if (threadIdx.x != 0) return;
+  const double highest = number_of(most[0]), lowest = -number_of(most[1]);
+  work.channel_high[blockIdx.x] = highest;
+  work.channel_low[blockIdx.x] = lowest;
+  VolumeState& state = work.state[blockIdx.x / plan.num_channels];
+  const double largest = fmax(fabs(highest), fabs(lowest));
+  atomicMax(&state.largest, ordered(largest));
+  if (most[2] != 0) atomicMax(&state.not_finite, 1);
+}
+
+// The extremes of interpolated features that a thread has found.
+struct FoundRange {
+  double low, high;
+
+  template <typename Scalar>
+  __device__ void visit_cell(const Scalar* const (&rows)[4], const AxisCell& z, const AxisCell& y,
+                             const AxisCell& x) {
+    for (int end_x = 0; end_x < 2; ++end_x) {
+      const double wx = end_x == 0 ? x.weight : x.weight_at(x.count - 1);
+      double value[4];
+      for (int i = 0; i < 4; ++i)
+        value[i] = interpolate(static_cast<double>(rows[i][x.lower]),
+                               static_cast<double>(rows[i][x.upper]), wx);
+      for (int end_y = 0; end_y < 2; ++end_y) {
+        const double wy = end_y == 0 ? y.weight : y.weight_at(y.count - 1);
+        const double lower = interpolate(value[0], value[1], wy);
+        const double upper = interpolate(value[2], value[3], wy);
+        for (int end_z = 0; end_z < 2; ++end_z) {
+          const double found =
+              interpolate(lower, upper, end_z == 0 ? z.weight : z.weight_at(z.count - 1));
+          low = fmin(low, found);
+          high = fmax(high, found);
+        }
+      }
+    }
+  }
+
+  // Visits the cell where its tokens leave room for an extreme.
+  template <typename Scalar>
+  __device__ void look_at_cell(const Scalar* tokens, Shape3 grid, const AxisCell& z,
+                               const AxisCell& y, const AxisCell& x) {
+    const Scalar* rows[4];
+    double least = INFINITY, most = -INFINITY;
+    for (int i = 0; i < 4; ++i) {
+      rows[i] =
+          tokens +
+          ((i / 2 == 0 ? z.lower : z.upper) * grid.h + (i % 2 == 0 ? y.lower : y.upper)) * grid.w;
+      const double a = static_cast<double>(rows[i][x.lower]);
+      const double b = static_cast<double>(rows[i][x.upper]);
+      least = fmin(least, fmin(a, b));
+      most = fmax(most, fmax(a, b));
+    }
+    if (least < low || most > high) visit_cell(rows, z, y, x);
+  }
+};
+
+// The channel of the highest (lowest) token.
+__device__ inline int64_t extreme_channel(const SlicPlan& plan, const SlicWork& work,
+                                          int64_t volume, bool highest) {
+  int64_t best = volume * plan.num_channels;
+  for (int64_t c = best; c < (volume + 1) * plan.num_channels; ++c) {
+    const bool better = highest ? work.channel_high[c] > work.channel_high[best]
+                                : work.channel_low[c] < work.channel_low[best];
+    if (better) best = c;
+  }
+  return best;
+}
+
+// Blocks of `best`: 2 b and 2 b + 1 for the most promising channels of volume b, which make the
+// bounds sharp for all others. Else (b, c).
+template <typename Scalar>
+__global__ void __launch_bounds__(kFeatureThreads)
+    slic3d_range_kernel(SlicPlan plan, SlicWork work, const Scalar* features, bool best) {
+  const int64_t volume = blockIdx.x / (best ? 2 : plan.num_channels);
+  const int64_t channel =
+      best ? extreme_channel(plan, work, volume, blockIdx.x % 2 == 0) : blockIdx.x;
+  VolumeState& state = work.state[volume];
+  if (state.not_finite != 0) return;
+  FoundRange found{INFINITY, -INFINITY};
+  if (!best)
+    found = {-number_of(load_shared_value(&state.lowest)),
+             number_of(load_shared_value(&state.highest))};
+  if (work.channel_low[channel] >= found.low && work.channel_high[channel] <= found.high) return;
+  const auto num_z = static_cast<uint32_t>(SlicWork::axis(plan, 0).count());
+  const auto num_y = static_cast<uint32_t>(SlicWork::axis(plan, 1).count());
+  const auto num_x = static_cast<uint32_t>(SlicWork::axis(plan, 2).count());
+  for (uint64_t place = threadIdx.x; place < uint64_t{num_z} * num_y * num_x;
+       place += kFeatureThreads) {
+    const auto row = static_cast<uint32_t>(place / num_x);
+    const AxisCell& z = work.cells[row / num_y];
+    const AxisCell& y = work.cells[num_z + row % num_y];
+    const AxisCell& x = work.cells[num_z + num_y + static_cast<uint32_t>(place % num_x)];
+    if (z.count > 0 && y.count > 0 && x.count > 0)
+      found.look_at_cell(features + channel * plan.grid.count(), plan.grid, z, y, x);
+  }
+  if (ordered(-found.low) > load_shared_value(&state.lowest))
+    atomicMax(&state.lowest, ordered(-found.low));
+  if (ordered(found.high) > load_shared_value(&state.highest))
+    atomicMax(&state.highest, ordered(found.high));
+}
+
+// A thread for each volume.
+__global__ void slic3d_scale_kernel(SlicPlan plan, SlicWork work, int64_t* not_finite) {
+  const int64_t volume = int64_t{blockIdx.x} * kFeatureThreads + threadIdx.x;
+  if (volume >= plan.batch) return;
+  VolumeState& state = work.state[volume];
+  if (state.not_finite != 0) {
+    state.done = 1;
+    atomicMax(reinterpret_cast<unsigned long long*>(not_finite), 1ull);
+    return;
+  }
+  const double low = -number_of(state.lowest), high = number_of(state.highest);
+  state.scale = feature_scale(low, high, number_of(state.largest), plan.compactness);
+  state.num_channels = low == high ? 0 : plan.num_channels;
+}
+
+template <typename Scalar>
+__device__ double interpolate_voxel(const Scalar* tokens, const SlicPlan& plan, int64_t voxel) {
+  const Shape3 grid = plan.grid, size = plan.size;
+  const AxisPoint z = axis_point(voxel / (size.h * size.w), grid.t, size.t, plan.interpolation);
+  const AxisPoint y = axis_point(voxel / size.w % size.h, grid.h, size.h, plan.interpolation);
+  const AxisPoint x = axis_point(voxel % size.w, grid.w, size.w, plan.interpolation);
+  double plane[2];
+  for (int i = 0; i < 2; ++i) {
+    double line[2];
+    for (int j = 0; j < 2; ++j) {
+      const Scalar* row =
+          tokens + ((i == 0 ? z.lower : z.upper) * grid.h + (j == 0 ? y.lower : y.upper)) * grid.w;
+      line[j] = interpolate(static_cast<double>(row[x.lower]), static_cast<double>(row[x.upper]),
+                            x.weight);
+    }
+    plane[i] = interpolate(line[0], line[1], y.weight);
+  }
+  return interpolate(plane[0], plane[1], z.weight);
+}
+
+// Block (b, i, j): 32 tokens (or voxels) of 32 channels, turned from rows of tokens into rows of
+// channels.
+template <typename Scalar>
+__global__ void __launch_bounds__(kFeatureThreads)
+    slic3d_values_kernel(SlicPlan plan, SlicWork work, const Scalar* features) {
+  VTCD_SHARED(double, tile, [32][33]);
+  const int64_t num_values = SlicWork::num_values(plan), num_channels = plan.num_channels;
+  const int64_t value_tiles = (num_values + 31) / 32, channel_tiles = (num_channels + 31) / 32;
+  const int64_t volume = blockIdx.x / (value_tiles * channel_tiles);
+  const int64_t first_value = blockIdx.x / channel_tiles % value_tiles * 32;
+  const int64_t first_channel = blockIdx.x % channel_tiles * 32;
+  const VolumeState& state = work.state[volume];
+  if (state.done != 0 || state.num_channels == 0) return;
+  const int64_t lane = threadIdx.x % 32;
+  for (int64_t i = threadIdx.x / 32; i < 32; i += kFeatureThreads / 32) {
+    const int64_t value = first_value + lane, channel = first_channel + i;
+    if (value >= num_values || channel >= num_channels) continue;
+    const Scalar* tokens = features + (volume * num_channels + channel) * plan.grid.count();
+    tile[i][lane] =
+        state.scale.scaled(SlicWork::is_made(plan) ? interpolate_voxel(tokens, plan, value)
+                                                   : static_cast<double>(tokens[value]));
+  }
+  __syncthreads();
+  for (int64_t i = threadIdx.x / 32; i < 32; i += kFeatureThreads / 32) {
+    const int64_t value = first_value + i, channel = first_channel + lane;
+    if (value >= num_values || channel >= num_channels) continue;
+    work.values[(volume * num_values + value) * num_channels + channel] = tile[lane][i];
+  }
+}
+
+inline dim3 blocks_for(int64_t threads, unsigned threads_a_block) {
+  return dim3(static_cast<unsigned>((threads + threads_a_block - 1) / threads_a_block));
+}
+
+template <typename Scalar>
+void scale_features(const SlicPlan& plan, const SlicWork& work, const Scalar* features,
+                    int64_t* not_finite, Stream stream) {
+  const dim3 threads(kFeatureThreads);
+  const auto channels = static_cast<unsigned>(plan.batch * plan.num_channels);
+  simt::launch(&slic3d_cells_kernel, blocks_for(SlicWork::num_places(plan), kFeatureThreads),
+               threads, 0, stream, plan, work);
+  simt::launch(&slic3d_token_range_kernel<Scalar>, dim3(channels), threads, 0, stream, plan, work,
+               features);
+  simt::launch(&slic3d_range_kernel<Scalar>, dim3(static_cast<unsigned>(2 * plan.batch)), threads,
+               0, stream, plan, work, features, true);
+  simt::launch(&slic3d_range_kernel<Scalar>, dim3(channels), threads, 0, stream, plan, work,
+               features, false);
+  simt::launch(&slic3d_scale_kernel, blocks_for(plan.batch, kFeatureThreads), threads, 0, stream,
+               plan, work, not_finite);
+  const int64_t tiles = (SlicWork::num_values(plan) + 31) / 32 * ((plan.num_channels + 31) / 32);
+  simt::launch(&slic3d_values_kernel<Scalar>, dim3(static_cast<unsigned>(plan.batch * tiles)),
+               threads, 0, stream, plan, work, features);
+}
+
+}  // namespace vtcd::cuda
