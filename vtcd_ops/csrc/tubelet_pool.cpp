@@ -10,6 +10,7 @@
 #include <tuple>
 #include <vector>
 
+#include "tubelet_pool.h"
 #include "volume.h"
 
 namespace vtcd {
@@ -17,18 +18,6 @@ namespace {
 
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
-
-// labels int32 or int64 [B, T, H, W], -1 to num_tubelets - 1.
-Shape3 check_labels(const char* op, const Tensor& labels, int64_t batch) {
-  const ScalarType type = labels.scalar_type();
-  VTCD_CHECK(type == ScalarType::Int || type == ScalarType::Long, op,
-             ": labels expected int32 or int64, got ", dtype_text(labels));
-  VTCD_CHECK(labels.dim() == 4 && labels.size(0) == batch, op, ": labels expected [", batch,
-             ", T, H, W], got ", shape_text(labels));
-  for (int64_t axis = 1; axis < 4; ++axis)
-    VTCD_CHECK(labels.size(axis) > 0, op, ": labels expected voxels, got ", shape_text(labels));
-  return {labels.size(1), labels.size(2), labels.size(3)};
-}
 
 // labels [count], contiguous.
 template <typename Label>
@@ -40,9 +29,7 @@ void check_label_values(const char* op, const Label* labels, int64_t count, int6
     low = std::min(low, labels[i]);
     high = std::max(high, labels[i]);
   }
-  const Label outside = low < -1 ? low : high;
-  VTCD_CHECK(low >= -1 && high < num_tubelets, op, ": labels expected -1 to ", num_tubelets - 1,
-             ", got ", outside);
+  check_label_range(op, low, high, num_tubelets);
 }
 
 // Calls body<Scalar, Label>() for the dtypes of two tensors.
@@ -60,12 +47,9 @@ void dispatch(const Tensor& numbers, const Tensor& labels, const Body& body) {
 // features [B, C, t, h, w], labels [B, T, H, W] -> means [B, S, C], counts int64 [B, S].
 std::tuple<Tensor, Tensor> tubelet_pool_op(const Tensor& features, const Tensor& labels,
                                            int64_t num_tubelets, const std::string& interpolation) {
-  const Shape3 grid = check_features("tubelet_pool", features);
-  const int64_t batch = features.size(0), num_channels = features.size(1);
-  const Shape3 size = check_labels("tubelet_pool", labels, batch);
-  VTCD_CHECK(num_tubelets >= 0, "tubelet_pool: num_tubelets expected at least 0, got ",
-             num_tubelets);
-  const CellGrid cells(grid, size, check_interpolation("tubelet_pool", interpolation));
+  const auto [batch, num_channels, tubelets, grid, size, how] =
+      check_tubelet_pool(features, labels, num_tubelets, interpolation);
+  const CellGrid cells(grid, size, how);
   const Tensor numbers =
       within_memory("tubelet_pool", "features", features, [&] { return for_numerics(features); });
   const Tensor volumes = within_memory("tubelet_pool", "labels", labels,
@@ -99,19 +83,9 @@ std::tuple<Tensor, Tensor> tubelet_pool_op(const Tensor& features, const Tensor&
 Tensor tubelet_pool_backward_op(const Tensor& grad_means, const Tensor& labels,
                                 const Tensor& counts, const std::vector<int64_t>& grid,
                                 const std::string& interpolation) {
-  VTCD_CHECK(grad_means.dim() == 3 && is_floating(grad_means),
-             "_tubelet_pool_backward: grad_means expected floating [B, S, C], got ",
-             dtype_text(grad_means), " ", shape_text(grad_means));
-  const int64_t batch = grad_means.size(0), num_tubelets = grad_means.size(1);
-  const int64_t num_channels = grad_means.size(2);
-  const Shape3 size = check_labels("_tubelet_pool_backward", labels, batch);
-  VTCD_CHECK(counts.scalar_type() == ScalarType::Long && counts.dim() == 2 &&
-                 counts.size(0) == batch && counts.size(1) == num_tubelets,
-             "_tubelet_pool_backward: counts expected int64 [", batch, ", ", num_tubelets,
-             "], got ", dtype_text(counts), " ", shape_text(counts));
-  check_positive_triple("_tubelet_pool_backward", "grid", "t, h, w", grid);
-  const Shape3 tokens = {grid[0], grid[1], grid[2]};
-  const CellGrid cells(tokens, size, check_interpolation("_tubelet_pool_backward", interpolation));
+  const auto [batch, num_channels, num_tubelets, tokens, size, how] =
+      check_tubelet_pool_backward(grad_means, labels, counts, grid, interpolation);
+  const CellGrid cells(tokens, size, how);
   return within_memory("_tubelet_pool_backward", "grad_means", grad_means, [&] {
     const Tensor numbers = for_numerics(grad_means), volumes = torch::stable::contiguous(labels);
     const Tensor voxels = torch::stable::contiguous(counts);

@@ -15,6 +15,7 @@
 
 #include "cuda/concept_mask.cuh"
 #include "cuda/concept_mask.h"
+#include "cuda/lanes.cuh"
 #include "cuda/launch.h"
 
 namespace vtcd::cuda {
@@ -22,23 +23,6 @@ namespace vtcd::cuda {
 inline constexpr int kUnitTile = 2048;
 inline constexpr int kTokenTile = 1024;  // tokens of a head whose groups are added up at once
 inline constexpr int64_t kMostTiles = 65535;
-
-// What the threads of a row have in their lanes, lane = thread * kWidth + k, as one number.
-template <int kWidth>
-__device__ inline double sum_of_lanes(double (&sums)[kWidth]) {
-  VTCD_UNROLL(3)
-  for (int apart = 4; apart > 0; apart /= 2) {
-    VTCD_UNROLL(4)
-    for (int k = 0; k < kWidth; ++k) {
-      if (apart >= kWidth) {
-        sums[k] += __shfl_xor_sync(~0u, sums[k], apart / kWidth);
-      } else if (k < apart) {
-        sums[k] += sums[k + apart];
-      }
-    }
-  }
-  return sums[0];
-}
 
 // A row's gradient in x, for one of its threads, and the sums of the thread's lanes.
 template <typename Scalar, int kWidth>

@@ -5,13 +5,11 @@
 #include <cmath>
 #include <vector>
 
+#include "core/formulas/tubelet_pool.h"
 #include "core/pack.h"
 
 namespace vtcd {
 namespace {
-
-// Labels whose weights are held at once: bounds the memory whatever the number of labels.
-constexpr int64_t kLabelBlock = 64;
 
 // What the voxels of each of a block of labels weigh on each token.
 class LabelWeights {
@@ -61,7 +59,7 @@ class LabelWeights {
     }
   }
 
-  // Adds the voxels [begin, end) of a row; on each cell the sum of an affine weight is closed.
+  // Adds the voxels [begin, end) of a row, cell by cell.
   void add_run(int64_t begin, int64_t end, const AxisCell& y, double weight, int64_t index) {
     double* rows = &plane_[index * cells_.grid.h * cells_.grid.w];
     double* lower = rows + y.lower * cells_.grid.w;
@@ -69,9 +67,7 @@ class LabelWeights {
     while (begin < end) {
       const AxisCell& x = cells_.x[cell_of_x_[begin]];
       const int64_t count = std::min(end, x.first + x.count) - begin;
-      const int64_t offsets = count * (begin - x.first) + count * (count - 1) / 2;
-      double on_lower = static_cast<double>(count), on_upper = static_cast<double>(offsets);
-      x.to_tokens(on_lower, on_upper);
+      const auto [on_lower, on_upper] = weigh_run(x, begin - x.first, count);
       lower[x.lower] += (1 - weight) * on_lower;
       lower[x.upper] += (1 - weight) * on_upper;
       upper[x.lower] += weight * on_lower;
@@ -87,8 +83,8 @@ class LabelWeights {
       double* lower = &weights_[index * row_length_ + z.lower * size];
       double* upper = &weights_[index * row_length_ + z.upper * size];
       for (int64_t i = 0; i < size; ++i) {
-        const double on_upper = weight * from[i];
-        lower[i] += from[i] - on_upper;
+        const auto [on_lower, on_upper] = weigh_plane(from[i], weight);
+        lower[i] += on_lower;
         upper[i] += on_upper;
       }
     }

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: MIT
+// Sums in eight lanes, as the CPU takes them in its registers.
+#pragma once
+
+#include "cuda/launch.h"
+
+namespace vtcd::cuda {
+
+inline constexpr int kLanes = 8;
+
+// ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7)), where kLanes / kWidth neighbouring threads of
+// a warp, all of which call this, hold kWidth lanes each: lane = thread * kWidth + k.
+template <int kWidth>
+__device__ inline double sum_of_lanes(double (&sums)[kWidth]) {
+  VTCD_UNROLL(3)
+  for (int apart = kLanes / 2; apart > 0; apart /= 2) {
+    VTCD_UNROLL(4)
+    for (int k = 0; k < kWidth; ++k) {
+      if (apart >= kWidth) {
+        sums[k] += __shfl_xor_sync(~0u, sums[k], apart / kWidth);
+      } else if (k < apart) {
+        sums[k] += sums[k + apart];
+      }
+    }
+  }
+  return sums[0];
+}
+
+}  // namespace vtcd::cuda
