@@ -20,6 +20,7 @@ from vtcd_ops.adapters.edit import edit
 from vtcd_ops.adapters.lock import evaluating
 from vtcd_ops.common.accelerator import ComingBack, going_to, is_out_of_memory, release_memory
 from vtcd_ops.common.errors import InputError, warn
+from vtcd_ops.importance.recording import Recorder
 from vtcd_ops.importance.repeated_input import embedding_once
 from vtcd_ops.importance.units import TokenUnits, Units
 from vtcd_ops.metrics import Metric, Scored, expect_finite, score_outputs
@@ -105,6 +106,7 @@ class MaskedModel:
         metric: how an answer is scored.
         dtype: "bfloat16": run a model whose weights are in float32 under autocast.
         compiled: whether torch.compile compiles the model; masks may change without recompilation.
+        recorded: whether forwards on a GPU may be recorded as a CUDA graph, where that is faster.
     """
 
     def __init__(
@@ -115,6 +117,7 @@ class MaskedModel:
         *,
         dtype: str = "float32",
         compiled: bool = False,
+        recorded: bool = True,
     ) -> None:
         self.adapter = adapter
         self.units = units
@@ -127,6 +130,8 @@ class MaskedModel:
         self._compiled = compiled
         self._predict = torch.compile(adapter.predict) if compiled else adapter.predict
         self._open = contextlib.ExitStack()
+        recorded = recorded and not compiled and self.device.type == "cuda"
+        self._recorder = Recorder(self._forward, self.device, adapter.name) if recorded else None
         self.most = _ANY  #: masks of one forward, after memory was too small for more
         self.halved: str | None = None  #: the words of the device when that happened first
 
@@ -153,9 +158,25 @@ class MaskedModel:
         units: Mapping[int, Tensor],  # [1, A, t*h*w]
         keep: Tensor,  # [B, U]
     ) -> dict[str, Tensor]:
-        """Return the model's answer to one clip under B masks."""
+        """Return the model's answer to one clip under B masks.
+
+        In inference mode it may lie in tensors that the next answer overwrites.
+        """
+        keep = going_to(self.device, keep)
+        if self._recorder is not None and torch.is_inference_mode_enabled():
+            return self._recorder(clip, inputs, units, keep)
+        return self._forward(clip, inputs, units, keep)
+
+    def _forward(
+        self,
+        clip: Tensor,
+        inputs: Mapping[str, Tensor],
+        units: Mapping[int, Tensor],
+        keep: Tensor,
+    ) -> dict[str, Tensor]:
+        """Run the model, or have it recorded."""
         batch = len(keep)
-        self._keep = going_to(self.device, keep)
+        self._keep = keep
         self._units = dict(units)
         clips = clip.expand(batch, -1, -1, -1, -1)
         more = {name: value.expand(batch, *value.shape[1:]) for name, value in inputs.items()}
@@ -191,6 +212,7 @@ class MaskedModel:
     def _halve(self, tried: int, reason: str) -> None:
         """Take half as many masks at a time from now on, and say so once."""
         self.most = tried // 2
+        self._recorder = None  # a recorded forward keeps all its memory
         release_memory(self.device)
         if self.halved is None:
             self.halved = reason
@@ -311,4 +333,5 @@ class MaskedVideo:
         masked = self._masked
         for window in self._windows:
             outputs = masked.answer(window.clip, window.inputs, window.units, keep)
-            yield score_outputs(masked.metric, outputs, window.prepared, len(keep))
+            # a copy: the answer to the next window may lie where this one does
+            yield score_outputs(masked.metric, outputs, window.prepared, len(keep)).clone()

@@ -161,7 +161,7 @@ class Measurement:
             return _fitting_masks(self.adapter, parse_bytes(asked.max_memory))
         if asked.gradients:
             return _fitting_masks(self.adapter, free // (2 * self.adapter.num_layers))
-        masked = MaskedModel(self.adapter, self.units, self.metric, dtype=dtype)
+        masked = MaskedModel(self.adapter, self.units, self.metric, dtype=dtype, recorded=False)
         with current(device), masked:
             trials = double_up(device, self._forward(masked))
         return trials[-1].masks if trials else 1

@@ -1,0 +1,125 @@
+"""Forwards under masks, recorded once as a CUDA graph and played again, where that is faster."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vtcd_ops.common.errors import warn
+
+__all__ = ["RecordedForward", "Recorder"]
+
+#: A model's answer to a clip, its inputs, the units of its tokens in each layer, and a keep table.
+Forward = Callable[[Tensor, Mapping[str, Tensor], Mapping[int, Tensor], Tensor], dict[str, Tensor]]
+
+#: Of a forward that takes the device longer, the host's work is hidden behind the device's.
+_SHORT_SECONDS = 0.02
+_GAIN = 1.05  # a recorded forward that is no faster than that is not worth its memory
+
+
+class RecordedForward:
+    """A forward as a CUDA graph; tensors of the same shapes are put in place of those it had.
+
+    Args:
+        forward: what is recorded; it must not wait for the device.
+        clip, inputs, units, keep: its arguments, on the device.
+    """
+
+    def __init__(
+        self,
+        forward: Forward,
+        clip: Tensor,
+        inputs: Mapping[str, Tensor],
+        units: Mapping[int, Tensor],
+        keep: Tensor,
+    ) -> None:
+        self._clip, self._keep = clip.clone(), keep.clone()
+        self._inputs = {name: tensor.clone() for name, tensor in inputs.items()}
+        self._units = {layer: tensor.clone() for layer, tensor in units.items()}
+        stream = torch.cuda.Stream(clip.device)
+        stream.wait_stream(torch.cuda.current_stream(clip.device))
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.stream(stream):  # which is left even where the recording fails
+            forward(self._clip, self._inputs, self._units, self._keep)  # what a first call sets up
+            with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
+                self._outputs = forward(self._clip, self._inputs, self._units, self._keep)
+        torch.cuda.current_stream(clip.device).wait_stream(stream)
+
+    def __call__(
+        self,
+        clip: Tensor,
+        inputs: Mapping[str, Tensor],
+        units: Mapping[int, Tensor],
+        keep: Tensor,
+    ) -> dict[str, Tensor]:
+        """Return the answer, in tensors that the next call overwrites."""
+        self._clip.copy_(clip)
+        self._keep.copy_(keep)
+        for name, tensor in inputs.items():
+            self._inputs[name].copy_(tensor)
+        for layer, tensor in units.items():
+            self._units[layer].copy_(tensor)
+        self._graph.replay()
+        return self._outputs
+
+
+class Recorder:
+    """Runs forwards, those of each shape in the way that was the faster one at first.
+
+    The forward of a small model is over on the device before the host has asked for all of it; of
+    a large one nothing is gained, so it is not recorded.
+
+    Args:
+        forward: runs the model.
+        device: where.
+        name: of the model, for what is said.
+    """
+
+    def __init__(self, forward: Forward, device: torch.device, name: str) -> None:
+        self._forward = forward
+        self._device = device
+        self._name = name
+        self._chosen: dict[Any, Forward] = {}
+
+    def __call__(
+        self,
+        clip: Tensor,
+        inputs: Mapping[str, Tensor],
+        units: Mapping[int, Tensor],
+        keep: Tensor,
+    ) -> dict[str, Tensor]:
+        """Return the answer, perhaps in tensors that the next call overwrites."""
+        arguments = clip, inputs, units, keep
+        shapes = clip.shape, keep.shape, keep.dtype, *(x.shape for x in inputs.values())
+        if shapes not in self._chosen:
+            self._chosen[shapes] = self._choose(arguments)
+        return self._chosen[shapes](*arguments)
+
+    def _choose(self, arguments: Any) -> Forward:
+        plain = self._seconds(self._forward, arguments)
+        if plain > _SHORT_SECONDS:
+            return self._forward
+        try:
+            recorded = RecordedForward(self._forward, *arguments)
+        except RuntimeError as error:  # CUDA's words for what a graph cannot hold
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            warn(
+                f"the forward of {self._name} under masks cannot be recorded as a CUDA graph "
+                f"({reason}): it runs step by step, which takes a small model longer"
+            )
+            return self._forward
+        faster = self._seconds(recorded, arguments) * _GAIN < plain
+        return recorded if faster else self._forward
+
+    def _seconds(self, forward: Forward, arguments: Any) -> float:
+        """How long a forward takes, after one that fills caches."""
+        forward(*arguments)
+        torch.cuda.synchronize(self._device)
+        begin = time.perf_counter()
+        forward(*arguments)
+        torch.cuda.synchronize(self._device)
+        return time.perf_counter() - begin
