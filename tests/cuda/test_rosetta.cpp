@@ -3,11 +3,17 @@
 #include <gtest/gtest.h>
 
 #include <bit>
+#include <cstddef>
 #include <cstdint>
+#include <map>
+#include <memory>
 #include <random>
 #include <vector>
 
+#include "core/rosetta/scorer.h"
 #include "cuda/rosetta_ratios.cuh"
+#include "cuda/rosetta_scorer.h"
+#include "cuda/rosetta_search.cu"
 #include "supports.h"
 
 namespace vtcd {
@@ -80,6 +86,113 @@ TEST(RosettaRatiosKernel, ReportsTheFirstFault) {
     EXPECT_EQ(ratios_of(made.set, {3, 1, 0, 2, -2, 0}).fault, 9 - 0);
     EXPECT_EQ(ratios_of(made.set, {0, 1, -1, -1, 7, 0}).fault, 9 - 5);
     EXPECT_EQ(ratios_of(made.set, {0, 1, 0, 1, INT32_MIN, INT32_MAX}).fault, 9 - 6);
+  }
+}
+
+// Memory of the host in the place of the device's; what is asked for again is another piece, so
+// that a pointer that is used too long is found.
+cuda::DeviceMemory host_memory() {
+  return [pieces = std::make_shared<std::map<int, std::vector<std::max_align_t>>>()](int number,
+                                                                                     size_t bytes) {
+    std::vector<std::max_align_t>& piece = (*pieces)[number];
+    piece = std::vector<std::max_align_t>(bytes / sizeof(std::max_align_t) + 1);
+    return static_cast<void*>(piece.data());
+  };
+}
+
+using Scored = std::map<std::vector<int32_t>, uint64_t>;  // bits of the scores
+
+Scored as_map(const TupleList& list) {
+  Scored scored;
+  for (int64_t i = 0; i < list.size(); ++i)
+    scored[{list.tuple(i), list.tuple(i) + list.order}] = std::bit_cast<uint64_t>(list.scores[i]);
+  EXPECT_EQ(std::ssize(scored), list.size());
+  return scored;
+}
+
+// Concepts that do not fill a tile, and those that fill several; videos of many lengths.
+std::vector<MadeSupports> some_supports() {
+  std::vector<MadeSupports> made;
+  made.push_back(make_supports({0, 1, 2}, {1, 1}));
+  made.push_back(make_supports({0, 4, 4, 7, 9}, {31, 0, 33, 2, 130, 1}));
+  made.push_back(make_supports({0, 33, 69, 80}, {5, 64, 1}));
+  return made;
+}
+
+TEST(RosettaSearchKernel, PairsEqualTheCore) {
+  for (const MadeSupports& made : some_supports()) {
+    HostScorer core(made.set, serial_for);
+    cuda::DeviceScorer scorer(made.set, host_memory(), kStream);
+    const int64_t last = made.set.num_concepts();
+    for (const double least : {1e-9, 0.15, 0.4}) {
+      for (const int64_t begin : {int64_t{0}, int64_t{1}}) {
+        EXPECT_EQ(as_map(scorer.score_pairs(begin, last - 1, least)),
+                  as_map(core.score_pairs(begin, last - 1, least)));
+      }
+    }
+  }
+}
+
+TEST(RosettaSearchKernel, TilesGoOnToTheEndWhereManyPairsAreLeft) {
+  const MadeSupports made = make_supports({0, 40, 80}, {3, 2, 3, 2});
+  HostScorer core(made.set, serial_for);
+  cuda::DeviceScorer scorer(made.set, host_memory(), kStream);
+  const TupleList found = scorer.score_pairs(0, 40, 1e-9);
+  EXPECT_GT(found.size(), 4 * cuda::kFewPairs);
+  EXPECT_EQ(as_map(found), as_map(core.score_pairs(0, 40, 1e-9)));
+}
+
+TEST(RosettaSearchKernel, TuplesEqualTheCore) {
+  const MadeSupports made = make_supports({0, 4, 7, 9, 12}, {31, 0, 33, 2, 130, 1});
+  HostScorer core(made.set, serial_for);
+  cuda::DeviceScorer scorer(made.set, host_memory(), kStream);
+  std::vector<int32_t> triples, quadruples;
+  for (int32_t a = 0; a < 4; ++a)
+    for (int32_t b = 4; b < 7; ++b)
+      for (int32_t c = 7; c < 9; ++c) {
+        triples.insert(triples.end(), {a, b, c});
+        quadruples.insert(quadruples.end(), {a, b, c, 9 + a % 3});
+      }
+  for (const double least : {1e-9, 0.1, 0.3}) {
+    EXPECT_EQ(as_map(scorer.score_tuples(triples, 3, least)),
+              as_map(core.score_tuples(triples, 3, least)));
+    EXPECT_EQ(as_map(scorer.score_tuples(quadruples, 4, least)),
+              as_map(core.score_tuples(quadruples, 4, least)));
+  }
+}
+
+TEST(RosettaSearchKernel, ExtensionsEqualTheCore) {
+  const MadeSupports made = make_supports({0, 4, 7, 12}, {31, 0, 33, 2, 130, 1});
+  HostScorer core(made.set, serial_for);
+  cuda::DeviceScorer scorer(made.set, host_memory(), kStream);
+  Branches branches{2, {}, {}, {}, {0}, {}};
+  for (int32_t c = 7; c < 12; ++c) branches.extensions.push_back({c, c == 9 ? 0.05 : 0.9});
+  for (int32_t a = 0; a < 4; ++a)
+    for (int32_t b = 4; b < 7; ++b) {
+      const int32_t pair[] = {a, b};
+      branches.add(pair, a == 2 ? 0.2 : 0.8, a % 3, b == 5 ? a % 3 : 5);  // some have none
+    }
+  for (const double least : {1e-9, 0.1, 0.3})
+    EXPECT_EQ(scorer.score_extensions(branches, least), core.score_extensions(branches, least));
+}
+
+TEST(RosettaSearchKernel, TheSearchFindsWhatTheCoreFinds) {
+  for (const MadeSupports& made : some_supports()) {
+    if (made.set.num_concepts() > 20) continue;  // thousands of emulated warps
+    for (const RosettaOptions& options :
+         {RosettaOptions{0.1, 4, 0, 1000}, RosettaOptions{0.0, 4, 7, 1000},
+          RosettaOptions{0.0, 3, 0, 10}}) {
+      cuda::DeviceScorer scorer(made.set, host_memory(), kStream);
+      const RosettaResult found = find_rosetta(scorer, made.set.models, options);
+      const RosettaResult expected = find_rosetta(made.set, options, serial_for);
+      ASSERT_EQ(found.orders.size(), expected.orders.size());
+      for (size_t i = 0; i < found.orders.size(); ++i) {
+        EXPECT_EQ(found.orders[i].members, expected.orders[i].members);
+        EXPECT_EQ(found.orders[i].scores, expected.orders[i].scores);
+      }
+      EXPECT_EQ(found.complete_from, expected.complete_from);
+      EXPECT_EQ(found.incomplete_order, expected.incomplete_order);
+    }
   }
 }
 

@@ -85,3 +85,99 @@ def test_opcheck_of_ratios(cuda_device: torch.device) -> None:
     full = pack(random_supports(MODELS, [70, 500], seed=1, empty=0.0), MODELS)  # no NaN
     on_gpu = [tensor.to(cuda_device) for tensor in (*full, _random_tuples(20))]
     torch.library.opcheck(torch.ops.vtcd.rosetta_ratios.default, on_gpu)
+
+
+SEARCHES = [
+    # delta, orders, best of each, tuples held
+    {"delta": 0.15},
+    {"delta": 0.02, "max_order": 2},
+    {"delta": 0.05, "max_order": 3},
+    {"delta": 0.0, "top": 12},
+    {"delta": 0.1, "top": 500},
+    {"delta": 1.0},
+]
+
+
+def _expect_search_of_the_cpu(
+    device: torch.device, arguments: tuple[torch.Tensor, ...], **settings: float
+) -> int:
+    delta = settings.pop("delta")
+    expected = torch.ops.vtcd.rosetta_search(*arguments, delta, **settings)
+    supports, videos, models = arguments
+    found = torch.ops.vtcd.rosetta_search(
+        supports.to(device), videos, models.to(device), delta, **settings
+    )
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.device == device
+        assert torch.equal(ours.cpu(), theirs)
+    return len(expected[1])
+
+
+@pytest.mark.parametrize("settings", SEARCHES, ids=str)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_search_equals_the_cpu(
+    cuda_device: torch.device, settings: dict[str, float], seed: int
+) -> None:
+    _expect_search_of_the_cpu(cuda_device, _arguments(seed), **settings)
+
+
+@pytest.mark.parametrize("settings", [{"delta": 0.1}, {"delta": 0.0, "top": 40}], ids=str)
+def test_search_of_many_tiles(cuda_device: torch.device, settings: dict[str, float]) -> None:
+    """Tiles that are cut, dropped at once, dropped on the way, and counted to the end."""
+    models = [0, 150, 151, 290, 420]
+    masks = random_supports(models, [900, 5_000, 64, 2_100, 700], seed=4, num_objects=6)
+    for video in masks:
+        video[:60] = np.random.default_rng(0).random(video[:60].shape) < 0.01  # overlap little
+    assert _expect_search_of_the_cpu(cuda_device, pack(masks, models), **settings) > 100
+
+
+def test_search_of_equal_and_of_random_supports(cuda_device: torch.device) -> None:
+    """Ties, and supports that no bound parts."""
+    models = [0, 60, 120, 180, 240]
+    equal = pack([np.ones((240, 100), dtype=bool)], models)
+    assert _expect_search_of_the_cpu(cuda_device, equal, delta=0.0, top=10) == 30
+    models = [0, 20, 40, 60, 80]
+    noise = np.random.default_rng(1).random((80, 500)) < 0.5
+    assert _expect_search_of_the_cpu(cuda_device, pack([noise], models), delta=0.0, top=10) == 30
+
+
+def test_search_twice_is_the_same(cuda_device: torch.device) -> None:
+    supports, videos, models = _arguments()
+    on_gpu = supports.to(cuda_device), videos, models
+    first = torch.ops.vtcd.rosetta_search(*on_gpu, 0.05)
+    again = torch.ops.vtcd.rosetta_search(*on_gpu, 0.05)
+    assert torch.equal(first[0], again[0])
+    assert torch.equal(first[1], again[1])
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if "rosetta_search" in case.ops], ids=str)
+def test_search_refuses_in_the_words_of_the_cpu(cuda_device: torch.device, case: Case) -> None:
+    good = GOOD["rosetta_search"]
+    expect_same_words(cuda_device, "rosetta_search", **(good | case.arguments))
+    on_gpu = {name: to_device(value, cuda_device) for name, value in good.items()}
+    found = torch.ops.vtcd.rosetta_search(**on_gpu)  # the next call works
+    assert torch.equal(found[1].cpu(), torch.ops.vtcd.rosetta_search(**good)[1])
+
+
+@pytest.mark.parametrize("max_tuples", [1, 7, 20])
+def test_too_many_tuples_are_told_in_the_words_of_the_cpu(
+    cuda_device: torch.device, max_tuples: int
+) -> None:
+    arguments = _arguments()
+    expect_same_words(cuda_device, "rosetta_search", *arguments, 0.01, max_tuples=max_tuples)
+    expect_same_words(cuda_device, "rosetta_search", *arguments, 0.0, top=60, max_tuples=max_tuples)
+
+
+def test_search_without_a_voxel_or_a_concept(cuda_device: torch.device) -> None:
+    none = torch.zeros(0, dtype=torch.int64, device=cuda_device)
+    for videos, models in (([0], [0, 2**30, 2**31 - 1]), ([0, 0, 0], [0, 2]), ([0, 3], [0, 0])):
+        offsets = torch.tensor(videos), torch.tensor(models)
+        for top in (0, 10):
+            tuples, scores = torch.ops.vtcd.rosetta_search(none, *offsets, 0.0, top=top)
+            assert tuples.shape == (0, len(models) - 1)
+            assert scores.shape == (0,)
+
+
+def test_opcheck_of_search(cuda_device: torch.device) -> None:
+    on_gpu = [tensor.to(cuda_device) for tensor in _arguments()]
+    torch.library.opcheck(torch.ops.vtcd.rosetta_search.default, (*on_gpu, 0.1))

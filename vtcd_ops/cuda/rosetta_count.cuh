@@ -6,16 +6,12 @@
 
 #include "core/formulas/rosetta.h"
 #include "cuda/launch.h"
+#include "cuda/rosetta_search.h"
 
 namespace vtcd::cuda {
 
 inline constexpr unsigned kAllLanes = ~0u;
 inline constexpr int kWordsInFlight = 4;  // of each row, by a lane
-
-struct JointCount {
-  int64_t common;  // voxels of every support
-  int64_t any;     // voxels of at least one
-};
 
 // The sum over the lanes of a warp, for each of them.
 template <typename Number>
@@ -24,23 +20,33 @@ __device__ inline Number warp_sum(Number value) {
   return value;
 }
 
-// members [order]: concepts of the whole set, the same for all lanes of the warp; none has no
-// voxel. All lanes get the counts.
-__device__ inline JointCount count_joint(const SupportRows& supports, int64_t video,
-                                         const int32_t* members, int64_t order) {
+// Sums of both counts at once where 32 bits hold them.
+__device__ inline JointCount warp_sum(const JointCount& count, int64_t num_words) {
+  if (num_words >= int64_t{1} << 26) return {warp_sum(count.common), warp_sum(count.any)};
+  const uint64_t both =
+      warp_sum(static_cast<uint64_t>(count.any) << 32 | static_cast<uint64_t>(count.common));
+  return {static_cast<int64_t>(both & 0xffffffffu), static_cast<int64_t>(both >> 32)};
+}
+
+// Of a concept and num_others other ones, the same for all lanes of the warp, which all get the
+// counts. first is -1 where there is none at all.
+__device__ inline JointCount count_joint(const SupportRows& supports, int64_t video, int32_t first,
+                                         const int32_t* others, int64_t num_others) {
+  if (first < 0) return {0, 0};
   const int64_t num_words = supports.num_words(video);
   const uint64_t* block = supports.row(video, 0);
   JointCount count{0, 0};
-  for (int64_t first = threadIdx.x % 32; first < num_words; first += 32 * kWordsInFlight) {
+  for (int64_t begin = threadIdx.x % 32; begin < num_words; begin += 32 * kWordsInFlight) {
     uint64_t common[kWordsInFlight], any[kWordsInFlight];
     for (int i = 0; i < kWordsInFlight; ++i) {
-      common[i] = order > 0 ? ~uint64_t{0} : 0;
-      any[i] = 0;
+      const int64_t word = begin + 32 * i;
+      common[i] = word < num_words ? block[first * num_words + word] : 0;
+      any[i] = common[i];
     }
-    for (int64_t m = 0; m < order; ++m) {
-      const uint64_t* row = block + members[m] * num_words;
+    for (int64_t m = 0; m < num_others; ++m) {
+      const uint64_t* row = block + others[m] * num_words;
       for (int i = 0; i < kWordsInFlight; ++i) {
-        const int64_t word = first + 32 * i;
+        const int64_t word = begin + 32 * i;
         const uint64_t bits = word < num_words ? row[word] : 0;
         common[i] &= bits;
         any[i] |= bits;
@@ -51,7 +57,24 @@ __device__ inline JointCount count_joint(const SupportRows& supports, int64_t vi
       count.any += __popcll(any[i]);
     }
   }
-  return {warp_sum(count.common), warp_sum(count.any)};
+  return warp_sum(count, num_words);
+}
+
+// Voxels that two concepts share.
+__device__ inline int64_t count_common(const SupportRows& supports, int64_t video, int32_t a,
+                                       int32_t b) {
+  const int64_t num_words = supports.num_words(video);
+  const uint64_t *row = supports.row(video, a), *other = supports.row(video, b);
+  int64_t count = 0;
+  for (int64_t begin = threadIdx.x % 32; begin < num_words; begin += 32 * kWordsInFlight) {
+    uint64_t common[kWordsInFlight];
+    for (int i = 0; i < kWordsInFlight; ++i) {
+      const int64_t word = begin + 32 * i;
+      common[i] = word < num_words ? row[word] & other[word] : 0;
+    }
+    for (int i = 0; i < kWordsInFlight; ++i) count += __popcll(common[i]);
+  }
+  return warp_sum(count);
 }
 
 }  // namespace vtcd::cuda

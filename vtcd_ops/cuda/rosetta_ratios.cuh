@@ -55,7 +55,8 @@ __global__ void __launch_bounds__(kRatioThreads)
     const int32_t* tuple = members + row * num_models;
     int64_t order = 0;
     while (order < num_models && tuple[order] >= 0) ++order;
-    const JointCount count = count_joint(supports, video, tuple, order);
+    const JointCount count =
+        count_joint(supports, video, order > 0 ? tuple[0] : -1, tuple + 1, order - 1);
     if (threadIdx.x % 32 == 0)
       ratios[row * supports.num_videos + video] = overlap_or_nan(count.common, count.any);
   }

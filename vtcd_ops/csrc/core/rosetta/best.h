@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/parallel.h"
 #include "core/rosetta/rosetta.h"
+#include "core/rosetta/scorer.h"
 
 namespace vtcd {
 
@@ -28,7 +28,6 @@ class BestTuples {
 
   // Takes a tuple if it is one of the best.
   void offer(double score, const int32_t* members);
-  void offer_all(const BestTuples& others);
 
   // Best first.
   TupleList sorted() const;
@@ -48,11 +47,9 @@ struct BestResult {
 };
 
 // The `top` best tuples of orders 3 to max_order, of those whose pairs are all in the list.
-//   sizes  [C, V]
 //   pairs  best first
 //   most   how many tuples are tried
-BestResult find_best(const SupportSet& supports, const std::vector<int64_t>& sizes,
-                     const TupleList& pairs, const RosettaOptions& options, int64_t most,
-                     const ParallelFor& parallel_for);
+BestResult find_best(TupleScorer& scorer, const std::vector<int64_t>& models,
+                     const TupleList& pairs, const RosettaOptions& options, int64_t most);
 
 }  // namespace vtcd

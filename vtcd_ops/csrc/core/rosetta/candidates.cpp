@@ -71,26 +71,39 @@ bool flush(std::vector<int32_t>& slice, const CandidateSink& sink) {
 
 }  // namespace
 
-void pair_candidates(const std::vector<int64_t>& models, int64_t slice_size,
-                     const CandidateSink& sink) {
-  std::vector<int32_t> slice;
-  const size_t num_models = models.size() - 1;
-  for (size_t m = 0; m < num_models; ++m) {
-    for (size_t n = m + 1; n < num_models; ++n) {
-      for (int64_t row = models[m]; row < models[m + 1]; row += kTile) {
-        for (int64_t column = models[n]; column < models[n + 1]; column += kTile) {
-          for (int64_t a = row; a < std::min(row + kTile, models[m + 1]); ++a) {
-            for (int64_t b = column; b < std::min(column + kTile, models[n + 1]); ++b) {
-              slice.push_back(static_cast<int32_t>(a));
-              slice.push_back(static_cast<int32_t>(b));
-            }
+std::vector<int32_t> pair_candidates(const std::vector<int64_t>& models, int64_t begin,
+                                     int64_t end) {
+  std::vector<int32_t> pairs;
+  const int64_t num_concepts = models.back();
+  for (size_t m = 0; m + 1 < models.size(); ++m) {
+    const int64_t last = std::min(end, models[m + 1]);
+    for (int64_t row = std::max(begin, models[m]); row < last; row += kTile) {
+      for (int64_t column = models[m + 1]; column < num_concepts; column += kTile) {
+        for (int64_t a = row; a < std::min(row + kTile, last); ++a) {
+          for (int64_t b = column; b < std::min(column + kTile, num_concepts); ++b) {
+            pairs.push_back(static_cast<int32_t>(a));
+            pairs.push_back(static_cast<int32_t>(b));
           }
-          if (std::ssize(slice) >= 2 * slice_size && !flush(slice, sink)) return;
         }
       }
     }
   }
-  flush(slice, sink);
+  return pairs;
+}
+
+void pair_ranges(const std::vector<int64_t>& models, int64_t slice_size,
+                 const std::function<bool(int64_t begin, int64_t end)>& sink) {
+  const int64_t num_concepts = models.back();
+  const int64_t step = num_concepts > slice_size / kTile ? 1 : kTile;
+  for (int64_t begin = 0, end = 0; begin < num_concepts; begin = end) {
+    int64_t num_pairs = 0;
+    while (end < num_concepts && num_pairs < slice_size) {
+      const int64_t later = *std::upper_bound(models.begin(), models.end(), end);
+      num_pairs += step * (num_concepts - later);
+      end = std::min(end + step, num_concepts);
+    }
+    if (num_pairs > 0 && !sink(begin, end)) return;
+  }
 }
 
 void joined_candidates(const TupleList& tuples, const std::vector<int64_t>& models,

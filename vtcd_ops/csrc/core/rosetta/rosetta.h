@@ -34,9 +34,6 @@ struct SupportSet {
   }
 };
 
-// Voxels of every support, [C, V].
-std::vector<int64_t> support_sizes(const SupportSet& supports, const ParallelFor& parallel_for);
-
 // Tuples of `order` concepts each; the concepts of a tuple ascend and are of different models.
 struct TupleList {
   int64_t order = 0;
@@ -46,12 +43,6 @@ struct TupleList {
   int64_t size() const { return static_cast<int64_t>(scores.size()); }
   const int32_t* tuple(int64_t index) const { return members.data() + index * order; }
 };
-
-// The scores [Q] of candidates [Q, order] where they are at least `least`, which is above 0;
-// -1 where they are less, which is mostly known before all videos have been looked at.
-std::vector<double> score_tuples(const SupportSet& supports, const std::vector<int64_t>& sizes,
-                                 const std::vector<int32_t>& candidates, int64_t order,
-                                 double least, const ParallelFor& parallel_for);
 
 // |intersection| / |union| of each tuple in each video, [Q, V]; NaN where the union is empty.
 // members [Q, width]: concepts, -1 for none; at least one in a row.
@@ -73,8 +64,18 @@ struct RosettaResult {
   int64_t incomplete_order = 0;  // with `top`: the first order of which too few were found, or 0
 };
 
+class TupleScorer;
+
 // All tuples of 2 to max_order concepts whose score is above 0 and at least options.least.
+//   models   [D + 1], as in SupportSet
+RosettaResult find_rosetta(TupleScorer& scorer, const std::vector<int64_t>& models,
+                           const RosettaOptions& options);
+
+// The same for supports in the memory of the host.
 RosettaResult find_rosetta(const SupportSet& supports, const RosettaOptions& options,
                            const ParallelFor& parallel_for);
+
+// Where there is no voxel at all no tuple scores above 0, however many there are.
+RosettaResult no_tuples(int64_t max_order);
 
 }  // namespace vtcd

@@ -6,7 +6,9 @@
 
 #include "core/formulas/rosetta.h"
 #include "core/rosetta/bitcount.h"
+#include "core/rosetta/candidates.h"
 #include "core/rosetta/rosetta.h"
+#include "core/rosetta/scorer.h"
 
 namespace vtcd {
 namespace {
@@ -144,8 +146,7 @@ class Scorer {
   std::vector<double> counted_;  // videos with a union that is not empty
 };
 
-}  // namespace
-
+// Voxels of every support, [C, V].
 std::vector<int64_t> support_sizes(const SupportSet& supports, const ParallelFor& parallel_for) {
   const int64_t num_videos = supports.num_videos(), num_concepts = supports.num_concepts();
   std::vector<int64_t> sizes(num_concepts * num_videos);
@@ -160,10 +161,29 @@ std::vector<int64_t> support_sizes(const SupportSet& supports, const ParallelFor
   return sizes;
 }
 
-std::vector<double> score_tuples(const SupportSet& supports, const std::vector<int64_t>& sizes,
-                                 const std::vector<int32_t>& candidates, int64_t order,
-                                 double least, const ParallelFor& parallel_for) {
-  return Scorer(supports, sizes, candidates, order, least).run(parallel_for);
+}  // namespace
+
+HostScorer::HostScorer(const SupportSet& supports, const ParallelFor& parallel_for)
+    : supports_(supports),
+      parallel_for_(parallel_for),
+      sizes_(support_sizes(supports, parallel_for)) {}
+
+TupleList HostScorer::score_pairs(int64_t begin, int64_t end, double least) {
+  return score_tuples(pair_candidates(supports_.models, begin, end), 2, least);
+}
+
+TupleList HostScorer::score_tuples(const std::vector<int32_t>& candidates, int64_t order,
+                                   double least) {
+  const std::vector<double> scores =
+      Scorer(supports_, sizes_, candidates, order, least).run(parallel_for_);
+  TupleList list{order, {}, {}};
+  for (size_t i = 0; i < scores.size(); ++i) {
+    if (scores[i] < least) continue;
+    const auto begin = candidates.begin() + static_cast<int64_t>(i) * order;
+    list.members.insert(list.members.end(), begin, begin + order);
+    list.scores.push_back(scores[i]);
+  }
+  return list;
 }
 
 void tuple_ratios(const SupportSet& supports, const int32_t* members, int64_t num_tuples,
@@ -184,6 +204,13 @@ void tuple_ratios(const SupportSet& supports, const int32_t* members, int64_t nu
       }
     });
   }
+}
+
+RosettaResult find_rosetta(const SupportSet& supports, const RosettaOptions& options,
+                           const ParallelFor& parallel_for) {
+  if (supports.videos.back() == 0) return no_tuples(options.max_order);
+  HostScorer scorer(supports, parallel_for);
+  return find_rosetta(scorer, supports.models, options);
 }
 
 }  // namespace vtcd

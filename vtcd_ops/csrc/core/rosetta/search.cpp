@@ -11,6 +11,7 @@
 #include "core/rosetta/best.h"
 #include "core/rosetta/candidates.h"
 #include "core/rosetta/rosetta.h"
+#include "core/rosetta/scorer.h"
 
 namespace vtcd {
 namespace {
@@ -77,42 +78,37 @@ void drop_below(TupleList& list, double least) {
 // do, to the lowest value at which they no longer do.
 class Levels {
  public:
-  Levels(const SupportSet& supports, const std::vector<int64_t>& sizes, double least,
-         int64_t max_tuples, const ParallelFor& parallel_for)
-      : supports_(supports),
-        sizes_(sizes),
-        least_(least),
-        max_tuples_(max_tuples),
-        parallel_for_(parallel_for) {}
+  Levels(TupleScorer& scorer, const std::vector<int64_t>& models, double least, int64_t max_tuples)
+      : scorer_(scorer), models_(models), least_(least), max_tuples_(max_tuples) {}
 
   double least() const { return least_; }
   std::vector<TupleList>& lists() { return lists_; }
 
   void find_pairs() {
     lists_.push_back({2, {}, {}});
-    pair_candidates(supports_.models, kSlice, [&](const auto& slice) { return add(slice); });
+    pair_ranges(models_, kSlice, [&](int64_t begin, int64_t end) {
+      return add(scorer_.score_pairs(begin, end, least_));
+    });
     finish_level();
   }
 
   void find_next() {
     const TupleList last = lists_.back();
     lists_.push_back({last.order + 1, {}, {}});
-    joined_candidates(last, supports_.models, kSlice,
-                      [&](const auto& slice) { return add(slice); });
+    joined_candidates(last, models_, kSlice, [&](const auto& slice) {
+      return add(scorer_.score_tuples(slice, last.order + 1, least_));
+    });
     finish_level();
   }
 
  private:
   // Returns whether more can still be found.
-  bool add(const std::vector<int32_t>& slice) {
+  bool add(const TupleList& found) {
     TupleList& list = lists_.back();
-    const std::vector<double> scores =
-        score_tuples(supports_, sizes_, slice, list.order, least_, parallel_for_);
-    for (size_t i = 0; i < scores.size(); ++i) {
-      if (scores[i] < least_) continue;
-      const auto begin = slice.begin() + static_cast<int64_t>(i) * list.order;
-      list.members.insert(list.members.end(), begin, begin + list.order);
-      list.scores.push_back(scores[i]);
+    for (int64_t i = 0; i < found.size(); ++i) {
+      if (found.scores[i] < least_) continue;
+      list.members.insert(list.members.end(), found.tuple(i), found.tuple(i) + list.order);
+      list.scores.push_back(found.scores[i]);
       if (num_tuples() > 2 * max_tuples_) raise_least();
     }
     return least_ <= 1;
@@ -142,17 +138,16 @@ class Levels {
     for (TupleList& list : lists_) drop_below(list, least_);
   }
 
-  const SupportSet& supports_;
-  const std::vector<int64_t>& sizes_;
+  TupleScorer& scorer_;
+  const std::vector<int64_t>& models_;
   double least_;
   const int64_t max_tuples_;
-  const ParallelFor& parallel_for_;
   std::vector<TupleList> lists_;
 };
 
-RosettaResult find_all(const SupportSet& supports, const std::vector<int64_t>& sizes,
-                       const RosettaOptions& options, const ParallelFor& parallel_for) {
-  Levels levels(supports, sizes, options.least, options.max_tuples, parallel_for);
+RosettaResult find_all(TupleScorer& scorer, const std::vector<int64_t>& models,
+                       const RosettaOptions& options) {
+  Levels levels(scorer, models, options.least, options.max_tuples);
   levels.find_pairs();
   for (int64_t order = 3; order <= options.max_order; ++order) levels.find_next();
   for (TupleList& list : levels.lists()) sort_by_score(list);
@@ -160,16 +155,16 @@ RosettaResult find_all(const SupportSet& supports, const std::vector<int64_t>& s
   return {std::move(levels.lists()), complete ? 0.0 : levels.least(), 0};
 }
 
-RosettaResult find_top(const SupportSet& supports, const std::vector<int64_t>& sizes,
-                       const RosettaOptions& options, const ParallelFor& parallel_for) {
-  Levels level(supports, sizes, options.least, options.max_tuples, parallel_for);
+RosettaResult find_top(TupleScorer& scorer, const std::vector<int64_t>& models,
+                       const RosettaOptions& options) {
+  Levels level(scorer, models, options.least, options.max_tuples);
   level.find_pairs();
   TupleList pairs = std::move(level.lists().back());
   sort_by_score(pairs);
   RosettaOptions bounded = options;  // one more than may be held: then there are too many
   bounded.top = std::min(options.top, options.max_tuples + 1);
-  const BestResult best = find_best(supports, sizes, pairs, bounded,
-                                    kTriedATupleHeld * options.max_tuples, parallel_for);
+  const BestResult best =
+      find_best(scorer, models, pairs, bounded, kTriedATupleHeld * options.max_tuples);
 
   RosettaResult result{{std::move(pairs)}, 0.0, best.incomplete_order};
   const bool pairs_are_missing = level.least() > options.least;
@@ -188,24 +183,20 @@ RosettaResult find_top(const SupportSet& supports, const std::vector<int64_t>& s
   return result;
 }
 
-// No voxel at all: no tuple scores above 0, however many there are.
-RosettaResult nothing_of(int64_t max_order) {
+}  // namespace
+
+RosettaResult no_tuples(int64_t max_order) {
   RosettaResult result;
   for (int64_t order = 2; order <= max_order; ++order) result.orders.push_back({order, {}, {}});
   return result;
 }
 
-}  // namespace
-
-RosettaResult find_rosetta(const SupportSet& supports, const RosettaOptions& options,
-                           const ParallelFor& parallel_for) {
+RosettaResult find_rosetta(TupleScorer& scorer, const std::vector<int64_t>& models,
+                           const RosettaOptions& options) {
   RosettaOptions positive = options;  // a score of 0 is no overlap at all
   positive.least = std::max(options.least, std::numeric_limits<double>::denorm_min());
   positive.max_tuples = std::min(options.max_tuples, kMostTuples);
-  if (supports.videos.back() == 0) return nothing_of(options.max_order);
-  const std::vector<int64_t> sizes = support_sizes(supports, parallel_for);
-  return options.top > 0 ? find_top(supports, sizes, positive, parallel_for)
-                         : find_all(supports, sizes, positive, parallel_for);
+  return options.top > 0 ? find_top(scorer, models, positive) : find_all(scorer, models, positive);
 }
 
 }  // namespace vtcd
