@@ -55,6 +55,9 @@ bench: build  ## run every benchmark and renew the tables (an hour or less; use 
 tables: $(READY)  ## renew the tables of README.md and docs/ from benchmarks/results/*.json
 	$(RUN) benchmarks/tables.py
 
+kernels: build  ## what every CUDA kernel takes of a GPU, in docs/kernels.md; fails where one spills registers
+	$(RUN) build_tools/ptxas.py
+
 OUT ?= build/gpu
 DRY_RUN ?=
 gpu:  ## on a GPU, with libraries that are built: tests, sanitizers, benchmarks in 8 minutes (OUT=folder, DRY_RUN=1: without)
@@ -75,4 +78,4 @@ test-abi: $(READY)  ## build a wheel with the torch of .venv, test that wheel un
 clean:  ## remove what was built, but not the environment
 	rm -rf build dist *.egg-info vtcd_ops/_C_*.so
 
-.PHONY: help env build debian test lint format bench tables gpu demo reproduce test-abi clean
+.PHONY: help env build debian test lint format bench tables kernels gpu demo reproduce test-abi clean

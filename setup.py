@@ -16,7 +16,7 @@ from setuptools.command.build_ext import build_ext
 ROOT = Path(__file__).parent.resolve()
 sys.path.insert(0, str(ROOT / "build_tools"))
 
-from vtcd_locate import find_eigen, find_torch  # noqa: E402
+from vtcd_locate import cuda_environment, find_eigen, find_torch  # noqa: E402
 
 
 class CMakeBuild(build_ext):
@@ -46,8 +46,11 @@ class CMakeBuild(build_ext):
         }
         configure = ["cmake", "-S", str(ROOT), "-B", str(build_dir), "-G", "Ninja"]
         configure += [f"-D{name}={value}" for name, value in options.items()]
-        subprocess.check_call(configure + shlex.split(os.environ.get("CMAKE_ARGS", "")))
-        subprocess.check_call(["cmake", "--build", str(build_dir), "--target", "vtcd_libraries"])
+        configure += shlex.split(os.environ.get("CMAKE_ARGS", ""))
+        variables = os.environ | cuda_environment()
+        subprocess.check_call(configure, env=variables)
+        build = ["cmake", "--build", str(build_dir), "--target", "vtcd_libraries"]
+        subprocess.check_call(build, env=variables)
 
     def _package_dir(self) -> Path:
         return ROOT / "vtcd_ops" if self.inplace else Path(self.build_lib).resolve() / "vtcd_ops"

@@ -1,4 +1,4 @@
-"""Find what the build needs, PyTorch's headers and Eigen's, without importing torch.
+"""Find what the build needs, PyTorch's headers, Eigen's and nvcc, without importing torch.
 
 This also works inside pip's isolated build environment, which hides the interpreter's
 site-packages from ``sys.path`` but keeps the interpreter itself.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shutil
 import site
 import sys
 import sysconfig
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MIN_TORCH = (2, 10)
+USUAL_NVCC = "/usr/local/cuda/bin/nvcc"
 EIGEN_PREFIXES = ("/usr", "/usr/local", "/opt/homebrew")
 
 
@@ -68,3 +70,33 @@ def find_eigen() -> Path | None:
     places = [Path(prefix) / "include/eigen3" for prefix in prefixes]
     places += [Path(path) / "cmeel.prefix/include/eigen3" for path in sys.path]
     return next((place for place in places if (place / "Eigen/Core").is_file()), None)
+
+
+def torch_cuda(torch_dir: Path) -> str | None:
+    """Return the version of CUDA that a torch package was built with, None for a CPU build."""
+    version_file = torch_dir / "version.py"
+    text = version_file.read_text() if version_file.is_file() else ""
+    match = re.search(r"^cuda\b[^=\n]*=\s*['\"](\d[\d.]*)['\"]", text, re.MULTILINE)
+    return match[1] if match else None
+
+
+def find_nvcc() -> Path | None:
+    """Return CUDA's compiler: as told, on the path, in its usual places or from PyPI; or None."""
+    places = [os.environ.get("CUDACXX"), shutil.which("nvcc")]
+    for variable in ("CUDA_HOME", "CUDA_PATH"):
+        places.append(os.environ.get(variable) and f"{os.environ[variable]}/bin/nvcc")
+    places.append(USUAL_NVCC)
+    places += [f"{path}/nvidia/cu13/bin/nvcc" for path in sys.path]
+    return next((Path(place) for place in places if place and Path(place).is_file()), None)
+
+
+def cuda_environment() -> dict[str, str]:
+    """Return the variables by which CMake finds `find_nvcc` and its libraries; none without it."""
+    nvcc = find_nvcc()
+    if nvcc is None:
+        return {}
+    found = {"CUDACXX": str(nvcc)}
+    libraries = nvcc.parents[1] / "lib"  # of the packages from PyPI, which nvcc does not look into
+    if (libraries / "libcudart_static.a").is_file():
+        found["CUDAFLAGS"] = f"{os.environ.get('CUDAFLAGS', '')} -L{libraries}".strip()
+    return found

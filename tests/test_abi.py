@@ -15,6 +15,7 @@ from vtcd_ops.ops import library
 
 ROOT = Path(__file__).parents[1]
 LIBRARIES = [library.library_path(name) for name in library.INSTRUCTION_SETS]
+CUDA_LIBRARY = library.library_path("cuda")
 # at::, c10:: and torch:: classes and functions in mangled names; torch's stable headers are inlined
 # into the library itself, so that an undefined one is a call into the unstable ABI
 UNSTABLE = re.compile(r"_Z\w*?(2at|3c10|5torch)[0-9NCEIK]")
@@ -54,6 +55,35 @@ def test_no_thread_pool_of_its_own(library: Path) -> None:
     assert [
         name for name in undefined if name.startswith(("GOMP_", "omp_", "pthread_create"))
     ] == []
+
+
+@pytest.mark.skipif(
+    not CUDA_LIBRARY.is_file(), reason="no CUDA compiler: the CUDA kernels were NOT built"
+)
+def test_the_cuda_library_is_for_every_cuda_of_torch() -> None:
+    """It brings CUDA's runtime along, and asks torch for one more function, where there is one.
+
+    A library linked to libcudart.so.12, or to libtorch_cuda.so, would not load beside CUDA 13 or
+    under a torch without CUDA.
+    """
+    undefined = symbols(CUDA_LIBRARY, "--undefined-only")
+    assert [name for name in undefined if UNSTABLE.match(name)] == []
+    assert [name for name in undefined if re.match(r"_*cu(da|[A-Z])", name)] == []
+    assert [name for name in symbols(CUDA_LIBRARY) if name.startswith(("Py", "_Py"))] == []
+    lines = subprocess.run(
+        ["nm", "--dynamic", str(CUDA_LIBRARY)], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    weak = [line.split()[-1] for line in lines if line.split()[0] == "w"]
+    assert [name for name in weak if "torch" in name] == ["aoti_torch_get_current_cuda_stream"]
+    needed = subprocess.run(
+        ["readelf", "--dynamic", str(CUDA_LIBRARY)], capture_output=True, text=True, check=True
+    ).stdout
+    libraries = set(re.findall(r"\(NEEDED\).*\[(.*?)\.so", needed))
+    assert libraries <= {
+        "libtorch", "libtorch_cpu", "libstdc++", "libm", "libgcc_s", "libc", "ld-linux-x86-64",
+        "libdl", "librt", "libpthread",
+    }  # fmt: skip
+    assert "libtorch" in libraries  # which leads to libtorch_cuda
 
 
 def test_the_pattern_sees_unstable_symbols() -> None:

@@ -85,6 +85,7 @@ def test_nothing_is_asked_for_that_is_there(
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(backend, "find_torch", lambda: Path("/torch"))
     monkeypatch.setattr(backend, "find_eigen", lambda: Path("/eigen"))
+    monkeypatch.setattr(backend, "find_nvcc", lambda: Path("/cuda/bin/nvcc"))
     assert backend._missing_requirements() == []
 
 
@@ -92,5 +93,68 @@ def test_what_is_missing_is_asked_for(backend: ModuleType, monkeypatch: pytest.M
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr(backend, "find_torch", lambda: None)
     monkeypatch.setattr(backend, "find_eigen", lambda: None)
+    monkeypatch.setattr(backend, "find_nvcc", lambda: None)
     expected = ["cmake>=3.22", "ninja", "cmeel-eigen>=3.4,<4", "torch>=2.10"]
     assert backend._missing_requirements() == expected
+
+
+COMPILER = [
+    "nvidia-cuda-nvcc==13.0.*", "nvidia-cuda-crt==13.0.*", "nvidia-nvvm==13.0.*",
+    "nvidia-cuda-runtime==13.0.*", "nvidia-cuda-cccl==13.0.*",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cuda", "nvcc", "arguments", "expected", "said"),
+    [
+        ("'13.0'", None, "", COMPILER, "for CPU and CUDA by an nvcc from PyPI"),
+        ("'12.8'", None, "-DVTCD_CUDA=OFF", [], "for the CPU only, as CMAKE_ARGS says"),
+        ("'13.0'", "/cuda/bin/nvcc", "", [], "for CPU and CUDA by /cuda/bin/nvcc"),
+        ("None", "/cuda/bin/nvcc", "", [], "for CPU and CUDA by /cuda/bin/nvcc"),
+        ("None", None, "", [], "for the CPU only: no nvcc, and this torch has no CUDA"),
+    ],
+)
+def test_the_compiler_of_cuda_is_asked_for_where_torch_has_cuda_alone(
+    backend: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    cuda: str,
+    nvcc: str | None,
+    arguments: str,
+    expected: list[str],
+    said: str,
+) -> None:
+    torch_dir = make_torch(tmp_path / "torch", "2.14.1")
+    with (torch_dir / "version.py").open("a") as file:
+        file.write(f"cuda: Optional[str] = {cuda}\nhip: Optional[str] = '6.0'\n")
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(backend, "find_torch", lambda: torch_dir)
+    monkeypatch.setattr(backend, "find_eigen", lambda: Path("/eigen"))
+    monkeypatch.setattr(backend, "find_nvcc", lambda: nvcc and Path(nvcc))
+    monkeypatch.setenv("CMAKE_ARGS", arguments)
+    assert backend._missing_requirements() == expected
+    assert f", {said}, fetching" in capsys.readouterr().out
+
+
+def test_the_compiler_of_the_packages_is_found_with_its_libraries(
+    locate: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for file in ("bin/nvcc", "lib/libcudart_static.a"):
+        path = tmp_path / "nvidia/cu13" / file
+        path.parent.mkdir(parents=True)
+        path.touch()
+    for variable in ("CUDACXX", "CUDA_HOME", "CUDA_PATH", "CUDAFLAGS"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(locate, "USUAL_NVCC", str(tmp_path / "none"))
+    assert locate.cuda_environment() == {}
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    root = tmp_path / "nvidia/cu13"
+    assert locate.cuda_environment() == {
+        "CUDACXX": str(root / "bin/nvcc"),
+        "CUDAFLAGS": f"-L{root}/lib",
+    }
+    monkeypatch.setenv("CUDACXX", str(tmp_path / "nvidia/cu13/bin/nvcc"))
+    monkeypatch.setattr(sys, "path", [])
+    assert locate.find_nvcc() == root / "bin/nvcc"

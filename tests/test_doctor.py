@@ -74,3 +74,57 @@ def test_an_operator_without_a_kernel_is_broken(
     assert doctor.doctor() == 1
     closing = capsys.readouterr().out.splitlines()[-1]
     assert closing.startswith("Broken: operator slic3d. To rebuild the operators: pip install")
+
+
+class _FakeGPU:
+    """What torch.cuda says of one GPU."""
+
+    def __init__(self, capability: tuple[int, int]) -> None:
+        self.capability = capability
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "NVIDIA Some")
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: self.capability)
+
+
+def machine() -> dict[str, doctor.Line]:
+    return {line.name: line for line in doctor.diagnose().machine}
+
+
+def test_what_the_cuda_kernels_were_built_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.library, "cuda_architectures", lambda: ["sm_80", "sm_90", "sm_100"])
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    _FakeGPU((9, 0)).install(monkeypatch)
+    found = machine()
+    assert found["CUDA kernels"].found == "sm_80, sm_90, sm_100 and newer"
+    assert found["CUDA in torch"].found == "13.0"
+    assert found["GPU"].found == "NVIDIA Some, sm_90"
+    assert [line.mend for line in found.values() if "CUDA" in line.name or line.mend] == ["", ""]
+
+
+def test_missing_cuda_kernels_come_with_their_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.library, "cuda_architectures", list)
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    assert machine()["CUDA kernels"].found.startswith("not built")
+    assert machine()["CUDA kernels"].mend.startswith("pip install ")
+    monkeypatch.setattr(torch.version, "cuda", None)  # a torch that could not use them
+    assert machine()["CUDA kernels"].mend == ""
+    assert machine()["CUDA in torch"].found == "none, a build for CPUs"
+
+
+def test_a_gpu_older_than_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.library, "cuda_architectures", lambda: ["sm_80", "sm_100"])
+    _FakeGPU((7, 5)).install(monkeypatch)
+    gpu = machine()["GPU"]
+    assert gpu.found == "NVIDIA Some, sm_75: the CUDA kernels were not built for it"
+    assert gpu.mend.startswith("CMAKE_ARGS=-DVTCD_CUDA_ARCHITECTURES=75 pip install ")
+
+
+@pytest.mark.skipif(
+    not doctor.library.library_path("cuda").is_file(),
+    reason="no CUDA compiler: the CUDA kernels were NOT built",
+)
+def test_the_built_library_says_what_it_is_for() -> None:
+    assert doctor.library.cuda_architectures()[-1].startswith("sm_")

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 import typer
@@ -94,7 +95,6 @@ def _machine() -> list[Line]:
     best = torch.backends.cpu.get_cpu_capability().lower()
     used = LIBRARY.instruction_set
     faster = best in library.INSTRUCTION_SETS and best != used
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none seen by torch"
     return [
         Line("CPU", platform.machine()),
         Line(
@@ -104,8 +104,37 @@ def _machine() -> list[Line]:
         ),
         Line("libraries built", ", ".join(built)),
         Line("threads", f"{torch.get_num_threads()} (torch.set_num_threads)"),
-        Line("GPU", gpu),
+        *_gpu(),
     ]
+
+
+def _gpu() -> list[Line]:
+    """The CUDA library, torch's CUDA and the GPUs: what one of them lacks is said beside it."""
+    architectures = library.cuda_architectures()
+    num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if architectures:
+        built, mend = f"{', '.join(architectures)} and newer", ""
+    else:
+        built = "not built: GPUs are used by the models alone"
+        mend = library.rebuild_command() if torch.version.cuda else ""
+    lines = [Line("CUDA kernels", built, mend=mend)]
+    if torch.version.cuda:
+        lines.append(Line("CUDA in torch", torch.version.cuda))
+    else:
+        has_driver = Path("/proc/driver/nvidia/version").is_file()
+        mend = "pip install --force-reinstall torch, of a build with CUDA" if has_driver else ""
+        lines.append(Line("CUDA in torch", "none, a build for CPUs", mend=mend))
+    return lines + ([_one_gpu(i) for i in range(num_gpus)] or [Line("GPU", "none seen by torch")])
+
+
+def _one_gpu(index: int) -> Line:
+    major, minor = torch.cuda.get_device_capability(index)
+    name = f"{torch.cuda.get_device_name(index)}, sm_{major}{minor}"
+    oldest = min((int(a[3:]) for a in library.cuda_architectures()), default=0)
+    if 10 * major + minor >= oldest:
+        return Line("GPU", name)
+    mend = f"CMAKE_ARGS=-DVTCD_CUDA_ARCHITECTURES={major}{minor} {library.rebuild_command()}"
+    return Line("GPU", f"{name}: the CUDA kernels were not built for it", mend=mend)
 
 
 def _operators() -> list[OperatorLine]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
@@ -65,6 +66,21 @@ def select_instruction_set() -> str:
         return wanted
     capability = torch.backends.cpu.get_cpu_capability().lower()
     return capability if capability in INSTRUCTION_SETS else "default"
+
+
+def cuda_architectures() -> list[str]:
+    """Return what the CUDA library was compiled for, such as ``sm_90``; the last also as PTX.
+
+    Nothing where there is no such library, or one of an older version that does not say.
+    """
+    path = library_path("cuda")
+    if not path.is_file():
+        return []
+    try:
+        said = (ctypes.c_char * 128).in_dll(ctypes.CDLL(str(path)), "vtcd_cuda_architectures")
+    except ValueError:
+        return []
+    return [f"sm_{entry.removesuffix('-real')}" for entry in said.value.decode().split(",")]
 
 
 def has_kernel(operator: str, key: str) -> bool:
