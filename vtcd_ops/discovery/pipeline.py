@@ -5,14 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -28,8 +26,9 @@ from vtcd_ops.discovery.run_files import clip_file, concept_file
 from vtcd_ops.discovery.run_writer import RunWriter
 from vtcd_ops.discovery.sample_checks import ClipChoice, naming
 from vtcd_ops.discovery.settings import Settings
-from vtcd_ops.discovery.video_divider import Storing, VideoDivider
-from vtcd_ops.discovery.video_queue import Turn, VideoQueue
+from vtcd_ops.discovery.storing import BehindOne, num_threads
+from vtcd_ops.discovery.video_divider import VideoDivider
+from vtcd_ops.discovery.video_queue import VideoQueue
 from vtcd_ops.video.clips import VideoClip
 from vtcd_ops.video.readers import open_video
 from vtcd_ops.video.samples import Sample, as_samples
@@ -136,7 +135,7 @@ class Pipeline:
         with (
             self._bar("videos", "video", _length(samples)) as bar,
             ThreadPoolExecutor(1, "vtcd-reader") as reader,
-            ThreadPoolExecutor(torch.get_num_threads(), "vtcd-store") as pool,
+            ThreadPoolExecutor(num_threads(self.device), "vtcd-store") as pool,
         ):
             divider = VideoDivider(
                 self.adapter, self.settings, self.layers, self.heads, compactness,
@@ -144,7 +143,7 @@ class Pipeline:
             )  # fmt: skip
             queue = VideoQueue(claim, self._read, reader)
             while True:
-                with _Stored() as stored:
+                with BehindOne() as stored:
                     for turn in queue.turns(stream):
                         if (video := turn.reading.result()) is not None:
                             with naming(turn.sample):
@@ -238,32 +237,6 @@ class Pipeline:
             for head in rows
         ]
         return joined, sources
-
-
-class _Stored:
-    """Ends the claim of each video when it is stored, while the next one is worked on."""
-
-    def __init__(self) -> None:
-        self._held: tuple[ExitStack, Sample, Storing] | None = None
-
-    def __enter__(self) -> _Stored:
-        return self
-
-    def after(self, turn: Turn[Any], storing: Storing) -> None:
-        """Keep a video's claim until it is stored, and wait for the video before it."""
-        held, self._held = self._held, (turn.claim.pop_all(), turn.sample, storing)
-        _finish(held)
-
-    def __exit__(self, *exception: object) -> None:
-        held, self._held = self._held, None
-        _finish(held)
-
-
-def _finish(held: tuple[ExitStack, Sample, Storing] | None) -> None:
-    if held is not None:
-        claim, sample, storing = held
-        with claim, naming(sample):
-            storing.wait()
 
 
 def _chosen(name: str, chosen: Iterable[int] | None, count: int) -> list[int]:

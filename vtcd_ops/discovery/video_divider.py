@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, wait
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import partial
 
@@ -29,6 +29,7 @@ from vtcd_ops.discovery.records import VideoRecord
 from vtcd_ops.discovery.run_files import clip_file, tubelet_file
 from vtcd_ops.discovery.run_writer import RunWriter
 from vtcd_ops.discovery.settings import Settings
+from vtcd_ops.discovery.storing import Storing
 from vtcd_ops.discovery.tubelets import find_tubelets, tubelet_device
 from vtcd_ops.video.clips import VideoClip, Window
 
@@ -36,42 +37,6 @@ PREVIEW_EDGE = 224  # longest edge of stored preview frames, in pixels
 
 
 _KERNEL_BYTES = 24  # of a voxel: what the operators and the packing of labels take on a device
-
-
-class Storing:
-    """What threads still compress and store of one video.
-
-    Args:
-        pool: the threads; they begin what they are given in its order.
-    """
-
-    def __init__(self, pool: Executor) -> None:
-        self._pool = pool
-        self._first: Future[None] | None = None
-        self._left: list[Future[None]] = []
-
-    def begin(self, job: Callable[[], None]) -> None:
-        """Store what comes before everything else."""
-        self._first = self._pool.submit(job)
-        self._left.append(self._first)
-
-    def add(self, job: Callable[[], None]) -> None:
-        """Store something."""
-        first = self._first
-
-        def after() -> None:
-            if first is not None:
-                first.result()
-            job()
-
-        self._left.append(self._pool.submit(after))
-
-    def wait(self) -> None:
-        """Wait until all is stored; what goes wrong in a thread is raised here."""
-        jobs, self._left = self._left, []
-        wait(jobs)
-        for job in jobs:
-            job.result()
 
 
 @dataclass(frozen=True)
