@@ -69,27 +69,27 @@ class Clock:
         end.synchronize()
         return begin.elapsed_time(end)
 
-    def kernels(self, calls: Sequence[Call]) -> dict[str, Any]:
+    def kernels(self, calls: Sequence[Call], count: int = PROFILED_CALLS) -> dict[str, Any]:
         """Return what runs on the device during a call, and how long (``device_ms``), as traced."""
         if self.device.type != "cuda":
             return {}
         self.synchronize()
         with profile(activities=[ProfilerActivity.CUDA]) as trace:
-            for i in range(PROFILED_CALLS):
+            for i in range(count):
                 calls[i % len(calls)]()
             self.synchronize()
         events = [event for event in trace.key_averages() if event.self_device_time_total > 0]
         events.sort(key=lambda event: -event.self_device_time_total)
         total_us = sum(event.self_device_time_total for event in events)
         return {
-            "device_ms": round(total_us / 1e3 / PROFILED_CALLS, 5),
+            "device_ms": round(total_us / 1e3 / count, 5),
             "kernels": [
                 {
                     "name": event.key[:120],
-                    "launches": event.count / PROFILED_CALLS,
-                    "ms": round(event.self_device_time_total / 1e3 / PROFILED_CALLS, 5),
+                    "launches": event.count / count,
+                    "ms": round(event.self_device_time_total / 1e3 / count, 5),
                 }
-                for event in events[:10]
+                for event in events[:12]
             ],
         }
 
