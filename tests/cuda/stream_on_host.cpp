@@ -24,6 +24,8 @@ void fill_bytes(void* device, int value, size_t bytes, Stream) {
   std::memset(device, value, bytes);
 }
 
+int64_t max_shared_bytes() { return 227 << 10; }
+
 int64_t num_multiprocessors() { return 2; }
 
 }  // namespace vtcd

@@ -33,7 +33,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> kmeans_op(const Tensor& data, const T
                                                      int64_t seed) {
   const RaggedBatch batch = check_ragged("kmeans", data, offsets);
   const std::vector<int64_t> num_clusters = check_k("kmeans", batch, k);
-  VTCD_CHECK(num_restarts >= 1, "kmeans: num_restarts expected at least 1, got ", num_restarts);
+  check_restarts("kmeans", num_restarts);
   check_iterations("kmeans", max_num_iter, tol);
 
   const int64_t num_problems = batch.num_problems(), num_channels = data.size(1);

@@ -79,9 +79,9 @@ __device__ inline void load_slab(const double* points, int64_t num_channels, int
 
 // The products of the rows (thread / 16) + 16 i of one tile with the rows (thread % 16) + 16 j of
 // another.
-__device__ inline void tile_products(const double* points, int64_t num_channels, int64_t first_row,
-                                     int64_t first_column, int64_t end, double* shared,
-                                     double (&products)[kSide][kSide]) {
+__device__ __forceinline__ void tile_products(const double* points, int64_t num_channels,
+                                              int64_t first_row, int64_t first_column, int64_t end,
+                                              double* shared, double (&products)[kSide][kSide]) {
   double *rows = shared, *columns = shared + kSilhouetteTile * kSlabStride;
   const int y = static_cast<int>(threadIdx.x) / kStep, x = static_cast<int>(threadIdx.x) % kStep;
   for (int i = 0; i < kSide; ++i)
@@ -158,7 +158,9 @@ __global__ void __launch_bounds__(kSilhouetteThreads, 2)
     double products[kSide][kSide];
     tile_products(from.points, batch.num_channels, first, column, end, shared, products);
     __syncthreads();
+#pragma unroll
     for (int i = 0; i < kSide; ++i) {
+#pragma unroll
       for (int j = 0; j < kSide; ++j) {
         const int r = y + kStep * i, c = x + kStep * j;
         if (first + r >= end || column + c >= end) continue;

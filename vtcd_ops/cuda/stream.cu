@@ -36,6 +36,13 @@ void fill_bytes(void* device, int value, size_t bytes, Stream stream) {
   check_cuda(cudaMemsetAsync(device, value, bytes, static_cast<cudaStream_t>(stream.handle)));
 }
 
+int64_t max_shared_bytes() {
+  int device = 0, bytes = 0;
+  check_cuda(cudaGetDevice(&device));
+  check_cuda(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+  return bytes;
+}
+
 int64_t num_multiprocessors() {
   int device = 0, count = 0;
   check_cuda(cudaGetDevice(&device));

@@ -34,6 +34,9 @@ void copy_to_device(void* device, const void* host, size_t bytes, Stream stream)
 // Sets `bytes` of the device to a value, in the order of the stream.
 void fill_bytes(void* device, int value, size_t bytes, Stream stream);
 
+// Bytes of shared memory that a block of the current device can have.
+int64_t max_shared_bytes();
+
 // How many multiprocessors the current device has.
 int64_t num_multiprocessors();
 

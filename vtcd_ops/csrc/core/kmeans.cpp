@@ -10,6 +10,8 @@
 #include "core/chunks.h"
 #include "core/distinct_points.h"
 #include "core/formulas/distance.h"
+#include "core/formulas/kmeans.h"
+#include "core/formulas/ordered_sum.h"
 #include "core/formulas/philox.h"
 #include "core/point_set.h"
 
@@ -19,7 +21,6 @@ namespace {
 using Eigen::MatrixXd;
 using Eigen::VectorXd;
 
-constexpr int64_t kChunk = 128;
 // Chunks of a thread, at least: to assign their points, and to measure distances from one.
 constexpr int64_t kAssignGrain = 4, kDistanceGrain = 16;
 // Fewer points than this are too few to share a run between threads.
@@ -40,6 +41,24 @@ struct ClusterSums {
     return *this;
   }
 };
+
+// The sums of 32 numbers each, one for every point, and of all of them.
+struct PointSums {
+  explicit PointSums(const VectorXd& values) : chunks(count_sum_chunks(values.size())) {
+    for (size_t chunk = 0; chunk < chunks.size(); ++chunk) {
+      chunks[chunk] = sum_of_chunk(static_cast<int64_t>(chunk), values.size(),
+                                   [&](int64_t n) { return values[n]; });
+    }
+    total = sum_of_chunks_in_order(chunks.data(), static_cast<int64_t>(chunks.size()));
+  }
+
+  std::vector<double> chunks;
+  double total;
+};
+
+double weighted_sum(const DistinctPoints& data, const VectorXd& values) {
+  return PointSums(values.cwiseProduct(data.weights)).total;
+}
 
 class KMeansRun {
  public:
@@ -64,27 +83,27 @@ class KMeansRun {
       settled = update_centers() <= max_shift;
     }
     if (settled || iteration == max_num_iter) assign();  // labels of the last centres
-    return {labels_, centers_, distances_.dot(data_.weights), 0, iteration};
+    return {labels_, centers_, weighted_sum(data_, distances_), 0, iteration};
   }
 
  private:
   // Greedy k-means++: each next centre is the best of a few points drawn with a probability
   // proportional to the squared distance from the centres chosen so far.
   void choose_centers(PhiloxStream* random) {
-    const int64_t num_trials =
-        2 + static_cast<int64_t>(std::log(static_cast<double>(num_clusters_)));
+    const int64_t num_trials = num_seed_trials(num_clusters_);
     const int64_t first = draw_by_weight(data_.weights, random);
     centers_.col(0) = data_.points.col(first);
     VectorXd closest = squared_distances(first);
     for (int64_t k = 1; k < num_clusters_; ++k) {
       const VectorXd weights = closest.cwiseProduct(data_.weights);
+      const PointSums sums(weights);
       VectorXd best_closest;
       double best_sum = std::numeric_limits<double>::infinity();
       int64_t best_point = 0;
       for (int64_t trial = 0; trial < num_trials; ++trial) {
-        const int64_t point = draw_by_weight(weights, random);
+        const int64_t point = draw_by_weight(weights, sums, random);
         VectorXd candidate = squared_distances(point).cwiseMin(closest);
-        const double sum = candidate.dot(data_.weights);
+        const double sum = weighted_sum(data_, candidate);
         if (sum < best_sum) {
           best_sum = sum;
           best_point = point;
@@ -96,24 +115,23 @@ class KMeansRun {
     }
   }
 
-  int64_t draw_by_weight(const VectorXd& weights, PhiloxStream* random) const {
-    const double total = weights.sum();
+  int64_t draw_by_weight(const VectorXd& weights, const PointSums& sums,
+                         PhiloxStream* random) const {
     // no distance is left that a double could square: any point
-    if (total <= 0) return draw_by_weight(data_.weights, random);
-    const double threshold = random->uniform() * total;
-    double sum = 0;
-    for (int64_t n = 0; n < num_points_; ++n) {
-      sum += weights[n];
-      if (sum > threshold) return n;
-    }
-    return num_points_ - 1;
+    if (sums.total <= 0) return draw_by_weight(data_.weights, random);
+    return point_at_threshold(random->uniform() * sums.total, sums.chunks.data(), num_points_,
+                              [&](int64_t n) { return weights[n]; });
+  }
+
+  int64_t draw_by_weight(const VectorXd& weights, PhiloxStream* random) const {
+    return draw_by_weight(weights, PointSums(weights), random);
   }
 
   VectorXd squared_distances(int64_t point) const {
     const int64_t num_channels = data_.points.rows();
     const double* center = data_.points.col(point).data();
     VectorXd distances(num_points_);
-    for_each_chunk(num_points_, kChunk, kDistanceGrain, parallel_for_,
+    for_each_chunk(num_points_, kClusterChunk, kDistanceGrain, parallel_for_,
                    [&](int64_t /*chunk*/, int64_t first, int64_t size) {
                      for (int64_t n = first; n < first + size; ++n) {
                        distances[n] =
@@ -129,14 +147,14 @@ class KMeansRun {
     center_norms_ = centers_.colwise().squaredNorm();
     largest_center_ = center_norms_.maxCoeff();
     clusters_ = sum_of_chunks<ClusterSums>(
-        num_points_, kChunk, kAssignGrain, parallel_for_,
+        num_points_, kClusterChunk, kAssignGrain, parallel_for_,
         [&](int64_t first, int64_t size) { return assign_chunk(first, size); });
     return clusters_.changed;
   }
 
   ClusterSums assign_chunk(int64_t first, int64_t count) {
     const auto points = data_.points.middleCols(first, count);
-    const std::array<int64_t, kChunk> nearest = nearest_centers(first, count);
+    const std::array<int64_t, kClusterChunk> nearest = nearest_centers(first, count);
     ClusterSums clusters{MatrixXd::Zero(centers_.rows(), num_clusters_),
                          VectorXd::Zero(num_clusters_), false};
     for (int64_t n = 0; n < count; ++n) {
@@ -152,11 +170,12 @@ class KMeansRun {
     return clusters;
   }
 
-  // By |c|^2 - 2 x.c from one matrix product; where the best two lie within its rounding, by
-  // differences.
-  std::array<int64_t, kChunk> nearest_centers(int64_t first, int64_t count) const {
-    std::array<int64_t, kChunk> nearest{};
-    std::array<double, kChunk> smallest, second;
+  // The first of the centres that are nearest by differences. |c|^2 - 2 x.c from one matrix product
+  // tells most of them: where the best two differ by more than its rounding, and by more than that
+  // of the differences, which is no larger.
+  std::array<int64_t, kClusterChunk> nearest_centers(int64_t first, int64_t count) const {
+    std::array<int64_t, kClusterChunk> nearest{};
+    std::array<double, kClusterChunk> smallest, second;
     smallest.fill(std::numeric_limits<double>::infinity());
     second.fill(std::numeric_limits<double>::infinity());
     MatrixXd scores = data_.points.middleCols(first, count).transpose() * centers_;  // [chunk, K]
@@ -173,9 +192,11 @@ class KMeansRun {
         nearest[n] = closer ? k : nearest[n];
       }
     }
-    const double rounding = product_rounding(centers_.rows());
+    const double rounding = 2 * product_rounding(centers_.rows());
     for (int64_t n = 0; n < count; ++n) {
-      const double margin = rounding * (data_.squared_norms[first + n] + largest_center_);
+      constexpr double kVanishing = 1e-300;  // far above what is lost of squares that vanish
+      const double margin =
+          rounding * (data_.squared_norms[first + n] + largest_center_) + kVanishing;
       if (second[n] - smallest[n] > margin) continue;
       nearest[n] = nearest_by_differences(first + n, scores.row(n), smallest[n] + margin);
     }
@@ -205,7 +226,7 @@ class KMeansRun {
     for (int64_t k = 0; k < num_clusters_; ++k) {
       if (clusters_.sizes[k] <= 0) continue;  // no point is left to take over: the centre stays
       const VectorXd mean = clusters_.sums.col(k) / clusters_.sizes[k];
-      shift += (mean - centers_.col(k)).squaredNorm();
+      shift += squared_distance(mean.data(), centers_.col(k).data(), mean.size());
       centers_.col(k) = mean;
     }
     return shift;
@@ -240,18 +261,28 @@ class KMeansRun {
   ClusterSums clusters_;
 };
 
-double mean_channel_variance(const DistinctPoints& data) {
-  const double total = data.weights.sum();
-  const VectorXd mean = data.points * data.weights / total;
-  const VectorXd squares = (data.points.colwise() - mean).colwise().squaredNorm();
-  return squares.dot(data.weights) / (total * static_cast<double>(data.points.rows()));
+double mean_channel_variance(const DistinctPoints& data, const ParallelFor& parallel_for) {
+  const int64_t num_channels = data.points.rows();
+  VectorXd mean = sum_of_chunks<VectorXd>(data.points.cols(), kClusterChunk, kAssignGrain,
+                                          parallel_for, [&](int64_t first, int64_t size) {
+                                            VectorXd sum = VectorXd::Zero(num_channels);
+                                            for (int64_t n = first; n < first + size; ++n)
+                                              sum += data.weights[n] * data.points.col(n);
+                                            return sum;
+                                          });
+  const double total = PointSums(data.weights).total;
+  mean /= total;
+  VectorXd squares(data.points.cols());
+  for (int64_t n = 0; n < data.points.cols(); ++n)
+    squares[n] = squared_distance(data.points.col(n).data(), mean.data(), num_channels);
+  return weighted_sum(data, squares) / (total * static_cast<double>(num_channels));
 }
 
 // The best of the runs, the first of equally good ones. Runs go side by side where a single one is
 // too small to be shared.
 KMeansResult best_run(const DistinctPoints& data, int64_t num_clusters,
                       const KMeansOptions& options, const ParallelFor& parallel_for) {
-  const double max_shift = options.tol * mean_channel_variance(data);
+  const double max_shift = options.tol * mean_channel_variance(data, parallel_for);
   const bool side_by_side = data.points.cols() < kSharedRun;
   const auto run = [&](int64_t restart, const ParallelFor& inner) {
     const PhiloxStream random(PhiloxDomain::kKMeans, static_cast<uint64_t>(options.seed),

@@ -5,17 +5,10 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/formulas/kmeans.h"
 #include "core/parallel.h"
 
 namespace vtcd {
-
-struct KMeansOptions {
-  int64_t num_restarts = 10;
-  int64_t max_num_iter = 300;
-  double tol =
-      1e-4;  // stop when the centres move by less than this share of the mean variance of a channel
-  int64_t seed = 0;
-};
 
 struct KMeansResult {
   std::vector<int32_t> labels;  // [N]

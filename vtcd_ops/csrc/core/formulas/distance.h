@@ -6,18 +6,24 @@
 #include <cstdint>
 
 #include "core/formulas/host_device.h"
+#include "core/formulas/ordered_sum.h"
 
 namespace vtcd {
 
 // |a - b|^2 by differences. |a|^2 + |b|^2 - 2 a.b, which a matrix product gives for many pairs at
 // once, loses the digits of a distance that is small against the lengths.
 VTCD_HOST_DEVICE inline double squared_distance(const double* a, const double* b, int64_t size) {
-  double sum = 0;
+  double lanes[kChannelLanes] = {};
+  int64_t i = 0;
+  for (; i + kChannelLanes <= size; i += kChannelLanes) {
 #ifndef __CUDACC__
-#pragma omp simd reduction(+ : sum)
+#pragma omp simd
 #endif
-  for (int64_t i = 0; i < size; ++i) sum += (a[i] - b[i]) * (a[i] - b[i]);
-  return sum;
+    for (int l = 0; l < kChannelLanes; ++l)
+      lanes[l] += (a[i + l] - b[i + l]) * (a[i + l] - b[i + l]);
+  }
+  for (int l = 0; i + l < size; ++l) lanes[l] += (a[i + l] - b[i + l]) * (a[i + l] - b[i + l]);
+  return sum_of_lanes(lanes);
 }
 
 // |a - b|, also where its square is below the smallest number.

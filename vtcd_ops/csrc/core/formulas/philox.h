@@ -18,7 +18,11 @@ struct Words {
   VTCD_HOST_DEVICE const uint32_t& operator[](int i) const { return values[i]; }
   VTCD_HOST_DEVICE const uint32_t* begin() const { return values; }
   VTCD_HOST_DEVICE const uint32_t* end() const { return values + kCount; }
-  bool operator==(const Words&) const = default;
+  VTCD_HOST_DEVICE bool operator==(const Words& other) const {
+    for (int i = 0; i < kCount; ++i)
+      if (values[i] != other.values[i]) return false;
+    return true;
+  }
 };
 
 using PhiloxCounter = Words<4>;
