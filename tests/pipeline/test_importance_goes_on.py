@@ -17,7 +17,7 @@ from torch import Tensor
 import vtcd_ops
 from vtcd_ops import InputError, Run, Sample
 from vtcd_ops.adapters import ProjectionAdapter, example_adapter
-from vtcd_ops.importance import scoring
+from vtcd_ops.importance import methods, scoring
 
 FAST: dict[str, Any] = {"progress": False, "dtype": "float32", "masks_per_forward": 16}
 
@@ -183,14 +183,14 @@ def test_an_interrupted_ranking_leaves_what_it_has(
     adapter, run = example
     ask: dict[str, Any] = {**FAST, "num_masks": 640}
     whole = vtcd_ops.rank(run, adapter, samples(), name="whole", **ask)
-    part = scoring.Masks.part
+    part = methods.Masks.part
 
-    def interrupted(method: scoring.Masks, video: int, *rest: Any) -> Any:
+    def interrupted(method: methods.Masks, video: int, *rest: Any) -> Any:
         if (video, rest[-1]) == (2, 384):
             raise KeyboardInterrupt
         return part(method, video, *rest)
 
-    monkeypatch.setattr(scoring.Masks, "part", interrupted)
+    monkeypatch.setattr(methods.Masks, "part", interrupted)
     ask |= {"name": "stopped-early", "progress": True}
     with pytest.raises(KeyboardInterrupt):
         vtcd_ops.rank(run, adapter, samples(), **ask)
@@ -200,7 +200,7 @@ def test_an_interrupted_ranking_leaves_what_it_has(
     assert np.array_equal(left.tensors["scores"], whole.tensors["scores"][:, :384])
     kept = sorted(file.name for file in (run.path / "importance/stopped-early/parts").iterdir())
     assert len(kept) == 2  # of the two videos that were further
-    monkeypatch.setattr(scoring.Masks, "part", part)
+    monkeypatch.setattr(methods.Masks, "part", part)
     again = vtcd_ops.rank(run, adapter, samples(), **ask)
     assert np.array_equal(again.tensors["scores"], whole.tensors["scores"])
     assert np.array_equal(again.value, whole.value)

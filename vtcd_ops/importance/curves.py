@@ -21,6 +21,7 @@ from vtcd_ops.importance.curve_results import DIRECTIONS, RANDOM, Curves
 from vtcd_ops.importance.importance import Importance, of_class
 from vtcd_ops.importance.masking import MaskedModel
 from vtcd_ops.importance.measurement import AskedForward, Measurement, check_model
+from vtcd_ops.importance.methods import Masks
 from vtcd_ops.importance.ranked_videos import RankedVideo, find_videos
 from vtcd_ops.importance.scores_store import (
     RESULT_FILE,
@@ -34,7 +35,7 @@ from vtcd_ops.importance.scores_store import (
     read_settings,
     refuse_others,
 )
-from vtcd_ops.importance.scoring import Masks, Scoring
+from vtcd_ops.importance.scoring import Scoring
 from vtcd_ops.importance.store import run_fingerprint, stored_names
 from vtcd_ops.importance.units import choose_units
 from vtcd_ops.metrics import Metric, get_metric

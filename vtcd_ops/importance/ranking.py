@@ -20,8 +20,9 @@ from vtcd_ops.discovery.run import Run, load
 from vtcd_ops.estimates.estimators import DESIGNS, ESTIMATORS
 from vtcd_ops.importance.importance import Importance, draw_masks, estimate_reliability
 from vtcd_ops.importance.measurement import AskedForward, Measurement, check_model, gradient_dtype
+from vtcd_ops.importance.methods import Gradients, Masks, Method
 from vtcd_ops.importance.ranked_videos import find_videos
-from vtcd_ops.importance.scoring import Gradients, Masks, Method, Scoring
+from vtcd_ops.importance.scoring import Scoring
 from vtcd_ops.importance.store import finish_importance, importance_path
 from vtcd_ops.importance.units import Units, choose_units
 from vtcd_ops.metrics import Metric, get_metric
