@@ -72,7 +72,7 @@ __device__ inline void for_each_tile(const PlacedCells& along_z, Shape3 grid, co
 
 // Block (i, j): label i % num_labels of volume i / num_labels, channels [j * kPoolChannels, ...).
 template <typename Scalar>
-__global__ void __launch_bounds__(kPoolThreads, 3)
+__global__ void __launch_bounds__(kPoolThreads, 2)
     pool_means_kernel(PlacedCells along_z, PoolPlan plan, PoolPart part, const double* planes,
                       const int64_t* plane_counts, const Scalar* features, Scalar* means,
                       int64_t* counts) {
