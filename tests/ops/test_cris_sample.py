@@ -129,3 +129,21 @@ def test_compiled() -> None:
     compiled = torch.compile(draw, fullgraph=True, backend="aot_eager")
     everything = torch.ones(6, dtype=torch.bool)
     assert torch.equal(compiled(everything), cris_sample(6, 4, 0.5, 1))
+
+
+def test_device() -> None:
+    expected = cris_sample(10, 5, 0.3, 7, 2)
+    for device in ("cpu", torch.device("cpu"), None):
+        assert torch.equal(cris_sample(10, 5, 0.3, 7, 2, device=device), expected)
+    like = torch.zeros(3)
+    found = torch.ops.vtcd._cris_sample_like(like, 10, 5, 0.3, 7, 2, "simple")
+    assert torch.equal(found, expected)
+    torch.library.opcheck(
+        torch.ops.vtcd._cris_sample_like.default, (like, 10, 5, 0.3, 7, 2, "balanced")
+    )
+    with pytest.raises(ValueError, match="cris_sample: device expected cpu or cuda, got meta"):
+        cris_sample(10, 5, 0.3, 7, device="meta")
+    with pytest.raises(RuntimeError, match="cris_sample: device expected cpu or cuda, got meta"):
+        torch.ops.vtcd.cris_sample(10, 5, 0.3, 7, device="meta")
+    with pytest.raises(TypeError, match="cris_sample: device expected a device, got int"):
+        cris_sample(10, 5, 0.3, 7, device=0)  # type: ignore[arg-type]

@@ -24,10 +24,7 @@ from vtcd_ops.adapters import example_adapter
 from vtcd_ops.ops import library
 from vtcd_ops.ops.library import has_kernel
 
-NOT_YET = {
-    "_concept_mask_backward", "_tubelet_pool_backward", "cnmf", "cris_accumulate", "cris_sample",
-    "kmeans", "rosetta_search", "slic3d", "tubelet_pool",
-}  # fmt: skip
+NOT_YET = {"cnmf", "kmeans", "rosetta_search"}
 IS_BUILT = library.library_path("cuda").is_file()
 
 

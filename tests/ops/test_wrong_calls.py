@@ -69,6 +69,10 @@ KERNELS: dict[str, Callable[[], dict[str, Any]]] = {
     "cris_sample": lambda: {
         "num_units": 5, "num_masks": 3, "ratio": 0.5, "seed": 0, "start": 2, "design": "balanced",
     },
+    "_cris_sample_like": lambda: {
+        "like": torch.ones(1), "num_units": 5, "num_masks": 3, "ratio": 0.5, "seed": 0, "start": 2,
+        "design": "balanced",
+    },
     "cris_accumulate": lambda: {
         "count": torch.zeros(2, 6, dtype=INT64), "total": torch.zeros(2, 6, dtype=FLOAT64),
         "total_sq": torch.zeros(2, 6, dtype=FLOAT64), "keep": torch.ones(4, 6, dtype=torch.bool),

@@ -68,7 +68,12 @@ STABLE_TORCH_LIBRARY(vtcd, m) {
   //   ->   keep bool [M, U], M = num_masks, U = num_units
   m.def(
       "cris_sample(int num_units, int num_masks, float ratio, int seed, int start=0, "
-      "str design=\"simple\") -> Tensor keep");
+      "str design=\"simple\", *, Device? device=None) -> Tensor keep");
+
+  // The same masks where a tensor is; its values do not matter.
+  m.def(
+      "_cris_sample_like(Tensor like, int num_units, int num_masks, float ratio, int seed, "
+      "int start, str design) -> Tensor keep");
 
   // Adds the drops of masks to the sums of the units they remove (row 0) and keep (row 1).
   //   count int64 [2, U]   total, total_sq float64 [2, U]   keep bool [M, U]   drop float64 [M]

@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 
 from vtcd_ops.ops import arguments
+from vtcd_ops.ops.library import has_kernel
 
 _MOST_UNITS = 2**31 - 1
 _LAST_START = 2**62 - 1
+_HAS_CUDA_KERNEL = has_kernel("vtcd::_cris_sample_like", "CUDA")
 
 
 def cris_sample(
@@ -18,6 +20,8 @@ def cris_sample(
     seed: int,
     start: int = 0,
     design: str = "simple",
+    *,
+    device: torch.device | str | None = None,
 ) -> Tensor:
     """Draw random masks that remove a fixed share of all units (equation 6).
 
@@ -43,24 +47,48 @@ def cris_sample(
         seed: of the generator.
         start: index of the first mask.
         design: ``"simple"``, ``"antithetic"`` or ``"balanced"``.
+        device: where they are drawn, the CPU or a CUDA GPU; mask i is the same on all (None: CPU).
 
     Returns:
-        bool [M, U] on the CPU, false where a mask removes a unit.
+        bool [M, U] on that device, false where a mask removes a unit.
 
     Raises:
-        ValueError: a parameter out of range.
+        ValueError: a parameter out of range, a device without kernel.
     """
     check_cris_sample(num_units, num_masks, ratio, seed, start, design)
+    where = _check_device(device)
     with arguments.kernel_errors("cris_sample"):
-        keep: Tensor = torch.ops.vtcd.cris_sample(num_units, num_masks, ratio, seed, start, design)
+        keep: Tensor = torch.ops.vtcd.cris_sample(
+            num_units, num_masks, ratio, seed, start, design, device=where
+        )
     return keep
 
 
+def _check_device(device: torch.device | str | None) -> torch.device:
+    """Return the device that masks are drawn on."""
+    op = "cris_sample"
+    if device is None:
+        return torch.device("cpu")
+    if not isinstance(device, (str, torch.device)):
+        raise TypeError(f"{op}: device expected a device, got {type(device).__name__}")
+    if str(device).partition(":")[0] not in ("cpu", "cuda"):
+        raise ValueError(f"{op}: device expected cpu or cuda, got {device}")
+    where = torch.device(device)
+    if where.type == "cuda" and not _HAS_CUDA_KERNEL:
+        raise ValueError(f"{op}: device expected cpu, as no CUDA kernels were built, got {device}")
+    return where
+
+
 def check_cris_sample(
-    num_units: int, num_masks: int, ratio: float, seed: int, start: int, design: str
+    num_units: int,
+    num_masks: int,
+    ratio: float,
+    seed: int,
+    start: int,
+    design: str,
+    op: str = "cris_sample",
 ) -> None:
     """Check the arguments of ``cris_sample``."""
-    op = "cris_sample"
     arguments.integer(op, "num_units", num_units)
     if not 2 <= num_units <= _MOST_UNITS:
         raise ValueError(f"{op}: num_units expected 2 to {_MOST_UNITS}, got {num_units}")
@@ -84,6 +112,19 @@ def _cris_sample_fake(
     seed: int,
     start: int = 0,
     design: str = "simple",
+    *,
+    device: torch.device | None = None,
 ) -> Tensor:
     check_cris_sample(num_units, num_masks, ratio, seed, start, design)
-    return torch.empty((num_masks, num_units), dtype=torch.bool, device="cpu")
+    where = torch.device("cpu") if device is None else device
+    if where.type not in ("cpu", "cuda"):
+        raise ValueError(f"cris_sample: device expected cpu or cuda, got {where}")
+    return torch.empty((num_masks, num_units), dtype=torch.bool, device=where)
+
+
+@torch.library.register_fake("vtcd::_cris_sample_like")
+def _cris_sample_like_fake(
+    like: Tensor, num_units: int, num_masks: int, ratio: float, seed: int, start: int, design: str
+) -> Tensor:
+    check_cris_sample(num_units, num_masks, ratio, seed, start, design, "_cris_sample_like")
+    return like.new_empty((num_masks, num_units), dtype=torch.bool)

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "core/formulas/cris_sums.h"
+
 namespace vtcd {
 namespace {
 
@@ -15,18 +17,17 @@ struct Sums {
   double total_sq[2][kUnits];
 };
 
-// Adds one mask. Any byte but 0 keeps: a tensor of bool may be a view of others. What a mask does
-// not add to is left alone, not multiplied by 0: the square of a huge drop is infinite.
+// Adds one mask. Any byte but 0 keeps: a tensor of bool may be a view of others.
 void add(const unsigned char* keep, double drop, int64_t num_units, Sums& sums) {
   const double square = drop * drop;
 #pragma omp simd
   for (int64_t u = 0; u < num_units; ++u) {
     const bool kept = keep[u] != 0;
     sums.kept[u] += kept ? 1.0 : 0.0;
-    sums.total[0][u] += kept ? 0.0 : drop;
-    sums.total[1][u] += kept ? drop : 0.0;
-    sums.total_sq[0][u] += kept ? 0.0 : square;
-    sums.total_sq[1][u] += kept ? square : 0.0;
+    sums.total[0][u] = add_where(!kept, drop, sums.total[0][u]);
+    sums.total[1][u] = add_where(kept, drop, sums.total[1][u]);
+    sums.total_sq[0][u] = add_where(!kept, square, sums.total_sq[0][u]);
+    sums.total_sq[1][u] = add_where(kept, square, sums.total_sq[1][u]);
   }
 }
 

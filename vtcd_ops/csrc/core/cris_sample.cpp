@@ -2,16 +2,9 @@
 #include "core/cris_sample.h"
 
 #include <algorithm>
-#include <cmath>
 #include <vector>
 
 namespace vtcd {
-
-int64_t removed_of(int64_t num_units, double ratio) {
-  const auto nearest =
-      static_cast<int64_t>(std::floor(ratio * static_cast<double>(num_units) + 0.5));
-  return std::clamp<int64_t>(nearest, 1, num_units - 1);
-}
 
 void cris_sample(int64_t num_units, int64_t num_removed, uint64_t seed, MaskDesign design,
                  int64_t start, int64_t num_masks, const ParallelFor& parallel_for, bool* keep) {

@@ -10,10 +10,6 @@
 
 namespace vtcd {
 
-// Units that a mask removes: ratio * num_units rounded to the nearest integer, a half upwards, but
-// at least 1 and at most num_units - 1.
-int64_t removed_of(int64_t num_units, double ratio);
-
 // Draws the masks start, start + 1, ...; mask i is a pure function of (num_units, num_removed,
 // seed, design, i).
 //

@@ -2,6 +2,8 @@
 // The masks of CRIS (equation 6 of the paper): how one block of them is drawn.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 
 #include "core/formulas/host_device.h"
@@ -21,6 +23,14 @@ inline constexpr int64_t kBalancedBlock = 20;
 
 VTCD_HOST_DEVICE inline int64_t block_length(MaskDesign design) {
   return design == MaskDesign::kSimple ? 1 : design == MaskDesign::kAntithetic ? 2 : kBalancedBlock;
+}
+
+// Units that a mask removes: ratio * num_units rounded to the nearest integer, a half upwards, but
+// at least 1 and at most num_units - 1.
+inline int64_t removed_of(int64_t num_units, double ratio) {
+  const auto nearest =
+      static_cast<int64_t>(std::floor(ratio * static_cast<double>(num_units) + 0.5));
+  return std::clamp<int64_t>(nearest, 1, num_units - 1);
 }
 
 // A random permutation of the units, drawn from either end as far as it is needed.
