@@ -60,8 +60,11 @@ def test_every_process_has_its_own_device(
     assert choose_device("rank", "cuda:0") == torch.device("cuda", 0)
 
 
-def test_an_adapter_stays_where_it_is_unless_told() -> None:
+def test_an_adapter_stays_where_it_is_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
     adapter = example_adapter()
+    with monkeypatch.context() as patch:  # nor is a GPU asked for anything
+        patch.delattr(placement, "choose_device")
+        assert load_on("rank", adapter) is adapter
     assert load_on("rank", adapter) is adapter
     assert model_device(adapter.model).type == "cpu"
     assert load_on("rank", adapter, "meta") is adapter

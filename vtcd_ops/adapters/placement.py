@@ -38,17 +38,19 @@ def load_on(
     Raises:
         InputError: no such device, or what :func:`vtcd_ops.load_model` raises.
     """
+    if device == AUTO and isinstance(model, Adapter):
+        return model  # and nothing is begun on a GPU that is not used
     chosen = choose_device(caller, device)  # before a large model is read
     adapter = load_model(model)
-    stays = device == AUTO and (isinstance(model, Adapter) or not _movable(model, adapter))
+    stays = device == AUTO and not _movable(model, adapter)
     if not stays and model_device(adapter.model) != chosen:
         placed(adapter.model, chosen)
     return adapter
 
 
-def _movable(name: str | os.PathLike[str], adapter: Adapter) -> bool:
+def _movable(name: str | os.PathLike[str] | Adapter, adapter: Adapter) -> bool:
     """Whether nothing speaks against another device for a model that was loaded by its name."""
-    if "device" in split_options(os.fspath(name))[1]:
+    if not isinstance(name, Adapter) and "device" in split_options(os.fspath(name))[1]:
         return False
     load = getattr(type(adapter), "from_name", None)
     named = load is not None and "device" in inspect.signature(load).parameters
