@@ -1,12 +1,14 @@
-"""Check what no linter checks: lengths of files and functions, and who uses private names.
+"""Check what no linter checks: lengths, private names, and what integrations import.
 
 A file has at most 400 lines and a function at most 60, its docstring aside. A name or module that
-starts with an underscore is used only inside the module or the folder that holds it.
+starts with an underscore is used only inside the module or the folder that holds it. What an
+integration needs of the package it takes from where that is shown, not from where it is written.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +22,8 @@ CPP_SUFFIXES = {".cpp", ".h", ".cu", ".cuh"}
 SUFFIXES = CPP_SUFFIXES | {".py", ".js", ".css", ".sh", ".cmake"}
 LISTS = {"STABLE_TORCH_LIBRARY"}  # a macro whose body is a table of schemas, not a function
 PACKAGE = "vtcd_ops"
+#: What the package inside integrations/<name>/ may import of it.
+FOR_INTEGRATIONS = {"vtcd_ops.adapters", "vtcd_ops.adapters.huggingface"}
 
 
 def python_functions(text: str) -> Iterator[tuple[str, int, int]]:
@@ -77,6 +81,21 @@ def private_findings(path: str, text: str) -> Iterator[str]:
                 yield f"{path}:{node.lineno}: {name} is private to what holds it"
 
 
+def integration_findings(path: str, text: str) -> Iterator[str]:
+    """Yield the modules of the package that an integration should not know of."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            modules = [node.module or ""]
+        elif isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        else:
+            continue
+        for module in modules:
+            if module.split(".")[0] == PACKAGE and module not in FOR_INTEGRATIONS:
+                expected = " or ".join(sorted(FOR_INTEGRATIONS))
+                yield f"{path}:{node.lineno}: {module}: an integration imports {expected} alone"
+
+
 def _may_use(own: list[str], target: list[str]) -> bool:
     """Whether every private part of a dotted name belongs to a package that the user is in."""
     holders = [target[:i] for i, part in enumerate(target) if _is_private(part)]
@@ -92,6 +111,8 @@ def findings(path: str, text: str) -> list[str]:
     found = list(length_findings(path, text))
     if path.startswith(f"{PACKAGE}/") and path.endswith(".py"):
         found += private_findings(path, text)
+    if re.match(r"integrations/\w+/vtcd_\w+/.*\.py$", path):
+        found += integration_findings(path, text)
     return found
 
 
@@ -105,7 +126,7 @@ def main() -> int:
         if Path(path).is_file()
         for line in findings(path, Path(path).read_text())
     ]
-    print("\n".join(found) or f"{len(paths)} source files: lengths and private names are in order")
+    print("\n".join(found) or f"{len(paths)} source files: lengths, names and imports are in order")
     return bool(found)
 
 

@@ -96,3 +96,28 @@ def test_private_names(check: ModuleType, path: str, line: str, private: str | N
     else:
         (told,) = found
         assert told.endswith(f": {private} is private to what holds it")
+
+
+@pytest.mark.parametrize(
+    ("path", "line", "refused"),
+    [
+        ("integrations/a/vtcd_a/b.py", "from vtcd_ops.adapters import InputError", None),
+        ("integrations/a/vtcd_a/b.py", "from vtcd_ops.adapters.huggingface import c", None),
+        ("integrations/a/vtcd_a/b.py", "from vtcd_a.c import d", None),
+        ("integrations/a/vtcd_a/b.py", "from .c import d", None),
+        ("integrations/a/vtcd_a/b.py", "from vtcd_ops.adapters.heads import c", ".adapters.heads"),
+        ("integrations/a/vtcd_a/b.py", "import vtcd_ops.ops", ".ops"),
+        ("integrations/a/vtcd_a/b.py", "def f():\n    from vtcd_ops import c", ""),
+        ("integrations/a/tests/b.py", "from vtcd_ops.adapters.heads import c", None),
+        ("vtcd_ops/adapters/b.py", "from vtcd_ops.adapters.heads import c", None),
+    ],
+)
+def test_imports_of_integrations(
+    check: ModuleType, path: str, line: str, refused: str | None
+) -> None:
+    found = check.findings(path, line + "\n")
+    if refused is None:
+        assert found == []
+    else:
+        (told,) = found
+        assert f": vtcd_ops{refused}: an integration imports vtcd_ops.adapters or " in told

@@ -13,7 +13,7 @@ import torch
 from pipeline.test_adapter_names import FAMILIES
 
 import vtcd_ops
-from vtcd_ops.adapters.configs import check_sizes, read_config, shown
+from vtcd_ops.adapters.configs import check_sizes, read_config, shortened
 from vtcd_ops.common.errors import InputError
 
 # Where the sizes of each family stand.
@@ -179,5 +179,5 @@ def test_configurations_that_are_none(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(InputError, match=message):
             read_config(path)
-    assert len(shown("x" * 10**6)) <= 60
-    assert shown(torch.float32) == "torch.float32"
+    assert len(shortened("x" * 10**6)) <= 60
+    assert shortened(torch.float32) == "torch.float32"

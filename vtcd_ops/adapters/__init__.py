@@ -1,17 +1,27 @@
 """All that an adapter needs: its parts, its errors, samples and masks, the families installed.
 
-`huggingface` and `attention_interface` need transformers; the integrations alone import them.
+What needs transformers is in `vtcd_ops.adapters.huggingface`; integrations import these two alone.
 """
 
+from vtcd_ops.adapters.adapter import model_device
 from vtcd_ops.adapters.base import AttentionAdapter
+from vtcd_ops.adapters.bundled import BundledModels
 from vtcd_ops.adapters.check import check_adapter, output_difference, traces
+from vtcd_ops.adapters.checkpoints import (
+    check_shapes,
+    load_strictly,
+    read_checkpoint,
+    read_saved,
+)
+from vtcd_ops.adapters.colours import CLIP_MEAN, CLIP_STD
+from vtcd_ops.adapters.configs import check_sizes, read_config, shortened
 from vtcd_ops.adapters.example import example_adapter
 from vtcd_ops.adapters.heads import HeadModules, linear_heads
 from vtcd_ops.adapters.layout import TokenLayout
 from vtcd_ops.adapters.multihead import open_attention
 from vtcd_ops.adapters.projections import ProjectionAdapter, Projections
 from vtcd_ops.adapters.registry import AdapterInfo, families, list_adapters, load_model
-from vtcd_ops.adapters.weights import randomize_weights, weights_sha256
+from vtcd_ops.adapters.weights import floating_type, placed, randomize_weights, weights_sha256
 from vtcd_ops.common.errors import InputError, InputWarning
 from vtcd_ops.video.clips import VideoClip
 from vtcd_ops.video.frames import IMAGENET_MEAN, IMAGENET_STD, FrameTransform
@@ -19,10 +29,13 @@ from vtcd_ops.video.masks import read_mask, read_masks
 from vtcd_ops.video.samples import Sample
 
 __all__ = [
+    "CLIP_MEAN",
+    "CLIP_STD",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "AdapterInfo",
     "AttentionAdapter",
+    "BundledModels",
     "FrameTransform",
     "HeadModules",
     "InputError",
@@ -33,16 +46,26 @@ __all__ = [
     "TokenLayout",
     "VideoClip",
     "check_adapter",
+    "check_shapes",
+    "check_sizes",
     "example_adapter",
     "families",
+    "floating_type",
     "linear_heads",
     "list_adapters",
     "load_model",
+    "load_strictly",
+    "model_device",
     "open_attention",
     "output_difference",
+    "placed",
     "randomize_weights",
+    "read_checkpoint",
+    "read_config",
     "read_mask",
     "read_masks",
+    "read_saved",
+    "shortened",
     "traces",
     "weights_sha256",
 ]

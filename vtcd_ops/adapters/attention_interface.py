@@ -1,6 +1,6 @@
 """Adapter for Hugging Face models that compute their attention through `AttentionInterface`.
 
-Only the integrations import this module; it needs transformers.
+It needs transformers, so only `vtcd_ops.adapters.huggingface` imports it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from vtcd_ops.adapters.adapter import PARTS, Site, Visitor
 from vtcd_ops.adapters.base import AttentionAdapter
 from vtcd_ops.adapters.heads import HeadModules, linear_heads
-from vtcd_ops.adapters.huggingface import HuggingFaceMixin
+from vtcd_ops.adapters.pretrained import HuggingFaceMixin
 from vtcd_ops.common.errors import InputError
 
 __all__ = ["AttentionInterfaceAdapter", "attention_layers"]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vtcd_ops.common.errors import InputError
 
-__all__ = ["check_shapes", "load_strictly", "read_checkpoint", "read_file"]
+__all__ = ["check_shapes", "load_strictly", "read_checkpoint", "read_saved"]
 
 _CONTAINERS = ("state_dict", "model_state_dict", "model", "module")
 _MOST_NAMES = 5
@@ -47,7 +47,7 @@ def read_checkpoint(
         InputError: no such file, one that is no checkpoint, holds more than tensors, or no tensors.
     """
     path = Path(path)
-    found: Any = read_file(path)
+    found: Any = read_saved(path)
     while isinstance(found, Mapping) and not _is_state(found):
         container = next((name for name in containers if name in found), None)
         if container is None:
@@ -61,13 +61,13 @@ def read_checkpoint(
     return _without_prefixes(dict(found), prefixes)
 
 
-def read_file(path: str | os.PathLike[str], *, allowed: Sequence[type] = ()) -> Any:
+def read_saved(path: str | os.PathLike[str], *, allowed: Sequence[type] = ()) -> Any:
     """Read a file of torch.save that holds tensors and plain values, or safetensors.
 
     >>> import tempfile, torch
     >>> path = Path(tempfile.mkdtemp()) / "published.pth"
     >>> torch.save({"weight": torch.zeros(2), "epoch": 3}, path)
-    >>> read_file(path)["epoch"]
+    >>> read_saved(path)["epoch"]
     3
 
     Args:

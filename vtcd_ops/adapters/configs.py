@@ -16,7 +16,7 @@ from typing import Any
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.storage.documents import read_plain_json
 
-__all__ = ["check_sizes", "read_config", "shown"]
+__all__ = ["check_sizes", "read_config", "shortened"]
 
 _LARGEST_FILE = 64 << 20
 
@@ -60,7 +60,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{path} is no configuration: it has {path.stat().st_size} bytes")
     found = read_plain_json(path)
     if not isinstance(found, dict):
-        raise InputError(f"{path} expected to hold a JSON object, got {shown(found)}")
+        raise InputError(f"{path} expected to hold a JSON object, got {shortened(found)}")
     return found
 
 
@@ -88,10 +88,10 @@ def check_sizes(
         _check_products(part, source, weights)
 
 
-def shown(value: Any) -> str:
+def shortened(value: Any) -> str:
     """Return a value as it is written, cut where it is long.
 
-    >>> len(shown(list(range(10**6))))
+    >>> len(shortened(list(range(10**6))))
     60
     """
     text = repr(value[:_SHOWN] if isinstance(value, (str, list, tuple)) else value)
@@ -117,7 +117,7 @@ def _check_entry(name: str, key: str, value: Any) -> None:
             numbers = value if isinstance(value, (list, tuple)) and len(value) < 4 else [value]
             if not numbers or not all(_is_whole(number, least, most) for number in numbers):
                 raise InputError(
-                    f"{name} expected a whole number from {least} to {most}, got {shown(value)}"
+                    f"{name} expected a whole number from {least} to {most}, got {shortened(value)}"
                 )
     for pattern, largest in _REAL.items():
         if value is not None and re.search(f"(^|_){pattern}$", key):
@@ -125,7 +125,7 @@ def _check_entry(name: str, key: str, value: Any) -> None:
             numbers = value if listed else [value]
             if not all(_is_real(number, largest) for number in numbers):
                 raise InputError(
-                    f"{name} expected a number from 0 to {largest:g}, got {shown(value)}"
+                    f"{name} expected a number from 0 to {largest:g}, got {shortened(value)}"
                 )
 
 

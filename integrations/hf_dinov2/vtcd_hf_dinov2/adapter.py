@@ -10,8 +10,11 @@ import transformers
 from torch import Tensor
 
 from vtcd_ops.adapters import FrameTransform, InputError, TokenLayout
-from vtcd_ops.adapters.attention_interface import AttentionInterfaceAdapter, attention_layers
-from vtcd_ops.adapters.huggingface import classifier_attributes
+from vtcd_ops.adapters.huggingface import (
+    AttentionInterfaceAdapter,
+    attention_layers,
+    classifier_attributes,
+)
 
 
 class Dinov2Adapter(AttentionInterfaceAdapter):

@@ -14,18 +14,15 @@ from transformers.models.timesformer.modeling_timesformer import TimesformerSelf
 from vtcd_ops.adapters import (
     AttentionAdapter,
     FrameTransform,
+    HeadModules,
     InputError,
     InputWarning,
     ProjectionAdapter,
     Projections,
     TokenLayout,
+    linear_heads,
 )
-from vtcd_ops.adapters.heads import HeadModules, linear_heads
-from vtcd_ops.adapters.huggingface import (
-    HuggingFaceMixin,
-    classifier_attributes,
-    image_sides,
-)
+from vtcd_ops.adapters.huggingface import HuggingFaceMixin, classifier_attributes, image_sides
 
 # How the tokens stand in each kind of attention. The model keeps its tokens in (h, w, t) order, but
 # hands divided spatial attention the frames in its batch, each with the class token in front.

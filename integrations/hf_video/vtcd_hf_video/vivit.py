@@ -9,8 +9,12 @@ import torch
 import transformers
 
 from vtcd_ops.adapters import FrameTransform, TokenLayout
-from vtcd_ops.adapters.attention_interface import AttentionInterfaceAdapter, attention_layers
-from vtcd_ops.adapters.huggingface import classifier_attributes, image_sides
+from vtcd_ops.adapters.huggingface import (
+    AttentionInterfaceAdapter,
+    attention_layers,
+    classifier_attributes,
+    image_sides,
+)
 
 
 class VivitAdapter(AttentionInterfaceAdapter):

@@ -9,10 +9,15 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from vtcd_ops.adapters import FrameTransform, InputError, ProjectionAdapter, Projections
-from vtcd_ops.adapters.attention_interface import attention_layers
-from vtcd_ops.adapters.heads import HeadModules, linear_heads
-from vtcd_ops.adapters.huggingface import HuggingFaceMixin, classifier_attributes
+from vtcd_ops.adapters import (
+    FrameTransform,
+    HeadModules,
+    InputError,
+    ProjectionAdapter,
+    Projections,
+    linear_heads,
+)
+from vtcd_ops.adapters.huggingface import HuggingFaceMixin, attention_layers, classifier_attributes
 
 
 class VJEPA2Adapter(HuggingFaceMixin, ProjectionAdapter):

@@ -11,11 +11,21 @@ import transformers
 from torch import Tensor, nn
 
 from vtcd_hf_videomae.checkpoint import from_checkpoint
-from vtcd_ops.adapters import IMAGENET_MEAN, IMAGENET_STD, FrameTransform, InputError
-from vtcd_ops.adapters.adapter import model_device
-from vtcd_ops.adapters.attention_interface import AttentionInterfaceAdapter, attention_layers
-from vtcd_ops.adapters.huggingface import classifier_attributes, image_sides
-from vtcd_ops.adapters.weights import floating_type, placed
+from vtcd_ops.adapters import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    FrameTransform,
+    InputError,
+    floating_type,
+    model_device,
+    placed,
+)
+from vtcd_ops.adapters.huggingface import (
+    AttentionInterfaceAdapter,
+    attention_layers,
+    classifier_attributes,
+    image_sides,
+)
 
 
 class VideoMAEAdapter(AttentionInterfaceAdapter):

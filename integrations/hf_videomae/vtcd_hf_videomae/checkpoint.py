@@ -16,9 +16,7 @@ from transformers import (
     VideoMAEForVideoClassification,
 )
 
-from vtcd_ops.adapters import InputError
-from vtcd_ops.adapters.checkpoints import check_shapes, read_checkpoint
-from vtcd_ops.adapters.configs import check_sizes
+from vtcd_ops.adapters import InputError, check_shapes, check_sizes, read_checkpoint
 
 __all__ = ["from_checkpoint"]
 

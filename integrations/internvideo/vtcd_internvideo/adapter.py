@@ -14,17 +14,19 @@ from vtcd_internvideo.checkpoint import MODEL_TYPE
 from vtcd_internvideo.model import InternVideo
 from vtcd_internvideo.tokenizer import Tokenizer, write_merges
 from vtcd_ops.adapters import (
+    CLIP_MEAN,
+    CLIP_STD,
+    BundledModels,
     FrameTransform,
+    HeadModules,
     InputError,
     ProjectionAdapter,
     Projections,
     TokenLayout,
+    floating_type,
+    placed,
+    read_config,
 )
-from vtcd_ops.adapters.bundled import BundledModels
-from vtcd_ops.adapters.colours import CLIP_MEAN, CLIP_STD
-from vtcd_ops.adapters.configs import read_config
-from vtcd_ops.adapters.heads import HeadModules
-from vtcd_ops.adapters.weights import floating_type, placed
 
 __all__ = ["InternVideoAdapter"]
 

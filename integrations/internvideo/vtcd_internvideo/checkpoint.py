@@ -14,9 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vtcd_internvideo.config import InternVideoConfig
-from vtcd_ops.adapters import InputError
-from vtcd_ops.adapters.checkpoints import read_checkpoint
-from vtcd_ops.adapters.configs import check_sizes, read_config
+from vtcd_ops.adapters import InputError, check_sizes, read_checkpoint, read_config
 
 __all__ = ["MODEL_TYPE", "read_weights", "sizes_of", "write_weights"]
 

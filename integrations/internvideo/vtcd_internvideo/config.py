@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from vtcd_ops.adapters import InputError
-from vtcd_ops.adapters.configs import check_sizes, shown
+from vtcd_ops.adapters import InputError, check_sizes, shortened
 
 __all__ = ["InternVideoConfig", "TextConfig", "VisualConfig"]
 
@@ -59,7 +58,7 @@ class VisualConfig:
         layer_list = values.get("return_list", range(layers))
         if not isinstance(layer_list, Sequence) or isinstance(layer_list, str):
             raise InputError(
-                f"InternVideo: visual.return_list expected layers, got {shown(layer_list)}"
+                f"InternVideo: visual.return_list expected layers, got {shortened(layer_list)}"
             )
         layer_list = tuple(layer_list)
         values["return_list"] = layer_list
@@ -77,7 +76,7 @@ class VisualConfig:
         if not listed or list(listed) != sorted({i for i in listed if 0 <= i < self.layers}):
             raise InputError(
                 f"InternVideo: visual.return_list expected layers among 0 to {self.layers - 1}, "
-                f"each once and in order, got {shown(list(listed))}"
+                f"each once and in order, got {shortened(list(listed))}"
             )
         for name, value, expected in (
             ("n_layers", self.n_layers, len(listed)),

@@ -20,8 +20,7 @@ from torch.nn import functional
 from vtcd_internvideo.checkpoint import read_weights, write_weights
 from vtcd_internvideo.config import InternVideoConfig, TextConfig
 from vtcd_internvideo.towers import TextTransformer, VisualTower
-from vtcd_ops.adapters import InputError
-from vtcd_ops.adapters.checkpoints import load_strictly
+from vtcd_ops.adapters import InputError, load_strictly
 
 __all__ = ["InternVideo"]
 

@@ -10,19 +10,21 @@ import torch
 from torch import Tensor, nn
 
 from vtcd_ops.adapters import (
+    BundledModels,
     FrameTransform,
+    HeadModules,
     InputError,
     ProjectionAdapter,
     Projections,
     Sample,
     TokenLayout,
     VideoClip,
+    floating_type,
+    linear_heads,
+    placed,
     read_mask,
     read_masks,
 )
-from vtcd_ops.adapters.bundled import BundledModels
-from vtcd_ops.adapters.heads import HeadModules, linear_heads
-from vtcd_ops.adapters.weights import floating_type, placed
 from vtcd_tcow.checkpoint import MODEL_TYPE
 from vtcd_tcow.model import TCOW
 

@@ -12,9 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from vtcd_ops.adapters import InputError
-from vtcd_ops.adapters.checkpoints import read_file
-from vtcd_ops.adapters.configs import check_sizes, read_config
+from vtcd_ops.adapters import InputError, check_sizes, read_config, read_saved
 
 __all__ = ["CONFIG_FILE", "MODEL_TYPE", "WEIGHTS_FILE", "read_checkpoint", "strip_prefix"]
 
@@ -72,7 +70,7 @@ def strip_prefix(name: str) -> str:
 
 def _read_folder(folder: Path) -> dict[str, Any]:
     """A folder as `vtcd_tcow.convert` writes it."""
-    weights = read_file(folder / WEIGHTS_FILE)
+    weights = read_saved(folder / WEIGHTS_FILE)
     arguments = read_config(folder / CONFIG_FILE)
     check_sizes(arguments, folder / CONFIG_FILE, weights=folder)
     arguments.pop("model_type", None)
@@ -81,7 +79,7 @@ def _read_folder(folder: Path) -> dict[str, Any]:
 
 def _read_published(path: Path, allowed: Sequence[type]) -> Any:
     try:
-        return read_file(path, allowed=allowed)
+        return read_saved(path, allowed=allowed)
     except InputError as error:
         if "argparse.Namespace" not in str(error):
             raise

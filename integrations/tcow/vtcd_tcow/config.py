@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vtcd_ops.adapters import InputError
-from vtcd_ops.adapters.configs import check_sizes
+from vtcd_ops.adapters import InputError, check_sizes
 
 __all__ = ["TCOWConfig"]
 

@@ -17,8 +17,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from vtcd_ops.adapters import InputError
-from vtcd_ops.adapters.checkpoints import load_strictly
+from vtcd_ops.adapters import InputError, load_strictly
 from vtcd_tcow.checkpoint import CONFIG_FILE, MODEL_TYPE, WEIGHTS_FILE, read_checkpoint
 from vtcd_tcow.model import TCOW
 

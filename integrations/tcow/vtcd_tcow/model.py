@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vtcd_ops.adapters import InputError
-from vtcd_ops.adapters.checkpoints import load_strictly
+from vtcd_ops.adapters import InputError, load_strictly
 from vtcd_tcow.checkpoint import read_checkpoint, strip_prefix
 from vtcd_tcow.config import TCOWConfig
 from vtcd_tcow.timesformer import VideoTransformer
