@@ -19,9 +19,16 @@ from vtcd_ops.adapters.example import example_adapter
 from vtcd_ops.adapters.heads import HeadModules, linear_heads
 from vtcd_ops.adapters.layout import TokenLayout
 from vtcd_ops.adapters.multihead import open_attention
+from vtcd_ops.adapters.options import check_attention, frame_transform
 from vtcd_ops.adapters.projections import ProjectionAdapter, Projections
 from vtcd_ops.adapters.registry import AdapterInfo, families, list_adapters, load_model
-from vtcd_ops.adapters.weights import floating_type, placed, randomize_weights, weights_sha256
+from vtcd_ops.adapters.weights import (
+    floating_type,
+    like_trained,
+    placed,
+    randomize_weights,
+    weights_sha256,
+)
 from vtcd_ops.common.errors import InputError, InputWarning
 from vtcd_ops.video.clips import VideoClip
 from vtcd_ops.video.frames import IMAGENET_MEAN, IMAGENET_STD, FrameTransform
@@ -46,11 +53,14 @@ __all__ = [
     "TokenLayout",
     "VideoClip",
     "check_adapter",
+    "check_attention",
     "check_shapes",
     "check_sizes",
     "example_adapter",
     "families",
     "floating_type",
+    "frame_transform",
+    "like_trained",
     "linear_heads",
     "list_adapters",
     "load_model",

@@ -24,7 +24,7 @@ from typing_extensions import Self
 from vtcd_ops.adapters.base import CLASSIFIER_METRICS
 from vtcd_ops.adapters.bundled import BundledModels
 from vtcd_ops.adapters.configs import check_sizes, read_config
-from vtcd_ops.adapters.weights import floating_type, placed
+from vtcd_ops.adapters.weights import floating_type, like_trained, placed
 from vtcd_ops.common.errors import InputError
 
 # Ends of entries that say which code runs: of attention, on quantised weights, from the Hub.
@@ -52,6 +52,26 @@ class HuggingFaceMixin(BundledModels):
     classes: ClassVar[tuple[str, ...]]
     optional_weights: ClassVar[tuple[str, ...]] = ()
     model: Any
+
+    @classmethod
+    def from_name(
+        cls,
+        name: str,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: str | torch.dtype = torch.float32,
+    ) -> Self:
+        """Load a bundled model, a directory or a Hub id (owner/name).
+
+        Args:
+            name: of the model.
+            device: where the model runs.
+            dtype: of its weights and activations; features are captured in float32 in any case.
+
+        Raises:
+            InputError: nothing to load, or weights that do not fit.
+        """
+        return cls.load(name, device, dtype)
 
     @classmethod
     def load(
@@ -131,8 +151,7 @@ class HuggingFaceMixin(BundledModels):
         """Return a model of the same class and configuration, as it is before training."""
         model = type(self.model)(copy.deepcopy(self.model.config))
         model.set_attn_implementation(self.model.config._attn_implementation)
-        reference = next(self.model.parameters())
-        return model.to(device=reference.device, dtype=reference.dtype).train(self.model.training)
+        return like_trained(model, self.model)
 
 
 def classifier_attributes(model: Any) -> dict[str, Any]:

@@ -15,7 +15,14 @@ from vtcd_ops.adapters.lock import alone_in
 from vtcd_ops.common.accelerator import choose_device
 from vtcd_ops.common.errors import InputError
 
-__all__ = ["floating_type", "moved", "placed", "randomize_weights", "weights_sha256"]
+__all__ = [
+    "floating_type",
+    "like_trained",
+    "moved",
+    "placed",
+    "randomize_weights",
+    "weights_sha256",
+]
 
 _PIECE = 4096  # bytes that are summed together
 
@@ -148,6 +155,18 @@ def placed(model: nn.Module, device: str | torch.device) -> nn.Module:
     except RuntimeError as error:  # no memory
         reason = str(error).splitlines()[0]
         raise InputError(f"load_model: device {str(device)!r} cannot be used: {reason}") from error
+
+
+def like_trained(model: nn.Module, trained: nn.Module) -> nn.Module:
+    """Return a new model, in place, on the device, of the type and in the mode of a trained one.
+
+    >>> trained = torch.nn.Linear(2, 2).to(torch.float64).eval()
+    >>> untrained = like_trained(torch.nn.Linear(2, 2), trained)
+    >>> untrained.weight.dtype, untrained.training
+    (torch.float64, False)
+    """
+    first = next(trained.parameters())
+    return moved(model.to(first.dtype), first.device).train(trained.training)
 
 
 def moved(model: nn.Module, device: torch.device) -> nn.Module:

@@ -219,7 +219,7 @@ class TestSpaceOnly(TimesformerTests):
 
 def test_timesformer_options() -> None:
     model = transformers.TimesformerModel(timesformer_config("space_only"))
-    with pytest.raises(vtcd_ops.InputError, match="a space_only model has no temporal attention"):
+    with pytest.raises(vtcd_ops.InputError, match="is not divided has no temporal attention"):
         TimesformerAdapter(model, attention="temporal")
     with pytest.raises(vtcd_ops.InputError, match="'spatial' or 'temporal', got 'diagonal'"):
         TimesformerAdapter(model, attention="diagonal")
@@ -266,6 +266,24 @@ def test_vivit_colours_follow_its_image_processor() -> None:
     difference = (adapter.preprocess(frames) - expected).abs()
     assert float(difference.max()) <= 1.01 * grey_level
     assert float(difference.mean()) <= 0.02 * grey_level
+
+
+@pytest.mark.parametrize(
+    ("family", "model"),
+    [
+        (VivitAdapter, lambda: transformers.VivitModel(vivit_config())),
+        (VJEPA2Adapter, lambda: transformers.VJEPA2Model(vjepa2_config())),
+        (
+            TimesformerAdapter,
+            lambda: transformers.TimesformerModel(timesformer_config("space_only")),
+        ),
+    ],
+    ids=["vivit", "vjepa2", "timesformer"],
+)
+def test_frames_of_another_size_are_refused(family: Any, model: Any) -> None:
+    message = r"gives frames of 16x24, expected the model's \d+x\d+"
+    with pytest.raises(vtcd_ops.InputError, match=message):
+        family(model(), preprocessor_config={"size": {"height": 16, "width": 24}, **COLOURS})
 
 
 @pytest.mark.parametrize("kind", ["vjepa2", "vivit"])

@@ -13,13 +13,14 @@ from transformers.models.timesformer.modeling_timesformer import TimesformerSelf
 
 from vtcd_ops.adapters import (
     AttentionAdapter,
-    FrameTransform,
     HeadModules,
     InputError,
     InputWarning,
     ProjectionAdapter,
     Projections,
     TokenLayout,
+    check_attention,
+    frame_transform,
     linear_heads,
 )
 from vtcd_ops.adapters.huggingface import HuggingFaceMixin, classifier_attributes, image_sides
@@ -66,13 +67,8 @@ class TimesformerAdapter(HuggingFaceMixin, ProjectionAdapter):
         attention: str = "spatial",
     ) -> None:
         config = model.config
-        if attention not in ("spatial", "temporal"):
-            raise InputError(
-                f"{name}: attention expected 'spatial' or 'temporal', got {attention!r}"
-            )
         kind = config.attention_type
-        if attention == "temporal" and kind != "divided_space_time":
-            raise InputError(f"{name}: a {kind} model has no temporal attention of its own")
+        check_attention(name, attention, divided=kind == "divided_space_time")
         height, width = image_sides(config.image_size)
         patch_height, patch_width = image_sides(config.patch_size)
         if not preprocessor_config:
@@ -93,8 +89,8 @@ class TimesformerAdapter(HuggingFaceMixin, ProjectionAdapter):
             num_frames=config.num_frames,
             tubelet_size=1,
             token_grid=(config.num_frames, height // patch_height, width // patch_width),
-            frames=FrameTransform.from_config(
-                preprocessor_config or {}, size=(height, width), shortest_edge=min(height, width)
+            frames=frame_transform(
+                name, preprocessor_config, (height, width), shortest_edge=min(height, width)
             ),
             layout=_LAYOUTS["joint" if kind == "joint_space_time" else attention],
             **classifier_attributes(model),

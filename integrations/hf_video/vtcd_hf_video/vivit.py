@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 import transformers
 
-from vtcd_ops.adapters import FrameTransform, TokenLayout
+from vtcd_ops.adapters import TokenLayout, frame_transform
 from vtcd_ops.adapters.huggingface import (
     AttentionInterfaceAdapter,
     attention_layers,
@@ -19,6 +18,8 @@ from vtcd_ops.adapters.huggingface import (
 
 class VivitAdapter(AttentionInterfaceAdapter):
     """ViViT (model 1, joint attention): a class token, then t*h*w tokens.
+
+    On the Hub for example ``"google/vivit-b-16x2-kinetics400"``.
 
     >>> from transformers import VivitConfig, VivitModel
     >>> config = VivitConfig(
@@ -49,9 +50,10 @@ class VivitAdapter(AttentionInterfaceAdapter):
         config = model.config
         height, width = image_sides(config.image_size)
         frames_per_token, patch_height, patch_width = config.tubelet_size
-        frames = FrameTransform.from_config(
-            preprocessor_config or {},
-            size=(height, width),
+        frames = frame_transform(
+            name,
+            preprocessor_config,
+            (height, width),
             shortest_edge=min(height, width) * 256 // 224,
             mean=(0.5, 0.5, 0.5),
             std=(0.5, 0.5, 0.5),
@@ -76,14 +78,3 @@ class VivitAdapter(AttentionInterfaceAdapter):
             **classifier_attributes(model),
             sampling_rate=2,
         )
-
-    @classmethod
-    def from_name(
-        cls,
-        name: str,
-        *,
-        device: str | torch.device = "cpu",
-        dtype: str | torch.dtype = torch.float32,
-    ) -> VivitAdapter:
-        """Load a directory or a Hub id such as ``"google/vivit-b-16x2-kinetics400"``."""
-        return cls.load(name, device, dtype)

@@ -10,11 +10,11 @@ import transformers
 from torch import Tensor, nn
 
 from vtcd_ops.adapters import (
-    FrameTransform,
     HeadModules,
     InputError,
     ProjectionAdapter,
     Projections,
+    frame_transform,
     linear_heads,
 )
 from vtcd_ops.adapters.huggingface import HuggingFaceMixin, attention_layers, classifier_attributes
@@ -62,8 +62,8 @@ class VJEPA2Adapter(HuggingFaceMixin, ProjectionAdapter):
             raise InputError(
                 f"{name}: num_frames expected a multiple of {tubelet}, got {frames_per_clip!r}"
             )
-        frames = FrameTransform.from_config(
-            preprocessor_config or {}, size=(side, side), shortest_edge=side * 256 // 224
+        frames = frame_transform(
+            name, preprocessor_config, (side, side), shortest_edge=side * 256 // 224
         )
         super().__init__(
             model,

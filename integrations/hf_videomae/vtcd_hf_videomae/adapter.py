@@ -14,9 +14,9 @@ from vtcd_hf_videomae.checkpoint import from_checkpoint
 from vtcd_ops.adapters import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    FrameTransform,
     InputError,
     floating_type,
+    frame_transform,
     model_device,
     placed,
 )
@@ -62,15 +62,9 @@ class VideoMAEAdapter(AttentionInterfaceAdapter):
         config = model.config
         height, width = image_sides(config.image_size)
         patch_height, patch_width = image_sides(config.patch_size)
-        preprocessing = preprocessor_config or {}
-        frames = FrameTransform.from_config(
-            preprocessing, size=(height, width), shortest_edge=min(height, width)
+        frames = frame_transform(
+            name, preprocessor_config, (height, width), shortest_edge=min(height, width)
         )
-        if frames.size != (height, width):
-            raise InputError(
-                f"{name}: the preprocessor configuration gives frames of {frames.size[0]}x"
-                f"{frames.size[1]}, expected the model's {height}x{width}"
-            )
         super().__init__(
             model,
             attentions=attention_layers(model),
@@ -85,7 +79,7 @@ class VideoMAEAdapter(AttentionInterfaceAdapter):
                 width // patch_width,
             ),
             frames=frames,
-            sampling_rate=preprocessing.get("sampling_rate"),
+            sampling_rate=(preprocessor_config or {}).get("sampling_rate"),
             **_prediction_attributes(model),
         )
         if isinstance(model, transformers.VideoMAEForPreTraining):

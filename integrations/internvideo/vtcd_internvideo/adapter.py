@@ -17,13 +17,14 @@ from vtcd_ops.adapters import (
     CLIP_MEAN,
     CLIP_STD,
     BundledModels,
-    FrameTransform,
     HeadModules,
     InputError,
     ProjectionAdapter,
     Projections,
     TokenLayout,
     floating_type,
+    frame_transform,
+    like_trained,
     placed,
     read_config,
 )
@@ -71,19 +72,14 @@ class InternVideoAdapter(BundledModels, ProjectionAdapter):
     ) -> None:
         visual = model.config.visual
         side, grid = visual.input_resolution, visual.grid_size
-        preprocessing = preprocessor_config or {}
-        frames = FrameTransform.from_config(
-            preprocessing,
-            size=(side, side),
+        frames = frame_transform(
+            name,
+            preprocessor_config,
+            (side, side),
             shortest_edge=round(side * 256 / 224),
             mean=CLIP_MEAN,
             std=CLIP_STD,
         )
-        if frames.size != (side, side):
-            raise InputError(
-                f"{name}: the preprocessor configuration gives frames of {frames.size[0]}x"
-                f"{frames.size[1]}, expected the model's {side}x{side}"
-            )
         super().__init__(
             model,
             projections=[_projections(block.attn) for block in model.visual.transformer.resblocks],
@@ -94,7 +90,7 @@ class InternVideoAdapter(BundledModels, ProjectionAdapter):
             token_grid=(model.config.t_size, grid, grid),
             frames=frames,
             layout=TokenLayout("hw", "t", num_prefix_tokens=1),
-            sampling_rate=preprocessing.get("sampling_rate"),
+            sampling_rate=(preprocessor_config or {}).get("sampling_rate"),
             metrics=("dot_product",) if classes is None else ("dot_product", "accuracy"),
             class_names=None if classes is None else tuple(classes),
         )
@@ -239,10 +235,9 @@ class InternVideoAdapter(BundledModels, ProjectionAdapter):
     def untrained_model(self) -> nn.Module:
         """Return a model of the same configuration, as it is before training."""
         trained = self._internvideo
-        reference = next(trained.parameters())
         model = InternVideo(trained.config)
         model.tokenizer = trained.tokenizer
-        return model.to(reference.device, reference.dtype).train(trained.training)
+        return like_trained(model, trained)
 
 
 def _projections(attention: Any) -> Projections:

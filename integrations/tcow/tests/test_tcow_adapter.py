@@ -297,5 +297,5 @@ def test_names(tmp_path: Path) -> None:
 
 
 def test_joint_attention_has_no_temporal_one() -> None:
-    with pytest.raises(vtcd_ops.InputError, match="joint attention has no temporal attention"):
+    with pytest.raises(vtcd_ops.InputError, match="is not divided has no temporal attention"):
         tiny_adapter("temporal", attention_type="joint_space_time", causal_attention=0)

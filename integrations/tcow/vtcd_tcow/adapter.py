@@ -19,7 +19,9 @@ from vtcd_ops.adapters import (
     Sample,
     TokenLayout,
     VideoClip,
+    check_attention,
     floating_type,
+    like_trained,
     linear_heads,
     placed,
     read_mask,
@@ -65,12 +67,7 @@ class TCOWAdapter(BundledModels, ProjectionAdapter):
         sampling_rate: int | None = None,
     ) -> None:
         config = model.config
-        if attention not in ("spatial", "temporal"):
-            raise InputError(
-                f"{name}: attention expected 'spatial' or 'temporal', got {attention!r}"
-            )
-        if attention == "temporal" and not config.divided:
-            raise InputError(f"{name}: a model with joint attention has no temporal attention")
+        check_attention(name, attention, divided=config.divided)
         self.attention = attention
         module = "temporal_attn" if attention == "temporal" else "attn"
         attentions = [getattr(block, module) for block in model.transformer.blocks]
@@ -199,9 +196,7 @@ class TCOWAdapter(BundledModels, ProjectionAdapter):
 
     def untrained_model(self) -> nn.Module:
         """Return a model of the same configuration, as it is before training."""
-        reference = next(self.model.parameters())
-        model = TCOW(self.model.config)  # type: ignore[arg-type]
-        return model.to(reference.device, reference.dtype).train(self.model.training)
+        return like_trained(TCOW(self.model.config), self.model)  # type: ignore[arg-type]
 
 
 def _layout(model: TCOW, attention: str) -> TokenLayout:
