@@ -29,9 +29,15 @@ struct Runs {
   int64_t num_rows, num_problems, num_channels;
 };
 
+// Threads of a run: 360 points are 12 warps' of 32. With pointers to the device it takes more
+// registers than 384 threads can have each.
+constexpr unsigned run_threads(RunPlace place) { return place == RunPlace::kDevice ? 256 : 384; }
+
 // Block b: restart b % num_restarts of problem list[b / num_restarts].
 template <RunPlace kPlace>
-__global__ void __launch_bounds__(kRunThreads) run_kernel(KMeansWorkspace work, Runs runs) {
+__global__ void __launch_bounds__(run_threads(kPlace), 1)
+    run_kernel(KMeansWorkspace work, Runs runs) {
+  constexpr unsigned kRunThreads = run_threads(kPlace);
   VTCD_DYNAMIC_SHARED(double, shared);
   const int64_t problem = runs.list[blockIdx.x / runs.num_restarts];
   const int64_t restart = blockIdx.x % runs.num_restarts;
@@ -55,7 +61,7 @@ __global__ void __launch_bounds__(kRunThreads) run_kernel(KMeansWorkspace work, 
       points.rows = copy;
     }
   }
-  KMeansBlock block(points, memory, num_clusters);
+  KMeansBlock<kRunThreads> block(points, memory, num_clusters);
   block.load_weights(work.distinct.weights + begin);
   const double max_shift = runs.tol * block.mean_channel_variance();
   block.choose_centers(PhiloxStream(PhiloxDomain::kKMeans, runs.seed,
@@ -162,10 +168,10 @@ void launch_runs(const KMeansPlan& plan, const KMeansWorkspace& work, Runs runs,
   runs.list = work.list;
   for (int before = 0; before < place; ++before) runs.list += plan.counts[before];
   if (plan.counts[place] == 0) return;
-  simt::launch(&run_kernel<kPlace>,
-               dim3(static_cast<unsigned>(plan.counts[place] * runs.num_restarts)),
-               dim3(kRunThreads), static_cast<size_t>(plan.shared_doubles[place]) * sizeof(double),
-               stream, work, runs);
+  simt::launch(
+      &run_kernel<kPlace>, dim3(static_cast<unsigned>(plan.counts[place] * runs.num_restarts)),
+      dim3(run_threads(kPlace)), static_cast<size_t>(plan.shared_doubles[place]) * sizeof(double),
+      stream, work, runs);
 }
 
 // Shared memory of a block that is left for run_kernel: it has some of its own.

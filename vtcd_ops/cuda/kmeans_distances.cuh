@@ -40,19 +40,25 @@ struct TwoDistances {
 
 inline constexpr int kPointsALane = 8;
 
+// One exchange of partial sums, of the lanes `kApart`: of 4 kApart values each lane keeps and adds
+// up one half. Every index is known to the compiler: the values lie in registers.
+template <int kApart>
+__device__ __forceinline__ void exchange_halves(double (&partial)[2 * kPointsALane], int lane) {
+  const bool upper = (lane & kApart) != 0;
+#pragma unroll
+  for (int i = 0; i < 2 * kApart; ++i) {
+    const double low = partial[i], high = partial[i + 2 * kApart];
+    const double sent = upper ? low : high, kept = upper ? high : low;
+    partial[i] = kept + __shfl_xor_sync(~0u, sent, kApart);
+  }
+}
+
 // From partial sums of 8 points and 2 vectors, value 2 * point + vector, in each of the 8 lanes
 // that share them: the sums for the point with the number of the lane.
 __device__ __forceinline__ TwoDistances add_lanes(double (&partial)[2 * kPointsALane], int lane) {
-#pragma unroll
-  for (int apart = kChannelLanes / 2; apart > 0; apart /= 2) {
-    const bool upper = lane & apart;
-#pragma unroll
-    for (int i = 0; i < 2 * apart; ++i) {
-      const double sent = upper ? partial[i] : partial[i + 2 * apart];
-      const double kept = upper ? partial[i + 2 * apart] : partial[i];
-      partial[i] = kept + __shfl_xor_sync(~0u, sent, apart);
-    }
-  }
+  exchange_halves<4>(partial, lane);
+  exchange_halves<2>(partial, lane);
+  exchange_halves<1>(partial, lane);
   return {partial[0], partial[1]};
 }
 
@@ -72,7 +78,7 @@ __device__ __forceinline__ TwoDistances squared_distances(const Points& points, 
     offsets[p] = (point < last ? point : last) * points.stride;
   }
   double partial[2 * kPointsALane] = {};
-#pragma unroll 2
+#pragma unroll 1
   for (int c = l; c < points.num_channels; c += kChannelLanes) {
     const double a_c = a.values[c ^ a.swizzle], b_c = b.values[c ^ b.swizzle];
     const int at = c ^ swizzle;

@@ -15,8 +15,6 @@
 
 namespace vtcd::cuda {
 
-inline constexpr unsigned kRunThreads = 512;
-inline constexpr int kRunWarps = kRunThreads / 32;
 inline constexpr int kMaxTrials = 32;  // 2 + log(k) of any k that memory holds
 
 // The largest of values, the first of equal ones, by one warp; all of its lanes get both.
@@ -37,9 +35,14 @@ __device__ inline Largest warp_largest(const double* values, int64_t count) {
   return largest;
 }
 
+// All is inlined: what it holds then lies in registers.
+template <unsigned kRunThreads>
 class KMeansBlock {
  public:
-  __device__ KMeansBlock(const Points& points, const RunMemory& memory, int64_t num_clusters)
+  static constexpr int kRunWarps = kRunThreads / 32;
+
+  __device__ __forceinline__ KMeansBlock(const Points& points, const RunMemory& memory,
+                                         int64_t num_clusters)
       : points_(points),
         memory_(memory),
         num_clusters_(num_clusters),
@@ -48,7 +51,7 @@ class KMeansBlock {
         warp_(static_cast<int>(threadIdx.x / 32)),
         lane_(static_cast<int>(threadIdx.x % 32)) {}
 
-  __device__ void load_weights(const double* weights) {
+  __device__ __forceinline__ void load_weights(const double* weights) {
     for (int64_t n = threadIdx.x; n < points_.size; n += kRunThreads)
       memory_.weights[n] = weights[n];
     __syncthreads();
@@ -62,7 +65,7 @@ class KMeansBlock {
   }
 
   // Mean variance of a channel.
-  __device__ double mean_channel_variance() {
+  __device__ __forceinline__ double mean_channel_variance() {
     set_labels(0);
     add_up_clusters(1);
     const int num_channels = points_.num_channels;
@@ -77,7 +80,7 @@ class KMeansBlock {
   }
 
   // Greedy k-means++.
-  __device__ void choose_centers(PhiloxStream random) {
+  __device__ __forceinline__ void choose_centers(PhiloxStream random) {
     VTCD_SHARED(int64_t, drawn, [kMaxTrials]);
     VTCD_SHARED(double, sums, [kMaxTrials]);
     const int trial = static_cast<int>(threadIdx.x);
@@ -125,7 +128,7 @@ class KMeansBlock {
 
   // Rounds until no label changes, the centres hardly move, or there have been enough. Returns how
   // many.
-  __device__ int64_t iterate(int64_t max_num_iter, double max_shift) {
+  __device__ __forceinline__ int64_t iterate(int64_t max_num_iter, double max_shift) {
     set_labels(-1);
     int64_t iteration = 0;
     bool settled = false;
@@ -139,7 +142,7 @@ class KMeansBlock {
   }
 
   // Of the labels of the last assignment.
-  __device__ double inertia() {
+  __device__ __forceinline__ double inertia() {
     for (int64_t chunk = warp_; chunk < num_sum_chunks_; chunk += kRunWarps) {
       const int64_t n = chunk * kSumChunk + lane_;
       const double share = n < points_.size ? memory_.distances[n] * memory_.weights[n] : 0.0;
@@ -151,19 +154,19 @@ class KMeansBlock {
   }
 
  private:
-  __device__ void set_labels(int label) {
+  __device__ __forceinline__ void set_labels(int label) {
     for (int64_t n = threadIdx.x; n < points_.size; n += kRunThreads) memory_.labels[n] = label;
     for (int64_t i = threadIdx.x; i < num_chunks_ * num_clusters_; i += kRunThreads)
       memory_.stale[i] = 1;
     __syncthreads();
   }
 
-  __device__ int64_t draw_by_weight(double share) const {
+  __device__ __forceinline__ int64_t draw_by_weight(double share) const {
     return point_at_threshold(share * total_weight_, memory_.weight_sums, points_.size,
                               [&](int64_t n) { return memory_.weights[n]; });
   }
 
-  __device__ int64_t draw_by_distance(double share, double total, int slot) const {
+  __device__ __forceinline__ int64_t draw_by_distance(double share, double total, int slot) const {
     // no distance is left that a double could square: any point
     if (total <= 0) return draw_by_weight(share);
     const double* closest = memory_.distances + slot * points_.size;
@@ -172,15 +175,15 @@ class KMeansBlock {
                               [&](int64_t n) { return closest[n] * memory_.weights[n]; });
   }
 
-  __device__ void copy_center(int64_t k, int64_t point) {
+  __device__ __forceinline__ void copy_center(int64_t k, int64_t point) {
     for (int c = static_cast<int>(threadIdx.x); c < points_.num_channels; c += kRunThreads)
       memory_.centers[k * points_.stride + c] = points_.value(point, c);
   }
 
   // The distances to a and to b, or the closest so far (null: none) where they are smaller, and
   // their weighted sums, into two slots (which may be one, for one vector).
-  __device__ void measure(const Vector& a, const Vector& b, const double* closest, int slot_a,
-                          int slot_b) {
+  __device__ __forceinline__ void measure(const Vector& a, const Vector& b, const double* closest,
+                                          int slot_a, int slot_b) {
     for (int64_t chunk = warp_; chunk < num_sum_chunks_; chunk += kRunWarps) {
       const TwoDistances found = squared_distances(points_, chunk * kSumChunk, a, b);
       const int64_t n = chunk * kSumChunk + lane_;
@@ -193,7 +196,7 @@ class KMeansBlock {
     }
   }
 
-  __device__ void store(double distance, double weight, int slot, int64_t chunk) {
+  __device__ __forceinline__ void store(double distance, double weight, int slot, int64_t chunk) {
     const int64_t n = chunk * kSumChunk + lane_;
     const bool inside = n < points_.size;
     if (inside) memory_.distances[slot * points_.size + n] = distance;
@@ -201,10 +204,12 @@ class KMeansBlock {
     if (lane_ == 0) memory_.chunk_sums[slot * num_sum_chunks_ + chunk] = sum;
   }
 
-  __device__ Vector center(int64_t k) const { return {memory_.centers + k * points_.stride, 0}; }
+  __device__ __forceinline__ Vector center(int64_t k) const {
+    return {memory_.centers + k * points_.stride, 0};
+  }
 
   // Every point to its nearest centre, ties to the lower index. Whether a label changed.
-  __device__ bool assign() {
+  __device__ __forceinline__ bool assign() {
     bool changed = false;
     for (int64_t chunk = warp_; chunk < num_sum_chunks_; chunk += kRunWarps) {
       double smallest = HUGE_VAL;
@@ -231,7 +236,7 @@ class KMeansBlock {
     return __syncthreads_or(changed) != 0;
   }
 
-  __device__ bool relabel(int64_t n, int label) {
+  __device__ __forceinline__ bool relabel(int64_t n, int label) {
     const int before = memory_.labels[n];
     if (before == label) return false;
     int* stale = memory_.stale + n / kClusterChunk * num_clusters_;
@@ -242,7 +247,7 @@ class KMeansBlock {
   }
 
   // The sums and sizes of the first clusters. Between two barriers.
-  __device__ void add_up_clusters(int64_t num_clusters) {
+  __device__ __forceinline__ void add_up_clusters(int64_t num_clusters) {
     const int num_channels = points_.num_channels;
     const int64_t blocks = (num_channels + 31) / 32, parts = num_chunks_ * num_clusters;
     for (int64_t task = warp_; task < parts * blocks; task += kRunWarps) {
@@ -259,7 +264,7 @@ class KMeansBlock {
     __syncthreads();
   }
 
-  __device__ double sum_of_parts(const double* first, int64_t step) const {
+  __device__ __forceinline__ double sum_of_parts(const double* first, int64_t step) const {
     double sum = first[0];
     for (int64_t chunk = 1; chunk < num_chunks_; ++chunk) sum += first[chunk * step];
     return sum;
@@ -267,7 +272,7 @@ class KMeansBlock {
 
   // One channel of the points of a chunk that are in a cluster, added in their order; 4 loads at a
   // time, of which those beyond the last point count 0 times.
-  __device__ void add_up_part(int64_t chunk, int k, int64_t part, int channel) {
+  __device__ __forceinline__ void add_up_part(int64_t chunk, int k, int64_t part, int channel) {
     const bool inside = channel < points_.num_channels;
     double sum = 0, size = 0;
     for (int64_t from = chunk * kClusterChunk; from < (chunk + 1) * kClusterChunk; from += 32) {
@@ -296,7 +301,7 @@ class KMeansBlock {
 
   // An empty cluster takes over the point farthest from its centre, the next one the second
   // farthest, and so on. Ends with a barrier, like all that it is made of.
-  __device__ void move_empty_clusters() {
+  __device__ __forceinline__ void move_empty_clusters() {
     VTCD_SHARED(Largest, farthest, [1]);
     for (int64_t k = 0; k < num_clusters_; ++k) {
       if (memory_.sizes[k] > 0) continue;
@@ -327,7 +332,7 @@ class KMeansBlock {
   }
 
   // Centres become the means of their points: 8 lanes have one. Returns the sum of squared shifts.
-  __device__ double update_centers() {
+  __device__ __forceinline__ double update_centers() {
     add_up_clusters(num_clusters_);
     move_empty_clusters();
     const int l = lane_ % kChannelLanes;

@@ -22,7 +22,9 @@ VTCD_HOST_DEVICE inline double squared_distance(const double* a, const double* b
     for (int l = 0; l < kChannelLanes; ++l)
       lanes[l] += (a[i + l] - b[i + l]) * (a[i + l] - b[i + l]);
   }
-  for (int l = 0; i + l < size; ++l) lanes[l] += (a[i + l] - b[i + l]) * (a[i + l] - b[i + l]);
+  for (int l = 0; l < kChannelLanes; ++l) {  // never lanes[l] of an unknown l: that lies in memory
+    if (i + l < size) lanes[l] += (a[i + l] - b[i + l]) * (a[i + l] - b[i + l]);
+  }
   return sum_of_lanes(lanes);
 }
 

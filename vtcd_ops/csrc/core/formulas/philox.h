@@ -61,7 +61,10 @@ class PhiloxStream {
       if (++counter_[0] == 0) ++counter_[1];
       used_ = 0;
     }
-    return words_[used_++];
+    ++used_;
+    const uint32_t word = words_[0];  // moved up: an index would put them into a GPU's memory
+    words_ = {words_[1], words_[2], words_[3], word};
+    return word;
   }
 
   // Uniform on [0, 1) with 53 random bits.
