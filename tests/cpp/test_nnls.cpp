@@ -59,7 +59,7 @@ class Nnls {
   const MatrixXd gram_;
   const VectorXd with_offset_;
   std::vector<double> doubles_;
-  std::vector<int64_t> indices_;
+  std::vector<int32_t> indices_;
   SmallNnls nnls_;
 };
 

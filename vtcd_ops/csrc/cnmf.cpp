@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "core/cnmf/cnmf.h"
+#include "cnmf.h"
 
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
@@ -11,8 +11,8 @@
 #include <tuple>
 #include <vector>
 
+#include "core/cnmf/cnmf.h"
 #include "core/kmeans.h"
-#include "ragged.h"
 
 namespace vtcd {
 namespace {
@@ -45,12 +45,11 @@ void write_factors(const CnmfFactors& factors, int exponent, int64_t problem, in
       largest = std::max(largest, factors.encoding(k, n));
     }
   }
-  narrow<T>("cnmf", "an encoding", largest, 0, problem);
+  check_encoding<T>(largest, problem);
   T* centers = outputs.centers.mutable_data_ptr<T>() + problem * max_k * num_channels;
   const Eigen::MatrixXd scaled = times_power_of_two(factors.centers, exponent);
   for (int64_t i = 0; i < scaled.size(); ++i) centers[i] = static_cast<T>(scaled.data()[i]);
-  outputs.error.mutable_data_ptr<T>()[problem] =
-      narrow<T>("cnmf", "an error", factors.error, exponent, problem);
+  outputs.error.mutable_data_ptr<T>()[problem] = narrow_error<T>(factors.error, exponent, problem);
   outputs.num_iter.mutable_data_ptr<int64_t>()[problem] = factors.num_iter;
 }
 
@@ -78,8 +77,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> cnmf(
   const std::vector<int64_t> num_concepts = check_k("cnmf", batch, k);
   std::vector<int64_t> labels;
   if (init.has_value()) labels = check_labels("cnmf", "init", batch, num_concepts, *init);
-  VTCD_CHECK(solver == "cd" || solver == "mu", "cnmf: solver expected cd or mu, got ", solver);
-  check_iterations("cnmf", max_num_iter, tol);
+  check_cnmf_options(solver, max_num_iter, tol);
 
   const int64_t num_problems = batch.num_problems(), num_rows = data.size(0);
   const int64_t max_k =

@@ -4,17 +4,12 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/formulas/cnmf.h"
+
 namespace vtcd {
-namespace {
 
 using Eigen::MatrixXd;
 using Eigen::VectorXd;
-
-// A point whose part outside the span of the support is below this share of its length is taken as
-// inside: it could not lower the residual, and would spoil the factor.
-constexpr double kDependent = 1e-9;
-
-}  // namespace
 
 ConeProjection::ConeProjection(const MatrixXd& points, const VectorXd& inverse_norms,
                                bool is_raised, double tolerance)
@@ -91,8 +86,7 @@ void ConeProjection::solve_on_support(const VectorXd& target) {
     int64_t blocking = -1;
     for (int64_t i = 0; i < size; ++i) {
       if (solution[i] > 0) continue;
-      const double ratio =
-          coefficients_[i] > 0 ? coefficients_[i] / (coefficients_[i] - solution[i]) : 0.0;
+      const double ratio = step_to_zero(coefficients_[i], solution[i]);
       if (ratio < step || blocking < 0) {
         step = ratio;
         blocking = i;

@@ -4,17 +4,13 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/formulas/cnmf.h"
+
 namespace vtcd {
 namespace {
 
 using Eigen::MatrixXd;
 using Eigen::VectorXd;
-
-// Products of points keep enough digits of their differences up to this ratio of their lengths to
-// their median distance from the middle, squared.
-constexpr double kLargestRatio = 1e4;
-// The constant above the rest, over its median length: how closely the coefficients sum to 1.
-constexpr double kHeight = 1e4;
 
 double median(VectorXd values) {
   const auto middle = values.begin() + values.size() / 2;
@@ -29,11 +25,11 @@ CnmfData::CnmfData(const PointSet& points) : points_(points) {
   MatrixXd centred = points.points.colwise() - middle;
   const VectorXd lengths = centred.colwise().norm();
   const double spread = median(lengths);
-  if (spread == 0 || middle.squaredNorm() <= kLargestRatio * spread * spread) return;
+  if (!is_offset_large(middle.squaredNorm(), spread)) return;
   offset_ = middle;
   rest_ = std::move(centred);
   offset_products_ = rest_.transpose() * offset_;
-  height_ = std::max(kHeight * spread, lengths.maxCoeff());
+  height_ = cone_height(spread, lengths.maxCoeff());
   raised_.resize(rest_.rows() + 1, rest_.cols());
   raised_.topRows(rest_.rows()) = rest_;
   raised_.bottomRows(1).setConstant(height_);

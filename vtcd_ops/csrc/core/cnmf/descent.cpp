@@ -15,6 +15,7 @@
 #include "core/cnmf/cnmf.h"
 #include "core/cnmf/cone_projection.h"
 #include "core/cnmf/data.h"
+#include "core/formulas/cnmf.h"
 #include "core/formulas/small_nnls.h"
 
 namespace vtcd {
@@ -22,28 +23,6 @@ namespace {
 
 using Eigen::MatrixXd;
 using Eigen::VectorXd;
-
-// Points offered to a support per look at all data.
-constexpr int64_t kCandidates = 8;
-// Looks at all data per centre and sweep, after the first sweep.
-constexpr int64_t kLooks = 2;
-// Chunks that a thread looks at, at least: a look at one costs less than to hand it over.
-constexpr int64_t kChunksPerLook = 8;
-// Alignment of point and residual, relative to the target's length, that counts as zero.
-constexpr double kAlignmentTolerance = 1e-10;
-// Share of the last change of the centres that extrapolation adds: the first, the largest, and how
-// it grows while the error falls and shrinks when it rises (in the manner of Ang and Gillis 2019).
-constexpr double kFirstMomentum = 0.5, kLargestMomentum = 2.0, kMomentumGain = 1.2,
-                 kMomentumLoss = 0.5;
-// A factorisation is degenerate where the squared lengths of its parts are more than this many
-// times that of the data. Concepts that oppose one another can represent any sign and so save one
-// of their number, a dead end: then the descent begins anew with a penalty on those lengths, this
-// at first, lowered by a constant share in each sweep and dropped at last.
-constexpr double kDegenerate = 4.0, kFirstPenalty = 0.03, kPenaltyLoss = 0.9, kLastPenalty = 1e-7;
-// Entries of the residual are known to about this share of the points.
-constexpr double kRounding = 8 * std::numeric_limits<double>::epsilon();
-
-double square(double value) { return value * value; }
 
 struct Candidate {
   double alignment;
@@ -57,7 +36,7 @@ bool more_aligned(const Candidate& a, const Candidate& b) {
 }
 
 void keep_best(std::vector<Candidate>* candidates) {
-  const int64_t count = std::min<int64_t>(kCandidates, candidates->size());
+  const int64_t count = std::min<int64_t>(kCnmfCandidates, candidates->size());
   std::partial_sort(candidates->begin(), candidates->begin() + count, candidates->end(),
                     more_aligned);
   candidates->resize(count);
@@ -104,7 +83,8 @@ class Descent {
 
   // penalty: of the first sweep. Each further one lowers it, until it is 0.
   CnmfFactors run(const CnmfOptions& options, double penalty) {
-    double momentum = kFirstMomentum, last_objective = std::numeric_limits<double>::infinity();
+    Momentum momentum;
+    double last_objective = std::numeric_limits<double>::infinity();
     int64_t iteration = 0;
     penalty_ = penalty;
     while (iteration < options.max_num_iter) {
@@ -112,19 +92,21 @@ class Descent {
       if (objective() > last_objective) {  // the extrapolation went too far
         centers_ = settled_;
         update_encoding();
-        momentum *= kMomentumLoss;
+        momentum.shrink();
       } else {
-        momentum = std::min(kLargestMomentum, kMomentumGain * momentum);
+        momentum.grow();
       }
       last_objective = objective();
-      const double possible_gain = update_centers(iteration == 0 ? num_points_ : kLooks);
+      const double possible_gain = update_centers(iteration == 0 ? num_points_ : kCnmfLooks);
       ++iteration;
       const MatrixXd before = std::exchange(settled_, centers_);
       const bool penalised = penalty_ > 0;
-      penalty_ = penalty_ > kLastPenalty ? kPenaltyLoss * penalty_ : 0.0;
+      penalty_ = next_penalty(penalty_);
       if (iteration == 1) continue;  // no change of the weights to go by yet
-      if (!penalised && possible_gain <= smallest_gain(options.tol)) break;
-      if (iteration < options.max_num_iter) centers_ += momentum * (centers_ - before);
+      if (!penalised &&
+          possible_gain <= smallest_gain(options.tol, residual_.squared_error, length_))
+        break;
+      if (iteration < options.max_num_iter) centers_ += momentum.value() * (centers_ - before);
     }
     penalty_ = 0;
     update_encoding();
@@ -134,18 +116,10 @@ class Descent {
   // Whether concepts have come to cancel one another: parts of the encoding are many times what
   // they add up to.
   bool is_degenerate() const {
-    return residual_.squared_error > square(kRounding * length_) &&
-           squared_parts() > kDegenerate * length_ * length_;
+    return is_degenerate_factorisation(residual_.squared_error, squared_parts(), length_);
   }
 
  private:
-  // What is worth another sweep, and what rounding lets be seen.
-  double smallest_gain(double tol) const {
-    const double rounding = kRounding * length_;
-    const double error = std::sqrt(residual_.squared_error);
-    return std::max(tol * residual_.squared_error, rounding * (error + rounding));
-  }
-
   // The squared lengths of all w_k u_kn, added up.
   double squared_parts() const {
     return fitted_.colwise().squaredNorm() * residual_.encoding_gram.diagonal();
@@ -169,7 +143,7 @@ class Descent {
 
   Residual encode_chunk(const NnlsColumns& columns, int64_t first, int64_t size) {
     std::vector<double> doubles(SmallNnls::num_doubles(num_concepts_));
-    std::vector<int64_t> indices(SmallNnls::num_indices(num_concepts_));
+    std::vector<int32_t> indices(SmallNnls::num_indices(num_concepts_));
     SmallNnls nnls(columns, doubles.data(), indices.data());
     const auto points = data_.rest().middleCols(first, size);
     auto encoding = encoding_.middleCols(first, size);
@@ -222,7 +196,7 @@ class Descent {
       if (look == 0) {
         const double mass = std::max(raised.norm(), projection.length_sum());
         const double slope = candidates.empty() ? 0.0 : candidates[0].alignment;
-        possible_gain = std::abs(before - residual.squaredNorm()) + 2 * slope * mass;
+        possible_gain = projection_gain(before, residual.squaredNorm(), slope, mass);
       }
       if (candidates.empty()) break;
       std::vector<int64_t> points;

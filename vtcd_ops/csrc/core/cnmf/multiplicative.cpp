@@ -3,23 +3,13 @@
 #include <cmath>
 
 #include "core/cnmf/cnmf.h"
+#include "core/formulas/cnmf.h"
 
 namespace vtcd {
 namespace {
 
 using Eigen::ArrayXXd;
 using Eigen::MatrixXd;
-
-// Added to the indicator of the k-means labels, as Ding, Li, Jordan do: a factor that is 0 stays 0.
-constexpr double kStartOffset = 0.2;
-// Entries that decay towards 0 are set to 0 here, before they and their squares turn into subnormal
-// numbers, which the processor multiplies an order of magnitude slower.
-constexpr double kFlushBelow = 1e-140;
-// Added above and below: 0 / 0 becomes 1, no change, and so does what is nothing beside the largest
-// number of the data, which are scaled to 1.
-constexpr double kNothing = 1e-200;
-// Iterations between two looks at the stopping rule.
-constexpr int64_t kCheckEvery = 10;
 
 class MultiplicativeUpdates {
  public:
@@ -85,13 +75,16 @@ class MultiplicativeUpdates {
                             weight_slope.col(k).minCoeff() * weights_.col(k).sum());
     }
     const ArrayXXd slope = (encoding_ * center_gram - data_weights).array();
-    const ArrayXXd curvature =
-        center_gram.diagonal().transpose().array().max(1e-300).replicate(slope.rows(), 1);
-    const ArrayXXd step = (-slope / curvature).max(-encoding_.array());
-    possible_gain -= (step * (2 * slope + curvature * step)).sum();
+    ArrayXXd gain(slope.rows(), slope.cols());
+    for (int64_t k = 0; k < slope.cols(); ++k) {
+      for (int64_t n = 0; n < slope.rows(); ++n) {
+        gain(n, k) = encoding_gain(encoding_(n, k), slope(n, k), center_gram(k, k));
+      }
+    }
+    possible_gain += gain.sum();
     const double squared_error = squared_norm_ - 2 * encoding_.cwiseProduct(data_weights).sum() +
                                  encoding_gram.cwiseProduct(center_gram).sum();
-    return possible_gain <= std::max(tol * squared_error, 1e-14 * squared_norm_);
+    return is_worth_no_update(possible_gain, tol, squared_error, squared_norm_);
   }
 
   const double squared_norm_;

@@ -30,9 +30,9 @@ class SmallNnls {
   VTCD_HOST_DEVICE static int64_t num_doubles(int64_t size) { return size * (size + 1); }
   VTCD_HOST_DEVICE static int64_t num_indices(int64_t size) { return 3 * size; }
 
-  VTCD_HOST_DEVICE SmallNnls(const NnlsColumns& columns, double* doubles, int64_t* indices)
+  VTCD_HOST_DEVICE SmallNnls(const NnlsColumns& columns, double* doubles, int32_t* indices)
       : columns_(columns),
-        size_(columns.size),
+        size_(static_cast<int32_t>(columns.size)),
         factor_(doubles),
         solution_(doubles + size_ * size_),
         positive_(indices),
@@ -64,12 +64,12 @@ class SmallNnls {
   template <bool kOffset>
   VTCD_HOST_DEVICE void solve_as(double* u) {
     guess_positive<kOffset>(u);
-    int64_t fewest = size_ + 1;
+    int32_t fewest = size_ + 1;
     int patience = kPatience;
-    const int64_t max_exchanges = 20 + 5 * size_;
-    for (int64_t exchange = 0; exchange < max_exchanges; ++exchange) {
+    const int32_t max_exchanges = 20 + 5 * size_;
+    for (int32_t exchange = 0; exchange < max_exchanges; ++exchange) {
       solve_positive<kOffset>(u);
-      const int64_t wrong = count_wrong_signs<kOffset>(u);
+      const int32_t wrong = count_wrong_signs<kOffset>(u);
       if (wrong == 0) return;
       bool all = true;
       if (wrong < fewest) {
@@ -79,7 +79,7 @@ class SmallNnls {
         all = patience-- > 0;
       }
       // the largest index alone (Murty's rule) cannot cycle
-      for (int64_t i = size_ - 1; i >= 0; --i) {
+      for (int32_t i = size_ - 1; i >= 0; --i) {
         if (!is_wrong_[i]) continue;
         is_positive_[i] = !is_positive_[i];
         if (!all) break;
@@ -88,39 +88,39 @@ class SmallNnls {
     descend_coordinates<kOffset>(u);
   }
 
-  VTCD_HOST_DEVICE double gram(int64_t i, int64_t j) const { return columns_.gram[i * size_ + j]; }
+  VTCD_HOST_DEVICE double gram(int32_t i, int32_t j) const { return columns_.gram[i * size_ + j]; }
 
   // Added to the diagonal entry of column i; that of a zero column becomes 1, its u 0.
-  VTCD_HOST_DEVICE double ridge(int64_t i) const {
+  VTCD_HOST_DEVICE double ridge(int32_t i) const {
     const double share = (kRidge + columns_.penalty) * gram(i, i);
     return share > 0 ? share : 1.0;
   }
 
   // (v_i - v_r)^T (v_j - v_r)
-  VTCD_HOST_DEVICE double difference_gram(int64_t i, int64_t j, int64_t r) const {
+  VTCD_HOST_DEVICE double difference_gram(int32_t i, int32_t j, int32_t r) const {
     return (gram(i, j) - gram(r, j)) - (gram(i, r) - gram(r, r));
   }
   // w_r^T (v_i - v_r)
-  VTCD_HOST_DEVICE double cross_gram(int64_t i, int64_t r) const {
+  VTCD_HOST_DEVICE double cross_gram(int32_t i, int32_t r) const {
     return (columns_.with_offset[i] - columns_.with_offset[r]) + (gram(i, r) - gram(r, r));
   }
-  VTCD_HOST_DEVICE double squared_length(int64_t r) const {
+  VTCD_HOST_DEVICE double squared_length(int32_t r) const {
     return columns_.squared_offset + 2 * columns_.with_offset[r] + gram(r, r);
   }
   // (v_i - v_r)^T (y - v_r)
-  VTCD_HOST_DEVICE double difference_product(int64_t i, int64_t r) const {
+  VTCD_HOST_DEVICE double difference_product(int32_t i, int32_t r) const {
     return (products_[i] - products_[r]) - (gram(i, r) - gram(r, r));
   }
   // w_r^T (y - v_r)
-  VTCD_HOST_DEVICE double cross_product(int64_t r) const {
+  VTCD_HOST_DEVICE double cross_product(int32_t r) const {
     return (offset_product_ - columns_.with_offset[r]) + (products_[r] - gram(r, r));
   }
 
   template <bool kOffset>
   VTCD_HOST_DEVICE void guess_positive(const double* u) {
     bool any = false;
-    int64_t best = 0;
-    for (int64_t i = 0; i < size_; ++i) {
+    int32_t best = 0;
+    for (int32_t i = 0; i < size_; ++i) {
       is_positive_[i] = u[i] > 0 && (kOffset || products_[i] > 0);
       any = any || is_positive_[i];
       if (kOffset &&
@@ -135,39 +135,39 @@ class SmallNnls {
   template <bool kOffset>
   VTCD_HOST_DEVICE void solve_positive(double* u) {
     count_ = 0;
-    for (int64_t i = 0; i < size_; ++i) {
+    for (int32_t i = 0; i < size_; ++i) {
       u[i] = 0;
       if (is_positive_[i]) positive_[count_++] = i;
     }
-    for (int64_t row = 1; row < count_ && kOffset; ++row) {
+    for (int32_t row = 1; row < count_ && kOffset; ++row) {
       // differences from the shortest lose least
       if (gram(positive_[row], positive_[row]) >= gram(positive_[0], positive_[0])) continue;
-      const int64_t shortest = positive_[row];
+      const int32_t shortest = positive_[row];
       positive_[row] = positive_[0];
       positive_[0] = shortest;
     }
     fill_system<kOffset>();
     factorise();
-    for (int64_t row = count_ - 1; row >= 0; --row) {
+    for (int32_t row = count_ - 1; row >= 0; --row) {
       const double value = solution_[row] * factor_[row * size_ + row];
       solution_[row] = value;
-      for (int64_t i = 0; i < row; ++i) solution_[i] -= factor_[row * size_ + i] * value;
+      for (int32_t i = 0; i < row; ++i) solution_[i] -= factor_[row * size_ + i] * value;
     }
-    for (int64_t row = 0; row < count_; ++row) u[positive_[row]] = solution_[row];
+    for (int32_t row = 0; row < count_; ++row) u[positive_[row]] = solution_[row];
     if (!kOffset || count_ == 0) return;
     excess_ = solution_[0];
     u[positive_[0]] = 1 + excess_;
-    for (int64_t row = 1; row < count_; ++row) u[positive_[0]] -= solution_[row];
+    for (int32_t row = 1; row < count_; ++row) u[positive_[0]] -= solution_[row];
   }
 
   // The lower triangle of the products of the positive columns, and the right-hand side.
   template <bool kOffset>
-  VTCD_HOST_DEVICE void fill_system() {
-    for (int64_t row = 0; row < count_; ++row) {
-      const int64_t i = positive_[row], r = positive_[0];
+  VTCD_HOST_DEVICE VTCD_NOINLINE void fill_system() {
+    for (int32_t row = 0; row < count_; ++row) {
+      const int32_t i = positive_[row], r = positive_[0];
       double* entries = factor_ + row * size_;
       if (!kOffset) {
-        for (int64_t column = 0; column <= row; ++column) {
+        for (int32_t column = 0; column <= row; ++column) {
           entries[column] = gram(i, positive_[column]);
         }
         entries[row] += ridge(i);
@@ -177,7 +177,7 @@ class SmallNnls {
         solution_[0] = cross_product(r);
       } else {
         entries[0] = cross_gram(i, r);
-        for (int64_t column = 1; column <= row; ++column) {
+        for (int32_t column = 1; column <= row; ++column) {
           entries[column] = difference_gram(i, positive_[column], r);
         }
         entries[row] += ridge(i);
@@ -187,15 +187,15 @@ class SmallNnls {
   }
 
   // Cholesky, in place, with reciprocals on the diagonal; forward substitution on the way.
-  VTCD_HOST_DEVICE void factorise() {
-    for (int64_t row = 0; row < count_; ++row) {
+  VTCD_HOST_DEVICE VTCD_NOINLINE void factorise() {
+    for (int32_t row = 0; row < count_; ++row) {
       double* entries = factor_ + row * size_;
       const double whole = entries[row];
       double diagonal = whole, value = solution_[row];
-      for (int64_t column = 0; column < row; ++column) {
+      for (int32_t column = 0; column < row; ++column) {
         const double* other = factor_ + column * size_;
         double entry = entries[column];
-        for (int64_t i = 0; i < column; ++i) entry -= entries[i] * other[i];
+        for (int32_t i = 0; i < column; ++i) entry -= entries[i] * other[i];
         entry *= other[column];
         entries[column] = entry;
         diagonal -= entry * entry;
@@ -209,19 +209,19 @@ class SmallNnls {
   // Marks positive entries that came out negative and zero entries whose gradient would let them
   // grow.
   template <bool kOffset>
-  VTCD_HOST_DEVICE int64_t count_wrong_signs(const double* u) {
-    int64_t wrong = 0;
-    for (int64_t i = 0; i < size_; ++i) {
+  VTCD_HOST_DEVICE int32_t count_wrong_signs(const double* u) {
+    int32_t wrong = 0;
+    for (int32_t i = 0; i < size_; ++i) {
       if (is_positive_[i]) {
         is_wrong_[i] = u[i] < 0;
       } else if (!kOffset) {
         double slope = products_[i];
-        for (int64_t j = 0; j < count_; ++j) slope -= gram(i, positive_[j]) * u[positive_[j]];
+        for (int32_t j = 0; j < count_; ++j) slope -= gram(i, positive_[j]) * u[positive_[j]];
         is_wrong_[i] = slope > kSignTolerance * std::fabs(products_[i]);
       } else {
-        const int64_t r = positive_[0];  // its own slope is 0
+        const int32_t r = positive_[0];  // its own slope is 0
         double slope = difference_product(i, r) - excess_ * cross_gram(i, r);
-        for (int64_t j = 1; j < count_; ++j) {
+        for (int32_t j = 1; j < count_; ++j) {
           slope -= difference_gram(i, positive_[j], r) * u[positive_[j]];
         }
         const double scale =
@@ -237,17 +237,17 @@ class SmallNnls {
   // part of the last one ends it: by single entries, or, with an offset, by exchange with the
   // largest entry.
   template <bool kOffset>
-  VTCD_HOST_DEVICE void descend_coordinates(double* u) {
-    int64_t r = 0;
-    for (int64_t i = 0; i < size_; ++i) {
+  VTCD_HOST_DEVICE VTCD_NOINLINE void descend_coordinates(double* u) {
+    int32_t r = 0;
+    for (int32_t i = 0; i < size_; ++i) {
       u[i] = std::fmax(u[i], 0.0);
       if (u[i] > u[r]) r = i;
     }
     for (int sweep = 0; sweep < kDescentSweeps; ++sweep) {
-      for (int64_t i = 0; i < size_; ++i) {
+      for (int32_t i = 0; i < size_; ++i) {
         if (!kOffset) {
           double slope = products_[i];
-          for (int64_t j = 0; j < size_; ++j) slope -= gram(i, j) * u[j];
+          for (int32_t j = 0; j < size_; ++j) slope -= gram(i, j) * u[j];
           u[i] = std::fmax(0.0, u[i] + slope / (gram(i, i) + ridge(i)));
         } else if (i == r) {
           scale_entry(r, u);
@@ -259,9 +259,9 @@ class SmallNnls {
   }
 
   // u_r to its best with the others fixed.
-  VTCD_HOST_DEVICE void scale_entry(int64_t r, double* u) const {
+  VTCD_HOST_DEVICE void scale_entry(int32_t r, double* u) const {
     double missing = 1, slope = offset_product_ + products_[r];
-    for (int64_t j = 0; j < size_; ++j) {
+    for (int32_t j = 0; j < size_; ++j) {
       missing -= u[j];
       slope -= (columns_.with_offset[j] + gram(r, j)) * u[j];
     }
@@ -270,9 +270,9 @@ class SmallNnls {
   }
 
   // Moves a share from u_r to u_i, or back.
-  VTCD_HOST_DEVICE void exchange_entries(int64_t i, int64_t r, double* u) const {
+  VTCD_HOST_DEVICE void exchange_entries(int32_t i, int32_t r, double* u) const {
     double missing = 1, slope = products_[i] - products_[r];
-    for (int64_t j = 0; j < size_; ++j) {
+    for (int32_t j = 0; j < size_; ++j) {
       missing -= u[j];
       slope -= (gram(i, j) - gram(r, j)) * u[j];
     }
@@ -284,14 +284,14 @@ class SmallNnls {
   }
 
   const NnlsColumns columns_;
-  const int64_t size_;
+  const int32_t size_;
   double* factor_;                          // [K, K], lower triangle, row by row
   double* solution_;                        // [K]
-  int64_t* positive_;                       // [count] indices of the entries taken as positive
-  int64_t *is_positive_, *is_wrong_;        // [K]
+  int32_t* positive_;                       // [count] indices of the entries taken as positive
+  int32_t *is_positive_, *is_wrong_;        // [K]
   const double* products_ = nullptr;        // [K] of the present point
   double offset_product_ = 0, excess_ = 0;  // excess: the sum of u, less 1
-  int64_t count_ = 0;
+  int32_t count_ = 0;
 };
 
 }  // namespace vtcd
