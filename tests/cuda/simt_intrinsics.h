@@ -42,6 +42,13 @@ inline unsigned __ballot_sync(unsigned m, int p) {
 }
 inline int __any_sync(unsigned m, int p) { return __ballot_sync(m, p) != 0; }
 inline int __all_sync(unsigned m, int p) { return __ballot_sync(m, p) == m; }
+inline unsigned __reduce_add_sync(unsigned m, unsigned v) {
+  auto g = simt::gather(m, v, 6);
+  unsigned sum = 0;
+  for (unsigned i = 0; i < 32; ++i)
+    if (m >> i & 1) sum += g[i];
+  return sum;
+}
 template <class T>
 T atomicAdd(T* p, std::type_identity_t<T> v) {
   return std::atomic_ref<T>(*p).fetch_add(v, std::memory_order_relaxed);

@@ -38,15 +38,17 @@ std::vector<double> features_of(const Problem& problem) {
   return features;
 }
 
+// by_cells: whether no volume had to be labelled voxel by voxel.
 template <typename Scalar>
 std::vector<int32_t> labels_of_kernel(const Problem& problem, const std::vector<Scalar>& features,
-                                      int64_t& not_finite) {
+                                      bool& finite, bool* by_cells = nullptr) {
   const cuda::SlicPlan plan = cuda::slic_plan(problem.batch, problem.num_channels, problem.grid,
                                               problem.size, problem.options);
   std::vector<uint64_t> workspace(cuda::SlicWork(plan, nullptr).bytes / sizeof(uint64_t) + 1);
   std::vector<int32_t> labels(problem.batch * problem.size.count(), -7);
-  not_finite = 0;
-  cuda::slic3d(plan, features.data(), workspace.data(), labels.data(), &not_finite, kStream);
+  finite = cuda::slic3d(plan, features.data(), workspace.data(), labels.data(), kStream);
+  if (by_cells != nullptr && problem.batch > 0)
+    *by_cells = cuda::SlicWork(plan, workspace.data()).found[1] == 0;
   return labels;
 }
 
@@ -60,9 +62,9 @@ void expect_equal_to_core(const Problem& problem) {
     ASSERT_EQ(slic3d(features.data() + b * volume, problem.num_channels, problem.grid, problem.size,
                      problem.options, serial_for, expected.data() + b * problem.size.count()),
               Slic3dStatus::kOk);
-  int64_t not_finite;
-  EXPECT_EQ(labels_of_kernel(problem, features, not_finite), expected) << problem.name;
-  EXPECT_EQ(not_finite, 0);
+  bool finite;
+  EXPECT_EQ(labels_of_kernel(problem, features, finite), expected) << problem.name;
+  EXPECT_TRUE(finite);
 }
 
 Slic3dOptions options(int64_t num_segments, double compactness = 0.1) {
@@ -140,10 +142,25 @@ INSTANTIATE_TEST_SUITE_P(
                     Problem{"loose", 1, 2, {2, 3, 3}, {4, 7, 7}, options(4, 1e-149)}),
     [](const auto& info) { return "Case" + std::to_string(info.index); });
 
+TEST(Slic3dKernels, GoesVoxelByVoxelWhereRoundingMayDecide) {
+  const Problem problems[] = {
+      {"noise", 2, 3, {2, 3, 4}, {5, 9, 11}, options(4)},
+      {"outside all windows", 1, 3, {2, 4, 4}, {4, 16, 16}, options(12, 1e-4)},
+      {"constant", 1, 3, {2, 3, 4}, {5, 9, 11}, options(4), 1},
+      {"no interpolation", 2, 3, {3, 6, 7}, {3, 6, 7}, options(5)},
+  };
+  const bool expected[] = {true, true, false, false};
+  for (int i = 0; i < 4; ++i) {
+    bool finite, by_cells;
+    labels_of_kernel(problems[i], features_of(problems[i]), finite, &by_cells);
+    EXPECT_EQ(by_cells, expected[i]) << problems[i].name;
+  }
+}
+
 TEST(Slic3dKernels, TakesEmptyInput) {
   const Problem problem{"empty", 0, 3, {2, 3, 4}, {5, 9, 11}, options(4)};
-  int64_t not_finite;
-  EXPECT_TRUE(labels_of_kernel<float>(problem, {}, not_finite).empty());
+  bool finite;
+  EXPECT_TRUE(labels_of_kernel<float>(problem, {}, finite).empty());
 }
 
 TEST(Slic3dKernels, ReportsWhatIsNotFinite) {
@@ -152,9 +169,9 @@ TEST(Slic3dKernels, ReportsWhatIsNotFinite) {
     const Problem problem{"not finite", 2, 3, {2, 3, 4}, {3, 4, 5}, options(4)};
     std::vector<double> features = features_of(problem);
     features[30] = value;
-    int64_t not_finite;
-    const auto labels = labels_of_kernel(problem, features, not_finite);
-    EXPECT_EQ(not_finite, 1);
+    bool finite;
+    const auto labels = labels_of_kernel(problem, features, finite);
+    EXPECT_FALSE(finite);
     for (const int32_t label : labels) EXPECT_TRUE(label >= 0 && label < 60);
   }
 }
@@ -168,9 +185,9 @@ TEST(Slic3dKernels, LeavesOutTokensThatAreNotUsed) {
   ASSERT_EQ(slic3d(features.data(), 1, problem.grid, problem.size, problem.options, serial_for,
                    expected.data()),
             Slic3dStatus::kOk);
-  int64_t not_finite;
-  EXPECT_EQ(labels_of_kernel(problem, features, not_finite), expected);
-  EXPECT_EQ(not_finite, 0);
+  bool finite;
+  EXPECT_EQ(labels_of_kernel(problem, features, finite), expected);
+  EXPECT_TRUE(finite);
 }
 
 }  // namespace

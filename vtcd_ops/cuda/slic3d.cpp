@@ -24,21 +24,22 @@ constexpr int64_t kMaxWorkspace = int64_t{1} << 30;
 
 // features [B, C, t, h, w] float or double, contiguous; labels int32 [B, T, H, W].
 template <typename Scalar>
-void label_volumes(const Tensor& features, SlicPlan plan, Tensor& labels, Report<1>& not_finite,
-                   const OnDevice& on) {
+void label_volumes(const Tensor& features, SlicPlan plan, Tensor& labels, const OnDevice& on) {
   const int64_t batch = plan.batch;
   plan.batch = 1;
   const int64_t fit = kMaxWorkspace / slic3d_workspace_bytes(plan);
   plan.batch = std::clamp<int64_t>(fit, 1, batch);
   Tensor workspace =
       torch::stable::new_empty(features, {slic3d_workspace_bytes(plan)}, ScalarType::Byte);
+  bool finite = true;
   for (int64_t begin = 0; begin < batch; begin += plan.batch) {
     plan.batch = std::min(plan.batch, batch - begin);
-    slic3d(plan, features.const_data_ptr<Scalar>() + begin * plan.num_channels * plan.grid.count(),
-           workspace.mutable_data_ptr(),
-           labels.mutable_data_ptr<int32_t>() + begin * plan.size.count(), not_finite.words(),
-           on.stream());
+    finite &= slic3d(
+        plan, features.const_data_ptr<Scalar>() + begin * plan.num_channels * plan.grid.count(),
+        workspace.mutable_data_ptr(),
+        labels.mutable_data_ptr<int32_t>() + begin * plan.size.count(), on.stream());
   }
+  check_finite(finite);
 }
 
 // Recorded rounds cannot end before the last one.
@@ -68,13 +69,11 @@ Tensor slic3d_op(const Tensor& features, const std::vector<int64_t>& size, int64
     if (features.size(0) == 0) return labels;
     const Tensor numbers = for_numerics(features);
     const SlicPlan plan = slic_plan(features.size(0), features.size(1), grid, volume, options);
-    Report<1> not_finite(features, on);
     if (numbers.scalar_type() == ScalarType::Float) {
-      label_volumes<float>(numbers, plan, labels, not_finite, on);
+      label_volumes<float>(numbers, plan, labels, on);
     } else {
-      label_volumes<double>(numbers, plan, labels, not_finite, on);
+      label_volumes<double>(numbers, plan, labels, on);
     }
-    not_finite.read([](const std::array<int64_t, 1>& found) { check_finite(found[0] == 0); });
     return labels;
   });
 }

@@ -32,17 +32,16 @@ struct SlicPlan {
 // Of the memory that slic3d() works in, aligned to 256.
 int64_t slic3d_workspace_bytes(const SlicPlan& plan);
 
-// The pointers are those of the device.
+// Labels the volumes of a batch; the pointers are those of the device. Returns whether all features
+// in use are finite: a volume where they are not is labelled by its seeds alone.
 //
 //   features    [B, C, t, h, w], contiguous
 //   labels      [B, T, H, W], out
-//   not_finite  raised to 1 where a feature in use is not finite; the labels of its volume are
-//   those
-//               of the seeds
 //
-// Where the stream is recorded into a CUDA graph, max_num_iter rounds are recorded.
+// Where the stream is recorded into a CUDA graph nothing is read back: max_num_iter rounds are
+// recorded, and all features are taken to be finite.
 template <typename Scalar>
-void slic3d(const SlicPlan& plan, const Scalar* features, void* workspace, int32_t* labels,
-            int64_t* not_finite, Stream stream);
+bool slic3d(const SlicPlan& plan, const Scalar* features, void* workspace, int32_t* labels,
+            Stream stream);
 
 }  // namespace vtcd::cuda

@@ -8,22 +8,35 @@
 #include <cmath>
 #include <cstdint>
 
+#include "core/formulas/slic3d_margin.h"
 #include "cuda/slic3d_work.cuh"
 
 namespace vtcd::cuda {
 
 inline constexpr unsigned kFeatureThreads = 128;
 
-__global__ void slic3d_cells_kernel(SlicPlan plan, SlicWork work) {
-  int64_t place = int64_t{blockIdx.x} * kFeatureThreads + threadIdx.x;
-  AxisCell* to = work.cells + place;
+// A thread for each place of a cell.
+__global__ void slic3d_cells_kernel(SlicPlan plan, SlicWork work, bool has_cells) {
+  const int64_t at = int64_t{blockIdx.x} * kFeatureThreads + threadIdx.x;
+  int64_t place = at;
   for (int axis = 0; axis < 3; ++axis) {
     const AxisCells cells = SlicWork::axis(plan, axis);
-    if (place < cells.count()) {
-      *to = cells.cell(place);
-      return;
+    if (place >= cells.count()) {
+      place -= cells.count();
+      continue;
     }
-    place -= cells.count();
+    const AxisCell cell = cells.cell(place);
+    work.cells[at] = cell;
+    if (!has_cells) return;
+    const int64_t most = SlicWork::most_seeds(plan);
+    int32_t* moments = work.seed_moments + at * most * 2;
+    for (int64_t i = 0; i < most * 2; ++i) moments[i] = 0;
+    for (int64_t offset = 0; offset < cell.count; ++offset) {
+      const int64_t seed = plan.seeds[axis].nearest(cell.first + offset);
+      moments[seed * 2] += 1;
+      moments[seed * 2 + 1] += static_cast<int32_t>(offset);
+    }
+    return;
   }
 }
 
@@ -152,19 +165,53 @@ __global__ void __launch_bounds__(kFeatureThreads)
     atomicMax(&state.highest, ordered(found.high));
 }
 
-// A thread for each volume.
-__global__ void slic3d_scale_kernel(SlicPlan plan, SlicWork work, int64_t* not_finite) {
-  const int64_t volume = int64_t{blockIdx.x} * kFeatureThreads + threadIdx.x;
-  if (volume >= plan.batch) return;
-  VolumeState& state = work.state[volume];
-  if (state.not_finite != 0) {
-    state.done = 1;
-    atomicMax(reinterpret_cast<unsigned long long*>(not_finite), 1ull);
-    return;
+// The sum over the lanes of a warp, the same for all of them.
+__device__ inline double warp_sum(double value) {
+  for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(~0u, value, step);
+  return value;
+}
+
+// Whether the rounds over cells are tried for a volume, and the bounds of its distances.
+__device__ inline bool goes_by_cells(const SlicPlan& plan, const SlicWork& work, int64_t volume,
+                                     double low, double high, const FeatureScale& scale,
+                                     VolumeState& state) {
+  double sum = 0, least = INFINITY, largest = 0;
+  for (int64_t c = threadIdx.x; c < plan.num_channels; c += 32) {
+    const int64_t channel = volume * plan.num_channels + c;
+    sum += squared_feature_bound(work.channel_low[channel], work.channel_high[channel], low, high,
+                                 scale.ratio);
   }
-  const double low = -number_of(state.lowest), high = number_of(state.highest);
-  state.scale = feature_scale(low, high, number_of(state.largest), plan.compactness);
-  state.num_channels = low == high ? 0 : plan.num_channels;
+  sum = warp_sum(sum);
+  const double length[3] = {static_cast<double>(plan.size.t), static_cast<double>(plan.size.h),
+                            static_cast<double>(plan.size.w)};
+  for (int axis = 0; axis < 3; ++axis) {
+    const double weight = plan.space.spacing[axis] * plan.space.spacing[axis] * plan.space.weight;
+    least = fmin(least, weight);
+    largest += weight * length[axis] * length[axis];
+  }
+  state.squared_features = sum;
+  state.largest_spatial = largest;
+  return low < high && scale.exponent == 0 && space_decides_first_round(sum, largest, least);
+}
+
+// A warp for each volume.
+__global__ void slic3d_scale_kernel(SlicPlan plan, SlicWork work, bool has_cells) {
+  const int64_t volume = blockIdx.x;
+  VolumeState state = work.state[volume];
+  if (state.not_finite != 0) {
+    if (threadIdx.x == 0) atomicMax(reinterpret_cast<unsigned long long*>(&work.found[0]), 1ull);
+  } else {
+    const double low = -number_of(state.lowest), high = number_of(state.highest);
+    state.scale = feature_scale(low, high, number_of(state.largest), plan.compactness);
+    state.num_channels = low == high ? 0 : plan.num_channels;
+    const bool by_cells =
+        has_cells && goes_by_cells(plan, work, volume, low, high, state.scale, state);
+    state.path = by_cells ? kByCells : kByVoxels;
+    if (!by_cells && threadIdx.x == 0)
+      atomicMax(reinterpret_cast<unsigned long long*>(&work.found[1]), 1ull);
+  }
+  __syncwarp();
+  if (threadIdx.x == 0) work.state[volume] = state;
 }
 
 template <typename Scalar>
@@ -199,7 +246,7 @@ __global__ void __launch_bounds__(kFeatureThreads)
   const int64_t first_value = blockIdx.x / channel_tiles % value_tiles * 32;
   const int64_t first_channel = blockIdx.x % channel_tiles * 32;
   const VolumeState& state = work.state[volume];
-  if (state.done != 0 || state.num_channels == 0) return;
+  if (state.not_finite != 0 || state.num_channels == 0) return;
   const int64_t lane = threadIdx.x % 32;
   for (int64_t i = threadIdx.x / 32; i < 32; i += kFeatureThreads / 32) {
     const int64_t value = first_value + lane, channel = first_channel + i;
@@ -223,19 +270,19 @@ inline dim3 blocks_for(int64_t threads, unsigned threads_a_block) {
 
 template <typename Scalar>
 void scale_features(const SlicPlan& plan, const SlicWork& work, const Scalar* features,
-                    int64_t* not_finite, Stream stream) {
+                    Stream stream) {
   const dim3 threads(kFeatureThreads);
   const auto channels = static_cast<unsigned>(plan.batch * plan.num_channels);
   simt::launch(&slic3d_cells_kernel, blocks_for(SlicWork::num_places(plan), kFeatureThreads),
-               threads, 0, stream, plan, work);
+               threads, 0, stream, plan, work, SlicWork::has_cells(plan));
   simt::launch(&slic3d_token_range_kernel<Scalar>, dim3(channels), threads, 0, stream, plan, work,
                features);
   simt::launch(&slic3d_range_kernel<Scalar>, dim3(static_cast<unsigned>(2 * plan.batch)), threads,
                0, stream, plan, work, features, true);
   simt::launch(&slic3d_range_kernel<Scalar>, dim3(channels), threads, 0, stream, plan, work,
                features, false);
-  simt::launch(&slic3d_scale_kernel, blocks_for(plan.batch, kFeatureThreads), threads, 0, stream,
-               plan, work, not_finite);
+  simt::launch(&slic3d_scale_kernel, dim3(static_cast<unsigned>(plan.batch)), dim3(32), 0, stream,
+               plan, work, SlicWork::has_cells(plan));
   const int64_t tiles = (SlicWork::num_values(plan) + 31) / 32 * ((plan.num_channels + 31) / 32);
   simt::launch(&slic3d_values_kernel<Scalar>, dim3(static_cast<unsigned>(plan.batch * tiles)),
                threads, 0, stream, plan, work, features);

@@ -67,7 +67,7 @@ __global__ void __launch_bounds__(kUpdateThreads)
   const int64_t k = blockIdx.x / groups % num_clusters, group = blockIdx.x % groups;
   const int now = round_number % 2, next = 1 - now;
   VolumeState& state = work.state[volume];
-  if (state.done != 0) return;
+  if (state.done != 0 || state.path != kByVoxels) return;
   const bool leads = group == 0 && threadIdx.x == 0;
   if (round_number > 0 && state.changed[now] == 0) {
     // The same labels give the same centers and so the same labels again.
@@ -103,34 +103,55 @@ __global__ void __launch_bounds__(kUpdateThreads)
         sum / static_cast<double>(count);
 }
 
-// A thread for each voxel and cluster of the batch: all go to the seeds.
-__global__ void __launch_bounds__(kUpdateThreads)
-    slic3d_seeds_kernel(SlicPlan plan, SlicWork work, int32_t* labels) {
-  const int64_t i = int64_t{blockIdx.x} * kUpdateThreads + threadIdx.x;
+// Cluster k begins at its seed.
+__device__ inline void start_cluster(const SlicPlan& plan, const SlicWork& work, int64_t volume,
+                                     int64_t k) {
   const auto& [along_z, along_y, along_x] = plan.seeds;
   const int64_t num_clusters = plan.num_clusters();
-  if (i < plan.batch * num_clusters) {
-    const int64_t k = i % num_clusters;
-    Extent seed;
-    seed.count = 1;
-    seed.coordinates = {along_z.position(k / (along_y.count * along_x.count)),
-                        along_y.position(k / along_x.count % along_y.count),
-                        along_x.position(k % along_x.count)};
-    move_to_mean(work.clusters[i], seed, plan.size, plan.reach);
+  Extent seed;
+  seed.count = 1;
+  seed.coordinates = {along_z.position(k / (along_y.count * along_x.count)),
+                      along_y.position(k / along_x.count % along_y.count),
+                      along_x.position(k % along_x.count)};
+  move_to_mean(work.clusters[volume * num_clusters + k], seed, plan.size, plan.reach);
+  for (int i = 0; i < 2; ++i) work.extents[(volume * 2 + i) * num_clusters + k] = LabelExtent{};
+}
+
+// A thread for each voxel, cluster and centre of a volume: all go to the seeds. Of all volumes, or
+// of those only that go by voxels and were something else before.
+__global__ void __launch_bounds__(kUpdateThreads)
+    slic3d_seeds_kernel(SlicPlan plan, SlicWork work, int32_t* labels, int64_t blocks_a_volume,
+                        bool again) {
+  const int64_t volume = blockIdx.x / blocks_a_volume;
+  const int64_t i = blockIdx.x % blocks_a_volume * kUpdateThreads + threadIdx.x;
+  VolumeState& state = work.state[volume];
+  if (again && state.path != kByVoxels) return;
+  if (i == 0) {
+    state.done = state.not_finite;
+    for (int slot = 0; slot < 2; ++slot) {
+      state.changed[slot] = 0;
+      state.most[slot] = 0;
+    }
   }
-  if (i >= plan.batch * plan.size.count()) return;
-  const SlicVoxel voxel(plan.size, i % plan.size.count());
-  labels[i] = static_cast<int32_t>(
+  const int64_t num_clusters = plan.num_clusters(), num_centers = num_clusters * plan.num_channels;
+  if (i < num_clusters) start_cluster(plan, work, volume, i);
+  if (i < num_centers) work.centers[volume * num_centers + i] = 0;
+  if (i >= plan.size.count()) return;
+  const auto& [along_z, along_y, along_x] = plan.seeds;
+  const SlicVoxel voxel(plan.size, i);
+  labels[volume * plan.size.count() + i] = static_cast<int32_t>(
       (along_z.nearest(voxel.at[0]) * along_y.count + along_y.nearest(voxel.at[1])) *
           along_x.count +
       along_x.nearest(voxel.at[2]));
 }
 
-inline void start_at_seeds(const SlicPlan& plan, const SlicWork& work, int32_t* labels,
+inline void start_at_seeds(const SlicPlan& plan, const SlicWork& work, int32_t* labels, bool again,
                            Stream stream) {
-  const int64_t threads = plan.batch * std::max(plan.size.count(), plan.num_clusters());
-  simt::launch(&slic3d_seeds_kernel, blocks_for(threads, kUpdateThreads), dim3(kUpdateThreads), 0,
-               stream, plan, work, labels);
+  const int64_t threads =
+      std::max(plan.size.count(), plan.num_clusters() * std::max<int64_t>(plan.num_channels, 1));
+  const int64_t blocks = (threads + kUpdateThreads - 1) / kUpdateThreads;
+  simt::launch(&slic3d_seeds_kernel, dim3(static_cast<unsigned>(plan.batch * blocks)),
+               dim3(kUpdateThreads), 0, stream, plan, work, labels, blocks, again);
 }
 
 inline void voxel_round(const SlicPlan& plan, const SlicWork& work, int32_t* labels, int64_t round,

@@ -259,7 +259,7 @@ __global__ void __launch_bounds__(kAssignThreads)
   const int64_t tiles = (num_voxels + kAssignThreads - 1) / kAssignThreads;
   const int64_t volume = blockIdx.x / tiles, begin = blockIdx.x % tiles * kAssignThreads;
   VolumeState& state = work.state[volume];
-  if (state.done != 0) return;
+  if (state.done != 0 || state.path != kByVoxels) return;
   if (begin == 0 && threadIdx.x == 0) state.most[round_number % 2] = 0;
   const VolumeRound round(plan, work, volume, round_number);
   const SlicVoxel voxel(plan.size, min(begin + threadIdx.x, num_voxels));

@@ -56,6 +56,12 @@ struct LabelExtent {
   }
 };
 
+// The two ways to the labels of a volume.
+enum SlicPath : int32_t {
+  kByCells,   // slic3d_cells.cuh, as long as that is certain
+  kByVoxels,  // slic3d_voxels.cuh
+};
+
 // One volume between two launches. Begins as zeros. What a round writes and the next one reads has
 // two places: [round % 2].
 struct VolumeState {
@@ -63,8 +69,10 @@ struct VolumeState {
   unsigned long long largest;          // ordered(|f|) of the tokens
   int32_t not_finite;
   FeatureScale scale;
-  int64_t num_channels;        // 0 where all features are the same
-  int32_t path;                // which of the ways to its labels the volume takes
+  int64_t num_channels;  // 0 where all features are the same
+  int32_t path;          // a SlicPath
+  // Bounds of the distances: |f|^2, and the largest in space.
+  double squared_features, largest_spatial;
   int32_t done;                // further rounds change nothing
   int32_t changed[2];          // whether any label did
   unsigned long long most[2];  // voxels of any cluster
@@ -77,10 +85,10 @@ class Division {
 
   template <typename T>
   T* take(int64_t count) {
-    T* taken = reinterpret_cast<T*>(begin_ + size_);
+    T* taken = begin_ == nullptr ? nullptr : reinterpret_cast<T*>(begin_ + size_);
     constexpr int64_t kAlignment = 256;
     size_ += (count * static_cast<int64_t>(sizeof(T)) + kAlignment - 1) / kAlignment * kAlignment;
-    return begin_ == nullptr ? nullptr : taken;
+    return taken;
   }
   int64_t size() const { return size_; }
 
@@ -96,14 +104,23 @@ struct SlicWork {
     const int64_t batch = plan.batch, num_clusters = plan.num_clusters();
     Division division(memory);
     state = division.take<VolumeState>(batch);
+    found = division.take<int64_t>(2);
+    zeros = division.size();
     extents = division.take<LabelExtent>(batch * 2 * num_clusters);
     centers = division.take<double>(batch * num_clusters * plan.num_channels);
-    zeros = division.size();
     clusters = division.take<Cluster>(batch * num_clusters);
     cells = division.take<AxisCell>(num_places(plan));
     channel_low = division.take<double>(batch * plan.num_channels);
     channel_high = division.take<double>(batch * plan.num_channels);
     values = division.take<double>(batch * num_values(plan) * plan.num_channels);
+    if (has_cells(plan)) {
+      const int64_t tokens = plan.grid.count(), boxes = num_boxes(plan);
+      scores = division.take<double>(batch * num_clusters * tokens);
+      token_weights = division.take<double>(batch * num_clusters * tokens);
+      moments = division.take<int32_t>(batch * num_clusters * boxes * 8);
+      box_label = division.take<int32_t>(batch * boxes);
+      seed_moments = division.take<int32_t>(num_places(plan) * most_seeds(plan) * 2);
+    }
     if (plan.connected) {
       const int64_t voxels = batch * plan.size.count();
       piece = division.take<int32_t>(voxels);
@@ -135,18 +152,38 @@ struct SlicWork {
   static int64_t num_places(const SlicPlan& plan) {
     return axis(plan, 0).count() + axis(plan, 1).count() + axis(plan, 2).count();
   }
+  VTCD_HOST_DEVICE static int64_t num_boxes(const SlicPlan& plan) {
+    return axis(plan, 0).count() * axis(plan, 1).count() * axis(plan, 2).count();
+  }
+  VTCD_HOST_DEVICE static int64_t most_seeds(const SlicPlan& plan) {
+    const auto& [z, y, x] = plan.seeds;
+    const int64_t most = z.count > y.count ? z.count : y.count;
+    return most > x.count ? most : x.count;
+  }
+  // Whether rounds over cells are tried: they look at all clusters in each box.
+  static bool has_cells(const SlicPlan& plan) {
+    constexpr int64_t kMostClusters = 256, kMostMoments = int64_t{1} << 21;
+    const int64_t num_clusters = plan.num_clusters();
+    return !is_made(plan) && num_clusters <= kMostClusters &&
+           num_boxes(plan) <= kMostMoments / num_clusters;
+  }
   VTCD_HOST_DEVICE static int64_t num_chunks(const SlicPlan& plan) {
     return (plan.size.count() + 1023) / 1024;
   }
 
-  VolumeState* state;                  // [B]
-  LabelExtent* extents;                // [B, 2, K], by round % 2
-  double* centers;                     // [B, K, C]
-  int64_t zeros;                       // bytes before here begin as zeros
-  Cluster* clusters;                   // [B, K]
-  AxisCell* cells;                     // places along z, then y, then x
+  VolumeState* state;    // [B]
+  int64_t* found;        // whether any volume is not finite; whether any goes by voxels
+  int64_t zeros;         // bytes before here begin as zeros
+  LabelExtent* extents;  // [B, 2, K], by round % 2
+  double* centers;       // [B, K, C]
+  Cluster* clusters;     // [B, K]
+  AxisCell* cells;       // places along z, then y, then x
   double *channel_low, *channel_high;  // [B, C], of the tokens
   double* values;                      // [B, tokens or voxels, C], scaled
+  double *scores, *token_weights;      // [B, K, tokens]
+  int32_t* moments;                    // [B, K, boxes, 8]
+  int32_t* box_label;                  // [B, boxes]: that of all its voxels, or -1
+  int32_t* seed_moments;  // [places, seeds, 2]: number and summed offsets of their voxels
   // Of each voxel the first voxel of its piece, and of this one: the size of the piece, its number,
   // and its earliest and its latest neighbour among the pieces before it.
   int32_t *piece, *piece_size, *number, *neighbour_low, *neighbour_high;

@@ -97,6 +97,7 @@ struct AxisCells {
   }
 
   VTCD_HOST_DEVICE int64_t count() const { return num_intervals * parts; }
+  VTCD_HOST_DEVICE int64_t parts_of_interval() const { return parts; }
 
   VTCD_HOST_DEVICE AxisCell cell(int64_t place) const {
     const int64_t interval = place / parts, part = place % parts;

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <limits>
 
+#include "core/formulas/slic3d_margin.h"
+
 namespace vtcd {
 namespace {
 
@@ -48,12 +50,9 @@ SpatialWeights scaled(SpatialWeights spatial, double factor) {
 DistanceBounds::DistanceBounds(const FeatureRange& range, const FeatureScale& scale,
                                const SpatialScale& space, Shape3 size)
     : squared_features(0), least_difference(std::numeric_limits<double>::infinity()) {
-  for (size_t c = 0; c < range.channel_high.size(); ++c) {
-    const double farthest =
-        std::max(range.channel_high[c] - range.low, range.high - range.channel_low[c]);
-    const double feature = farthest / scale.length * scale.ratio;
-    squared_features += feature * feature;
-  }
+  for (size_t c = 0; c < range.channel_high.size(); ++c)
+    squared_features += squared_feature_bound(range.channel_low[c], range.channel_high[c],
+                                              range.low, range.high, scale.ratio);
   for (int axis = 0; axis < 3; ++axis) {
     spatial.weight[axis] = space.spacing[axis] * space.spacing[axis] * space.weight;
     least_difference = std::min(least_difference, spatial.weight[axis]);
@@ -63,10 +62,7 @@ DistanceBounds::DistanceBounds(const FeatureRange& range, const FeatureScale& sc
 }
 
 bool DistanceBounds::space_decides_first_round() const {
-  // Seeds and voxels have whole coordinates, so squared distances differ by a spacing at least.
-  // 8 roundings: of the offsets, their squares and sums, and of the sum with the features.
-  return 8 * std::numeric_limits<double>::epsilon() * (squared_features + largest_spatial) <
-         least_difference;
+  return vtcd::space_decides_first_round(squared_features, largest_spatial, least_difference);
 }
 
 template <typename Scalar>

@@ -31,8 +31,7 @@ struct DistanceBounds {
   DistanceBounds(const FeatureRange& range, const FeatureScale& scale, const SpatialScale& space,
                  Shape3 size);
 
-  // Whether the first round, in which all centres are 0, is decided by space alone: whether the
-  // square of the features, which is added to all distances, leaves their differences in space.
+  // Whether the first round, in which all centres are 0, is decided by space alone.
   bool space_decides_first_round() const;
 
   double squared_features;  // |f|^2, less the least feature

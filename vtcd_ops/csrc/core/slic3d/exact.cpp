@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "core/formulas/slic3d_margin.h"
 #include "core/pack.h"
 
 namespace vtcd {
@@ -32,14 +33,8 @@ ExactDistances::ExactDistances(const Tokens& tokens, const SpatialWeights& spati
                                const CellGrid& cells, double features)
     : tokens_(tokens), spatial_(spatial), grid_(cells.grid), features_(features) {}
 
-// A sum of n numbers of one sign is off by n roundings of itself at most, so a centre by n + 1
-// roundings of its length, which is no longer than the longest feature; features are interpolated
-// with weights that are off by up to some tens of roundings. Then |f - c|^2 is off by twice the
-// distance times that, and by roundings of itself and of the distance in space.
 double ExactDistances::rounding(double distance, int64_t most_voxels) const {
-  constexpr double kRoundoff = std::numeric_limits<double>::epsilon() / 2;
-  const double of_features = static_cast<double>(most_voxels + 256) * features_;
-  return kRoundoff * (2 * std::sqrt(distance) * of_features + 64 * distance);
+  return distance_rounding(distance, most_voxels, features_);
 }
 
 Nearest ExactDistances::nearest(const Round& round, const Box& box,
@@ -92,18 +87,9 @@ void ExactDistances::interpolate(const Box& box, const std::array<int64_t, 3>& o
   }
 }
 
-// With V for the largest score, B for the largest distance in space and u for the unit roundoff:
-//  - an interpolated corner is off by the error of its scores, by 8 V + 3 B roundings u along x, by
-//    7 (V + B) along each of z and y, and by V + 3 B for the distance in space;
-//  - a difference of two candidates is at most 2 (V + B); finding it and interpolating it within a
-//    box (two products and a sum along z and along x, as many and up to kMaxCellLength additions
-//    along y) takes at most 41 roundings of numbers of that size;
-//  - two candidates are compared by two such differences.
 double interpolation_margin(const ScoreBound& score, double spatial) {
   constexpr double kRoundoff = std::numeric_limits<float>::epsilon() / 2;
-  const double corner = score.error + kRoundoff * (23 * score.magnitude + 20 * spatial);
-  const double within = kRoundoff * 41 * 2 * (score.magnitude + spatial);
-  return 2 * (2 * corner + within);
+  return interpolation_margin(score.magnitude, score.error, spatial, kRoundoff);
 }
 
 float rounded_up(double bound) {
