@@ -40,6 +40,8 @@ def _measured_on(machine: dict[str, Any]) -> str:
     instruction_set = {"avx512": "AVX-512", "avx2": "AVX2"}.get(
         machine["instruction_set"], "baseline"
     )
+    if "gpu" in machine:
+        return f"Measured on one {machine['gpu']}, {software}; {machine['date']}."
     return (
         f"Measured on {machine['cpu']} ({machine['cores']} cores, {instruction_set}), {software}; "
         f"{machine['date']}."

@@ -28,7 +28,9 @@ def module(monkeypatch: pytest.MonkeyPatch, name: str) -> ModuleType:
 
 
 @pytest.mark.slow
-def test_the_dry_run_goes_through_all_steps(tmp_path: Path) -> None:
+def test_the_dry_run_goes_through_all_steps(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     done = subprocess.run(
         [sys.executable, FOLDER / "run.py", tmp_path, "--dry-run", "--limit", "600"],
         capture_output=True, text=True, check=False, cwd=tmp_path,
@@ -48,6 +50,22 @@ def test_the_dry_run_goes_through_all_steps(tmp_path: Path) -> None:
     assert steps["videomae"]["items"]["ranking"]["masks_per_s"] > 0
     for name in cases:
         assert name in done.stdout
+    publish(monkeypatch, results, tmp_path)
+
+
+def publish(monkeypatch: pytest.MonkeyPatch, results: dict[str, Any], folder: Path) -> None:
+    """What the tables of the documents are made of has every case and every step."""
+    module(monkeypatch, "publish").publish(results, folder)
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    for name, step in (("gpu_operators", "operators"), ("gpu_videomae", "videomae")):
+        table = importlib.import_module("tables").render(
+            json.loads((folder / f"{name}.json").read_text())
+        )
+        items = results["steps"][step]["items"]
+        wanted = [key for key in items if key != "copy" and "profiled" not in key]
+        rows = [f"| {key}".replace("ranking float32", "ranking, float32") for key in wanted]
+        assert [row for row in rows if row not in table] == []
+        assert "Measured on one no GPU, torch" in table
 
 
 STEP = """
