@@ -52,6 +52,16 @@ CALLS: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: vtcd_ops.tubelet_pool(VOLUMES, torch.zeros(1, 1, 1, 1, dtype=torch.int64), MOST),
         f"tubelet_pool: num_tubelets {NO_OUTPUT} [1, {MOST}, 1]",
     ),
+    "tubelet_pool, many tokens": (
+        lambda: vtcd_ops.tubelet_pool(
+            many([1, 1, MOST, 1, 1]), torch.zeros(1, 1, 1, 1, dtype=torch.int64), 1
+        ),
+        f"tubelet_pool: features {TOO_LARGE} [1, 1, {MOST}, 1, 1]",
+    ),
+    "slic3d, many tokens": (
+        lambda: vtcd_ops.slic3d(many([1, 1, MOST, 1, 1]), (1, 1, 1)),
+        f"slic3d: features {TOO_LARGE} [1, 1, {MOST}, 1, 1]",
+    ),
     "cnmf": (
         lambda: vtcd_ops.cnmf(many([MOST, 1]), 1, init=LABELS),
         f"cnmf: data {TOO_LARGE} [{MOST}, 1]",
@@ -109,6 +119,18 @@ def test_larger_than_any_memory(what: str) -> None:
     call, message = CALLS[what]
     with pytest.raises(ValueError, match=rf"^{re.escape(message)}$"):
         call()
+
+
+def test_many_tokens_of_nothing() -> None:
+    """A batch without a volume, or one without channels, is done at once, however many tokens."""
+    labels = torch.zeros(0, 1, 1, 1, dtype=torch.int64)
+    means, counts = vtcd_ops.tubelet_pool(torch.empty(0, 1, 2**61, 1, 1), labels, 3)
+    assert means.shape == (0, 3, 1)
+    assert counts.shape == (0, 3)
+    backward = torch.ops.vtcd._tubelet_pool_backward
+    labels, counts = labels.new_zeros(1, 1, 1, 1), labels.new_zeros(1, 3)
+    grad = backward(torch.ones(1, 3, 0), labels, counts, [2**61, 1, 1], "nearest")
+    assert grad.shape == (1, 0, 2**61, 1, 1)
 
 
 # What is given, a call that has memory for its output and not for its work, the megabytes that it

@@ -49,7 +49,6 @@ std::tuple<Tensor, Tensor> tubelet_pool_op(const Tensor& features, const Tensor&
                                            int64_t num_tubelets, const std::string& interpolation) {
   const auto [batch, num_channels, tubelets, grid, size, how] =
       check_tubelet_pool(features, labels, num_tubelets, interpolation);
-  const CellGrid cells(grid, size, how);
   const Tensor numbers =
       within_memory("tubelet_pool", "features", features, [&] { return for_numerics(features); });
   const Tensor volumes = within_memory("tubelet_pool", "labels", labels,
@@ -65,6 +64,8 @@ std::tuple<Tensor, Tensor> tubelet_pool_op(const Tensor& features, const Tensor&
       const Scalar* from = numbers.const_data_ptr<Scalar>();
       const Label* label = volumes.const_data_ptr<Label>();
       check_label_values("tubelet_pool", label, batch * size.count(), num_tubelets);
+      if (batch == 0) return;  // without features tokens may be more than can be gone through
+      const CellGrid cells(grid, size, how);
       Scalar* mean = means.mutable_data_ptr<Scalar>();
       int64_t* count = counts.mutable_data_ptr<int64_t>();
       for_each_volume(batch, [&](int64_t b, const ParallelFor& parallel_for) {
@@ -85,7 +86,6 @@ Tensor tubelet_pool_backward_op(const Tensor& grad_means, const Tensor& labels,
                                 const std::string& interpolation) {
   const auto [batch, num_channels, num_tubelets, tokens, size, how] =
       check_tubelet_pool_backward(grad_means, labels, counts, grid, interpolation);
-  const CellGrid cells(tokens, size, how);
   return within_memory("_tubelet_pool_backward", "grad_means", grad_means, [&] {
     const Tensor numbers = for_numerics(grad_means), volumes = torch::stable::contiguous(labels);
     const Tensor voxels = torch::stable::contiguous(counts);
@@ -97,6 +97,8 @@ Tensor tubelet_pool_backward_op(const Tensor& grad_means, const Tensor& labels,
       const Label* label = volumes.const_data_ptr<Label>();
       const int64_t* count = voxels.const_data_ptr<int64_t>();
       check_label_values("_tubelet_pool_backward", label, batch * size.count(), num_tubelets);
+      if (grad.numel() == 0) return;  // as above
+      const CellGrid cells(tokens, size, how);
       Scalar* to = grad.mutable_data_ptr<Scalar>();
       for_each_volume(batch, [&](int64_t b, const ParallelFor& parallel_for) {
         tubelet_pool_backward(from + b * num_tubelets * num_channels, num_channels,
