@@ -113,6 +113,14 @@ __device__ void sums_of_warps(int count, int length, double* out, const Term& te
   }
 }
 
+__device__ inline double inverse_root(double value) {
+#if defined(__CUDA_ARCH__)
+  return rsqrt(value);  // half as long as a root and a division
+#else
+  return 1.0 / sqrt(value);
+#endif
+}
+
 // value * 2^exponent; beyond a double's own exponents in two steps.
 __device__ inline double times_power(double value, int exponent) {
   const int half = exponent / 2;

@@ -177,6 +177,7 @@ class BlockUpdates {
     double squared_error = points_.length * points_.length - 2 * fitted;
     for (int i = 0; i < num_concepts_ * num_concepts_; ++i)
       squared_error += t_.encoding_gram[i] * t_.gram[i];
+    __syncthreads();  // an update writes the two anew
     return is_worth_no_update(possible_gain, tol, squared_error, points_.length * points_.length);
   }
 

@@ -336,24 +336,44 @@ class BlockProjection {
   __device__ void turn_columns(int position, int first, int size, double* turns) {
     const int count = min(kWarp, size - first), lane = lane_of_warp();
     const bool in_block = lane < count;
-    double* column = in_block ? &factor_at(0, first + lane) : nullptr;
+    double* column = in_block ? &factor_at(0, first + lane) : factor_;
     double upper = in_block ? column[position] : 0.0;
-    for (int row = position; row < first + count; ++row) {
+    for (int row = position; row < first; ++row) {  // found with earlier columns
+      const double lower = in_block ? column[row + 1] : 0.0;
+      if (in_block) column[row] = turns[2 * row] * upper + turns[2 * row + 1] * lower;
+      upper = turns[2 * row] * lower - turns[2 * row + 1] * upper;
+    }
+    double lower = in_block ? column[first + 1] : 0.0;
+    for (int row = first; row < first + count; ++row) {
       const int own = row - first;  // the lane of the diagonal
       const bool turns_along = in_block && lane >= own;
-      const double lower = turns_along ? column[row + 1] : 0.0;
-      if (own == lane) {
-        const double radius = hypot(upper, lower);
-        turns[2 * row] = upper / radius;
-        turns[2 * row + 1] = lower / radius;
+      // one row ahead: the next rotation need not wait for it
+      const double next = turns_along && lane > own ? column[row + 2] : 0.0;
+      const Turn turn = turn_of(__shfl_sync(~0u, upper, own), __shfl_sync(~0u, lower, own));
+      if (turns_along) column[row] = turn.cosine * upper + turn.sine * lower;
+      upper = turn.cosine * lower - turn.sine * upper;
+      lower = next;
+      if (lane == own) {
+        turns[2 * row] = turn.cosine;
+        turns[2 * row + 1] = turn.sine;
       }
-      __syncwarp();
-      if (!turns_along) continue;
-      const double cosine = turns[2 * row], sine = turns[2 * row + 1];
-      column[row] = cosine * upper + sine * lower;
-      upper = cosine * lower - sine * upper;
     }
     __syncwarp();
+  }
+
+  struct Turn {
+    double cosine, sine;
+  };
+
+  // The rotation that takes (upper, lower) to (their length, 0).
+  __device__ static Turn turn_of(double upper, double lower) {
+    const double squared = upper * upper + lower * lower;
+    if (squared >= 1e-280) {
+      const double inverse = inverse_root(squared);
+      return {upper * inverse, lower * inverse};
+    }
+    const double radius = hypot(upper, lower);  // its square would vanish
+    return {upper / radius, lower / radius};
   }
 
   __device__ void turn_coordinates(int position, int size, const double* turns) {
