@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "core/kmeans.h"
@@ -144,13 +145,23 @@ TEST(KMeansKernel, CountsEqualPointsOnce) {
   expect_equal_to_core<double>(batch, options_with(3));
 }
 
+// The points of a middle cluster, seeded at 1, go to its neighbours when these move to their many
+// points at -1.1 and 2.1. The seeds are those for which it is so.
 TEST(KMeansKernel, MovesEmptyClusters) {
-  // Of many clusters on few heaps, some lose all their points.
-  Batch batch{2};
-  batch.add(60, 16, [](int64_t n, int64_t c) { return n % 5 * 10.0 + 1e-3 * ((n * 7 + c) % 11); });
-  batch.add(40, 20, [](int64_t n, int64_t c) { return n < 20 ? 1e-9 * (n + c) : n * n * 1.0; });
-  for (int64_t seed = 0; seed < 2; ++seed)
-    expect_equal_to_core<double>(batch, options_with(1, 50, 0, seed));
+  const std::vector<double> four{-3.1, -1.1, -1.1, -1.1, -1.1, -1, -1, 1, 2.1, 2.1, 2.1, 2.1, 3.1};
+  std::vector<double> eight(four);
+  eight.insert(eight.begin() + 1, 4, -1.1);
+  eight.insert(eight.end() - 1, 4, 2.1);
+  for (const auto& [points, seed] :
+       {std::pair(four, 10755), std::pair(four, 12068), std::pair(eight, 14178)}) {
+    Batch batch{1};
+    batch.add(static_cast<int64_t>(points.size()), 3,
+              [&points = points](int64_t n, int64_t) { return points[n]; });
+    expect_equal_to_core<double>(batch, options_with(1, 300, 0, seed));
+    // the rounds one by one, so that no later one mends an earlier
+    for (const int64_t rounds : {1, 2})
+      expect_equal_to_core<double>(batch, options_with(1, rounds, 0, seed));
+  }
 }
 
 TEST(KMeansKernel, TakesExtremeNumbers) {

@@ -58,7 +58,7 @@ def test_options(cuda_device: torch.device, options: dict[str, float]) -> None:
     _expect_same_bits(cuda_device, data, offsets, [7], **options)
 
 
-def test_equal_points_and_clusters_that_become_empty(cuda_device: torch.device) -> None:
+def test_equal_points(cuda_device: torch.device) -> None:
     random = torch.Generator().manual_seed(0)
     coarse = torch.randint(-2, 3, (200, 3), generator=random).double()
     heaps = torch.arange(200).remainder(5)[:, None] * 10.0 + 1e-3 * coarse
@@ -67,6 +67,16 @@ def test_equal_points_and_clusters_that_become_empty(cuda_device: torch.device) 
     data, offsets = batch(*(tensor.numpy() for tensor in (coarse, heaps, few, zeros)))
     for seed in range(5):
         _expect_same_bits(cuda_device, data, offsets, [9, 40, 7, 2], seed=seed)
+
+
+@pytest.mark.parametrize("seed", [10755, 12068])
+def test_a_cluster_that_becomes_empty(cuda_device: torch.device, seed: int) -> None:
+    """With these seeds the points of the middle cluster go to its neighbours."""
+    points = [-3.1, *4 * [-1.1], -1, -1, 1, *4 * [2.1], 3.1]
+    data, offsets = torch.tensor(points).double()[:, None], torch.tensor([0, len(points)])
+    for rounds in (1, 2, 300):
+        options: dict[str, float] = {"num_restarts": 1, "max_num_iter": rounds, "seed": seed}
+        _expect_same_bits(cuda_device, data, offsets, [3], tol=0.0, **options)
 
 
 @pytest.mark.parametrize("scale", [1e-320, 1e-170, 1e-100, 1e100])
