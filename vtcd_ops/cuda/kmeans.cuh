@@ -184,8 +184,15 @@ inline int64_t count_kmeans_bytes(const KMeansProblems& problems, const KMeansOp
   return carver.used();
 }
 
-inline void upload(int64_t* to, const std::vector<int64_t>& values, Stream stream) {
-  copy_to_device(to, values.data(), values.size() * sizeof(int64_t), stream);
+// Copies arrays that a Carver put one after the other, all at once.
+inline void upload_integers(int64_t* first, const std::vector<const std::vector<int64_t>*>& arrays,
+                            Stream stream) {
+  std::vector<int64_t> all;
+  for (const std::vector<int64_t>* array : arrays) {
+    all.insert(all.end(), array->begin(), array->end());
+    if (all.size() % 2 != 0) all.push_back(0);  // each begins at a multiple of 16 bytes
+  }
+  copy_to_device(first, all.data(), all.size() * sizeof(int64_t), stream);
 }
 
 template <typename Scalar>
@@ -195,11 +202,10 @@ void kmeans(const KMeansPlan& plan, const KMeansProblems& problems, const KMeans
   if (plan.num_problems == 0) return;
   Carver carver(workspace);
   const KMeansWorkspace work = plan.workspace(carver);
-  upload(work.offsets, problems.offsets, stream);
-  upload(work.k, problems.k, stream);
-  upload(work.first_centers, plan.first_centers, stream);
-  upload(work.list, plan.list, stream);
-  upload(work.scratch_starts, plan.scratch_starts, stream);
+  upload_integers(
+      work.offsets,
+      {&problems.offsets, &problems.k, &plan.first_centers, &plan.list, &plan.scratch_starts},
+      stream);
   const RaggedRows<Scalar> rows{data, work.offsets, plan.num_problems, plan.num_channels};
   find_distinct_points(rows, plan.num_rows, work.distinct, stream);
   Runs runs{nullptr,

@@ -55,7 +55,7 @@ struct RunMemory {
     int64_t used = 0;
     const auto take = [&](int64_t count) {
       used += count;
-      return at + (used - count);
+      return at == nullptr ? nullptr : at + (used - count);
     };
     weights = take(num_points);
     distances = take(slots * num_points);
