@@ -80,7 +80,7 @@ Found cut(const cuda::CnmfBatch<T>& batch, const cuda::CnmfProblem& problem) {
 // All problems in one launch. Fills the outputs with what no result is.
 template <typename T>
 Outcome run_kernel(const std::vector<Problem>& problems, const cuda::CnmfSettings& settings,
-                   bool in_shared) {
+                   bool in_shared, bool with_near = true) {
   const int64_t num_channels = problems[0].columns.rows();
   const std::vector<T> data = rows_of<T>(problems);
   std::vector<int64_t> labels;
@@ -94,7 +94,7 @@ Outcome run_kernel(const std::vector<Problem>& problems, const cuda::CnmfSetting
     labels.insert(labels.end(), problem.labels.begin(), problem.labels.end());
     first_row += n;
     bytes += needed.workspace;
-    shared = std::max(shared, needed.shared);
+    shared = std::max(shared, with_near ? needed.wanted : needed.shared);
     max_k = std::max(max_k, k);
   }
   const int64_t count = static_cast<int64_t>(problems.size());
@@ -262,8 +262,9 @@ TEST(CnmfKernel, IsTheSameAloneAndInABatchAndWhereverItsTablesLie) {
   const std::vector<Problem> problems{mixtures(9, 40, 5, 0), mixtures(9, 12, 2, 1)};
   const Outcome together = run_kernel<double>(problems, kDescent, true);
   for (size_t p = 0; p < problems.size(); ++p) {
-    for (const bool in_shared : {true, false}) {
-      const Found alone = run_kernel<double>({problems[p]}, kDescent, in_shared).found[0];
+    for (const int place : {0, 1, 2}) {
+      const Found alone =
+          run_kernel<double>({problems[p]}, kDescent, place > 0, place > 1).found[0];
       EXPECT_EQ(alone.weights, together.found[p].weights);
       EXPECT_EQ(alone.encoding, together.found[p].encoding);
       EXPECT_EQ(alone.centers, together.found[p].centers);

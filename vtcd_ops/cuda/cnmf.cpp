@@ -79,7 +79,8 @@ std::vector<Part> parts_of(const RaggedBatch& batch, const std::vector<int64_t>&
       Part& part = parts.back();
       part.problems.push_back({p, batch.offsets[p], batch.num_rows(p), k[p], part.workspace_bytes});
       part.workspace_bytes += bytes.workspace;
-      if (in_shared) part.shared_bytes = std::max(part.shared_bytes, bytes.shared);
+      const int64_t shared = bytes.wanted <= most_shared ? bytes.wanted : bytes.shared;
+      if (in_shared) part.shared_bytes = std::max(part.shared_bytes, shared);
     }
   }
   return parts;

@@ -3,12 +3,13 @@
 // and decides itself when to stop, so that a batch is one launch without a word from the host.
 //
 // cd, for [N, C] = [360, 64] float32 and K = 6: the points (94 KB, as float32, widened when read),
-// the encoding and all short vectors lie in shared memory, 155 KB; the bases and triangular factors
-// of the K supports (20 points each, as a rule: 13 KB of 68) in the workspace, that is in the
-// cache. A sweep reads the points 2 + 2 K times and makes about 5 N C K multiply-adds in double
+// the encoding, all short vectors and the basis and triangular factor of the support in work (68
+// KB) lie in shared memory, 222 KB: one block a multiprocessor, of 12 warps. Those of the other
+// supports wait in the workspace. Up to 8 concepts a thread solves for the encoding of a row in
+// registers. A sweep reads the points 2 + 2 K times and makes about 5 N C K multiply-adds in double
 // precision, 0.7 million, 11,000 cycles of a multiprocessor; what bounds it are the barriers and
-// the chains of dependent sums of the projections, some twenty of them each, of which a sweep makes
-// 30 at first and 6 at the end. Data come in and factors go out once: 92 KB and 23 KB a problem.
+// the chains of dependent sums of the projections: some 600 points enter a support and 500 leave
+// one in 30 sweeps. Data come in and factors go out once: 92 KB and 23 KB a problem.
 //
 // mu: X^T X [N, N] is read twice an update from the cache, or from memory where a batch is large.
 #pragma once
@@ -19,21 +20,34 @@
 
 namespace vtcd::cuda {
 
-inline constexpr int kCnmfThreads = 256;
+inline constexpr int kCnmfThreads = 384;
+
+// The bytes of the tables of a problem, and of the rest.
+template <typename T, int kThreads>
+VTCD_HOST_DEVICE CnmfBytes count_bytes(int64_t num_rows, int64_t num_channels, int64_t num_concepts,
+                                       bool multiplicative, bool with_near) {
+  ArenaCount tables, rest;
+  CnmfTables<T>{}.take(num_rows, num_channels, num_concepts, kThreads, multiplicative, with_near,
+                       &tables, &rest);
+  return {tables.bytes() + rest.bytes(), tables.bytes()};
+}
 
 // The tables of a problem in shared memory, or, where there is none, before the rest of them in its
 // part of the workspace.
-template <typename Stored, int kThreads>
-__device__ CnmfTables<Stored> tables_of(const CnmfProblem& problem, int64_t num_channels,
-                                        bool multiplicative, unsigned char* shared,
-                                        unsigned char* workspace) {
+template <typename T, int kThreads>
+__device__ CnmfTables<T> tables_of(const CnmfProblem& problem, int64_t num_channels,
+                                   bool multiplicative, unsigned char* shared, int64_t shared_bytes,
+                                   unsigned char* workspace) {
   const int64_t n = problem.num_rows, k = problem.num_concepts;
-  CnmfTables<Stored> tables{};
-  ArenaCount size, none;
-  tables.take(n, num_channels, k, kThreads, multiplicative, &size, &none);
-  Arena near(shared != nullptr ? shared : workspace);
-  Arena far(shared != nullptr ? workspace : workspace + size.bytes());
-  tables.take(n, num_channels, k, kThreads, multiplicative, &near, &far);
+  const int64_t near_bytes =
+      count_bytes<T, kThreads>(n, num_channels, k, multiplicative, true).shared;
+  const int64_t far_bytes =
+      count_bytes<T, kThreads>(n, num_channels, k, multiplicative, false).shared;
+  Arena near(shared_bytes > 0 ? shared : workspace);
+  Arena far(shared_bytes > 0 ? workspace : workspace + far_bytes);
+  CnmfTables<T> tables{};
+  tables.take(n, num_channels, k, kThreads, multiplicative, near_bytes <= shared_bytes, &near,
+              &far);
   return tables;
 }
 
@@ -148,7 +162,7 @@ __device__ void check_results(const CnmfBatch<T>& batch, const CnmfProblem& prob
 
 template <typename T, int kThreads>
 __global__ void __launch_bounds__(kThreads, 1)
-    cnmf_kernel(CnmfBatch<T> batch, CnmfSettings settings, bool in_shared) {
+    cnmf_kernel(CnmfBatch<T> batch, CnmfSettings settings, int64_t shared_bytes) {
   VTCD_DYNAMIC_SHARED(unsigned char, shared);
   const CnmfProblem problem = batch.problem[blockIdx.x];
   VTCD_SHARED(CnmfTables<T>, tables, [1]);  // once a block, not once a thread
@@ -156,9 +170,8 @@ __global__ void __launch_bounds__(kThreads, 1)
   const CnmfTables<T>& t = tables[0];
   const CnmfPoints<T>& points = all_points[0];
   if (thread_of_block() == 0) {
-    tables[0] =
-        tables_of<T, kThreads>(problem, batch.num_channels, settings.multiplicative,
-                               in_shared ? shared : nullptr, batch.workspace + problem.workspace);
+    tables[0] = tables_of<T, kThreads>(problem, batch.num_channels, settings.multiplicative, shared,
+                                       shared_bytes, batch.workspace + problem.workspace);
   }
   __syncthreads();
   CnmfPoints<T> own_points = t.points();
@@ -180,10 +193,11 @@ __global__ void __launch_bounds__(kThreads, 1)
 template <typename T, int kThreads>
 CnmfBytes count_cnmf_bytes(int64_t num_rows, int64_t num_channels, int64_t num_concepts,
                            bool multiplicative) {
-  ArenaCount tables, rest;
-  CnmfTables<T>{}.take(num_rows, num_channels, num_concepts, kThreads, multiplicative, &tables,
-                       &rest);
-  return {tables.bytes() + rest.bytes(), tables.bytes()};
+  CnmfBytes bytes =
+      count_bytes<T, kThreads>(num_rows, num_channels, num_concepts, multiplicative, false);
+  bytes.wanted =
+      count_bytes<T, kThreads>(num_rows, num_channels, num_concepts, multiplicative, true).shared;
+  return bytes;
 }
 
 template <typename T, int kThreads>
@@ -192,7 +206,7 @@ void launch_cnmf(const CnmfBatch<T>& batch, int64_t num_problems, int64_t shared
   if (num_problems == 0) return;
   const dim3 blocks(static_cast<unsigned>(num_problems)), threads(kThreads);
   simt::launch(&cnmf_kernel<T, kThreads>, blocks, threads, static_cast<size_t>(shared_bytes),
-               stream, batch, settings, shared_bytes > 0);
+               stream, batch, settings, shared_bytes);
 }
 
 template <typename T>

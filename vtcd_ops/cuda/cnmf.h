@@ -42,10 +42,10 @@ struct CnmfBatch {
   int64_t num_problems;
 };
 
-// The bytes that a problem takes in the workspace, and in shared memory, where all but its largest
-// tables lie if the block has that much.
+// The bytes that a problem takes in the workspace, in shared memory where all but its largest
+// tables lie if the block has that much, and there with the factorisation of one support.
 struct CnmfBytes {
-  int64_t workspace, shared;
+  int64_t workspace, shared, wanted = 0;
 };
 template <typename T>
 CnmfBytes cnmf_bytes(int64_t num_rows, int64_t num_channels, int64_t num_concepts,

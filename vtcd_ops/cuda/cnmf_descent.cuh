@@ -75,7 +75,7 @@ class BlockDescent {
   __device__ void finish(T* weights, int64_t max_k) {
     const double* offset = points_.offset;
     for (int k = 0; k < t_.num_concepts; ++k) {
-      projection_.choose(k);
+      projection_.look_at(k);
       const int size = projection_.size();
       const double sum = projection_.coefficient_sum();
       double* center = t_.centers + int64_t{k} * t_.num_channels;
@@ -188,6 +188,7 @@ class BlockDescent {
     projection_.combine();
     for (int c = thread_of_block(); c < t_.num_channels; c += kThreads) center[c] = a.sum[c];
     __syncthreads();
+    projection_.leave();
     return possible_gain;
   }
 

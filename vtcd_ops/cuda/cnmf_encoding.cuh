@@ -2,7 +2,7 @@
 // The tables of a problem, its encoding, and the products that both factors need.
 #pragma once
 
-#include "core/formulas/small_nnls.h"
+#include "cuda/cnmf_few.cuh"
 #include "cuda/cnmf_points.cuh"
 #include "cuda/cnmf_projection.cuh"
 
@@ -46,7 +46,8 @@ struct CnmfTables {
 
   template <typename Tables, typename Workspace>
   VTCD_HOST_DEVICE void take(int64_t n, int64_t c, int64_t k, int64_t num_threads,
-                             bool multiplicative, Tables* tables, Workspace* workspace) {
+                             bool multiplicative, bool with_near, Tables* tables,
+                             Workspace* workspace) {
     num_rows = static_cast<int>(n);
     num_channels = static_cast<int>(c);
     num_concepts = static_cast<int>(k);
@@ -72,7 +73,7 @@ struct CnmfTables {
     list = tables->template take<int>(n);
     best = tables->template take<int>(kCnmfCandidates);
     count = tables->template take<int>(1);
-    projection.take(n, c, k, tables, workspace);
+    projection.take(n, c, k, with_near, tables, workspace);
     const int64_t threads = k > kOwnConcepts ? num_threads : 0;
     nnls = workspace->template take<double>(threads * doubles_a_thread(k));
     nnls_indices = workspace->template take<int32_t>(threads * SmallNnls::num_indices(k));
@@ -155,12 +156,6 @@ __device__ VTCD_NOINLINE void gram_of(const double* factor, int num_concepts, in
   }
 }
 
-// Apart, since it needs most of the registers.
-__device__ VTCD_NOINLINE inline void solve_row(SmallNnls* nnls, const double* products,
-                                               double offset_product, double* u) {
-  nnls->solve(products, offset_product, u);
-}
-
 // Encodes the rows one thread each, by exact non-negative least squares on the centres.
 template <int kThreads, typename Stored>
 class RowEncoder {
@@ -174,8 +169,12 @@ class RowEncoder {
 
   // Into encoding, missing and per_row: what the row leaves, squared.
   __device__ void encode() {
-    if (t_.num_concepts <= kConcepts) {
-      encode_in_own<kConcepts>();
+    if (!points_.has_offset && t_.num_concepts <= 4) {
+      encode_in_registers<4>();
+    } else if (!points_.has_offset && t_.num_concepts <= 6) {
+      encode_in_registers<6>();
+    } else if (!points_.has_offset && t_.num_concepts <= kConcepts) {
+      encode_in_registers<kConcepts>();
     } else if (t_.num_concepts <= kOwnConcepts) {
       encode_in_own<kOwnConcepts>();
     } else {
@@ -187,29 +186,71 @@ class RowEncoder {
 
  private:
   template <int kMost>
+  __device__ VTCD_NOINLINE void encode_in_registers() {
+    const int count = t_.num_concepts, num_channels = t_.num_channels, num_rows = t_.num_rows;
+    FewNnls<kMost> nnls(t_.gram, count, columns_.penalty);
+    for (int n = thread_of_block(); n < num_rows; n += kThreads) {
+      double products[kMost] = {}, u[kMost];
+      for (int c = 0; c < num_channels; ++c) {
+        const double value = points_.at(n, c);
+#pragma unroll
+        for (int k = 0; k < kMost; ++k)
+          products[k] = fma(value, t_.centers[min(k, count - 1) * num_channels + c], products[k]);
+      }
+#pragma unroll
+      for (int k = 0; k < kMost; ++k) {
+        if (k >= count) products[k] = 0;
+        u[k] = k < count ? t_.encoding[k * num_rows + n] : 0.0;
+      }
+      nnls.solve(products, u);
+      double sum = 0;
+      for (int c = 0; c < num_channels; ++c) {
+        double left = points_.at(n, c);
+#pragma unroll
+        for (int k = 0; k < kMost; ++k)
+          left = fma(-u[k], t_.centers[min(k, count - 1) * num_channels + c], left);
+        sum = fma(left, left, sum);
+      }
+#pragma unroll
+      for (int k = 0; k < kMost; ++k) {
+        if (k < count) t_.encoding[k * num_rows + n] = u[k];
+      }
+      t_.per_row[n] = sum;
+    }
+  }
+
+  template <int kMost>
   __device__ void encode_in_own() {
     double doubles[kMost * (kMost + 1) + 2 * kMost];
     int32_t indices[3 * kMost];
     encode_in(doubles, indices);
   }
 
+  struct Memory {
+    SmallNnls nnls;
+    double *products, *u;
+  };
+
   __device__ VTCD_NOINLINE void encode_in(double* doubles, int32_t* indices) {
     const int64_t k = t_.num_concepts;
     double* products = doubles + SmallNnls::num_doubles(k);
-    double* u = products + k;
-    SmallNnls nnls(columns_, doubles, indices);
-    for (int n = thread_of_block(); n < t_.num_rows; n += kThreads) {
-      multiply_centers(n, products);
-      for (int i = 0; i < k; ++i) u[i] = t_.encoding[int64_t{i} * t_.num_rows + n];
-      solve_row(&nnls, products, points_.has_offset ? points_.offset_products[n] : 0.0, u);
-      double missing = 1;
-      for (int i = 0; i < k; ++i) {
-        t_.encoding[int64_t{i} * t_.num_rows + n] = u[i];
-        missing -= u[i];
-      }
-      t_.missing[n] = missing;
-      t_.per_row[n] = squared_misfit(n, u, missing);
+    Memory memory{SmallNnls(columns_, doubles, indices), products, products + k};
+    for (int n = thread_of_block(); n < t_.num_rows; n += kThreads) encode_row(n, &memory);
+  }
+
+  // Calls nothing: what lives across a call would need registers that are not there.
+  __device__ VTCD_NOINLINE void encode_row(int n, Memory* memory) const {
+    double* u = memory->u;
+    multiply_centers(n, memory->products);
+    for (int k = 0; k < t_.num_concepts; ++k) u[k] = t_.encoding[int64_t{k} * t_.num_rows + n];
+    memory->nnls.solve(memory->products, points_.has_offset ? points_.offset_products[n] : 0.0, u);
+    double missing = 1;
+    for (int k = 0; k < t_.num_concepts; ++k) {
+      t_.encoding[int64_t{k} * t_.num_rows + n] = u[k];
+      missing -= u[k];
     }
+    t_.missing[n] = missing;
+    t_.per_row[n] = squared_misfit(n, u, missing);
   }
 
   __device__ void multiply_centers(int n, double* products) const {

@@ -18,6 +18,8 @@ struct ProjectionArrays {
   double* coefficients;                              // [K, capacity] positive
   int *support, *slots, *sizes;                      // [K, capacity] twice, [K]
   int* removed;  // [2][2] the position that left a support, or -1, and what size this has since
+  // where shared memory suffices for it too: the basis and the factor of the chosen centre
+  double *near_basis, *near_factor;
   // in the workspace
   double* basis;   // [K, capacity, cone channels]
   double* factor;  // [K, capacity, capacity] column by column, the upper triangle; a column lies in
@@ -25,7 +27,7 @@ struct ProjectionArrays {
 
   template <typename Tables, typename Workspace>
   VTCD_HOST_DEVICE void take(int64_t num_rows, int64_t num_channels, int64_t num_concepts,
-                             Tables* tables, Workspace* workspace) {
+                             bool with_near, Tables* tables, Workspace* workspace) {
     const int64_t cone = num_channels + 1, most = num_rows < cone ? num_rows : cone;
     capacity = static_cast<int>(most);
     raised = tables->template take<double>(cone);
@@ -42,6 +44,11 @@ struct ProjectionArrays {
     slots = tables->template take<int>(num_concepts * most);
     sizes = tables->template take<int>(num_concepts);
     removed = tables->template take<int>(4);
+    near_basis = near_factor = nullptr;
+    if (with_near) {
+      near_basis = tables->template take<double>(most * cone);
+      near_factor = tables->template take<double>(most * most);
+    }
     basis = workspace->template take<double>(num_concepts * most * cone);
     factor = workspace->template take<double>(num_concepts * most * most);
   }
@@ -59,15 +66,34 @@ class BlockProjection {
     __syncthreads();
   }
 
-  // The centre that the other calls are about. After a barrier.
-  __device__ void choose(int k) {
+  // The centre whose support and coefficients are asked for.
+  __device__ void look_at(int k) {
     k_ = k;
     const int64_t first = int64_t{k} * a_.capacity;
     support_ = a_.support + first;
     slots_ = a_.slots + first;
     coefficients_ = a_.coefficients + first;
-    basis_ = a_.basis + first * (points_.num_channels + 1);
-    factor_ = a_.factor + first * a_.capacity;
+  }
+
+  // The centre that the other calls are about. Before and after it a barrier.
+  __device__ void choose(int k) {
+    look_at(k);
+    const int64_t first = int64_t{k} * a_.capacity;
+    far_basis_ = a_.basis + first * (points_.num_channels + 1);
+    far_factor_ = a_.factor + first * a_.capacity;
+    basis_ = a_.near_basis != nullptr ? a_.near_basis : far_basis_;
+    factor_ = a_.near_basis != nullptr ? a_.near_factor : far_factor_;
+    if (a_.near_basis == nullptr) return;
+    copy_factorisation(far_basis_, far_factor_, basis_, factor_);
+    __syncthreads();
+  }
+
+  // When the chosen centre is done with: its factorisation back to where it is kept. After a
+  // barrier.
+  __device__ void leave() {
+    if (a_.near_basis == nullptr) return;
+    copy_factorisation(basis_, factor_, far_basis_, far_factor_);
+    __syncthreads();
   }
 
   // The chosen centre anew from one point of coefficient 1.
@@ -77,6 +103,7 @@ class BlockProjection {
     const bool added = append(point);
     if (added && thread_of_block() == 0) coefficients_[0] = 1.0;
     __syncthreads();
+    leave();
   }
 
   // The best coefficients for the target in raised.
@@ -166,6 +193,16 @@ class BlockProjection {
   __device__ double coefficient(int i) const { return coefficients_[i]; }
 
  private:
+  __device__ void copy_factorisation(const double* from_basis, const double* from_factor,
+                                     double* to_basis, double* to_factor) const {
+    const int size = a_.sizes[k_], row = points_.num_channels + 1, capacity = a_.capacity;
+    for (int i = thread_of_block(); i < size * row; i += kThreads) to_basis[i] = from_basis[i];
+    for (int i = thread_of_block(); i < size * size; i += kThreads) {
+      const int column = i / size, entry = slots_[column] * capacity + i % size;
+      to_factor[entry] = from_factor[entry];
+    }
+  }
+
   __device__ static double square(double value) { return value * value; }
   __device__ double& basis_at(int j, int c) const {
     return basis_[int64_t{j} * (points_.num_channels + 1) + c];
@@ -407,6 +444,7 @@ class BlockProjection {
   int k_ = 0;
   int *support_ = nullptr, *slots_ = nullptr;
   double *coefficients_ = nullptr, *basis_ = nullptr, *factor_ = nullptr;
+  double *far_basis_ = nullptr, *far_factor_ = nullptr;
 };
 
 }  // namespace vtcd::cuda

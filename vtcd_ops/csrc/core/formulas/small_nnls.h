@@ -27,6 +27,15 @@ struct NnlsColumns {
 // Works in memory of its caller, so that one object serves one thread.
 class SmallNnls {
  public:
+  // Equal columns make the products singular. This share of a diagonal entry, far below what moves
+  // a result, keeps every principal block definite, which is what pivoting needs.
+  static constexpr double kRidge = 1e-13;
+  // A multiplier this small against its scale counts as zero.
+  static constexpr double kSignTolerance = 1e-12;
+  // Full exchanges that may fail to lower the number of wrong signs before single exchanges.
+  static constexpr int kPatience = 3;
+  static constexpr int kDescentSweeps = 100;
+
   VTCD_HOST_DEVICE static int64_t num_doubles(int64_t size) { return size * (size + 1); }
   VTCD_HOST_DEVICE static int64_t num_indices(int64_t size) { return 3 * size; }
 
@@ -52,15 +61,6 @@ class SmallNnls {
   }
 
  private:
-  // Equal columns make the products singular. This share of a diagonal entry, far below what moves
-  // a result, keeps every principal block definite, which is what pivoting needs.
-  static constexpr double kRidge = 1e-13;
-  // A multiplier this small against its scale counts as zero.
-  static constexpr double kSignTolerance = 1e-12;
-  // Full exchanges that may fail to lower the number of wrong signs before single exchanges.
-  static constexpr int kPatience = 3;
-  static constexpr int kDescentSweeps = 100;
-
   template <bool kOffset>
   VTCD_HOST_DEVICE void solve_as(double* u) {
     guess_positive<kOffset>(u);
@@ -162,7 +162,7 @@ class SmallNnls {
 
   // The lower triangle of the products of the positive columns, and the right-hand side.
   template <bool kOffset>
-  VTCD_HOST_DEVICE VTCD_NOINLINE void fill_system() {
+  VTCD_HOST_DEVICE void fill_system() {
     for (int32_t row = 0; row < count_; ++row) {
       const int32_t i = positive_[row], r = positive_[0];
       double* entries = factor_ + row * size_;
@@ -187,7 +187,7 @@ class SmallNnls {
   }
 
   // Cholesky, in place, with reciprocals on the diagonal; forward substitution on the way.
-  VTCD_HOST_DEVICE VTCD_NOINLINE void factorise() {
+  VTCD_HOST_DEVICE void factorise() {
     for (int32_t row = 0; row < count_; ++row) {
       double* entries = factor_ + row * size_;
       const double whole = entries[row];
@@ -237,7 +237,7 @@ class SmallNnls {
   // part of the last one ends it: by single entries, or, with an offset, by exchange with the
   // largest entry.
   template <bool kOffset>
-  VTCD_HOST_DEVICE VTCD_NOINLINE void descend_coordinates(double* u) {
+  VTCD_HOST_DEVICE void descend_coordinates(double* u) {
     int32_t r = 0;
     for (int32_t i = 0; i < size_; ++i) {
       u[i] = std::fmax(u[i], 0.0);
