@@ -50,6 +50,8 @@ def test_refuses_in_the_words_of_the_cpu(
 def test_a_mask_on_another_device_is_refused(cuda_device: torch.device) -> None:
     with pytest.raises(RuntimeError, match="contour_match: truth expected on cuda:0, got cpu"):
         torch.ops.vtcd.contour_match(MASK.to(cuda_device), MASK, 1)
+    with pytest.raises(RuntimeError, match="contour_match: truth expected on cpu, got cuda:0"):
+        torch.ops.vtcd.contour_match(MASK, MASK.to(cuda_device), 1)
 
 
 def test_is_recorded_into_a_graph(cuda_device: torch.device) -> None:

@@ -75,8 +75,12 @@ def test_the_first_of_several_faults_is_told(
     expect_same_words(cuda_device, "rosetta_ratios", *arguments, tuples)
 
 
-def test_tuples_on_another_device_are_refused(cuda_device: torch.device) -> None:
+def test_tensors_on_another_device_are_refused(cuda_device: torch.device) -> None:
     supports, videos, models = _arguments()
+    with pytest.raises(RuntimeError, match="rosetta_search: videos expected on cpu, got cuda:0"):
+        torch.ops.vtcd.rosetta_search(supports, videos.to(cuda_device), models)
+    with pytest.raises(RuntimeError, match="rosetta_ratios: models expected on cpu, got cuda:0"):
+        torch.ops.vtcd.rosetta_ratios(supports, videos, models.to(cuda_device), _random_tuples(3))
     with pytest.raises(RuntimeError, match="rosetta_ratios: tuples expected on cuda:0, got cpu"):
         torch.ops.vtcd.rosetta_ratios(supports.to(cuda_device), videos, models, _random_tuples(3))
 

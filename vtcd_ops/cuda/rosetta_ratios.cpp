@@ -29,35 +29,37 @@ void tell_fault(const char* op, const SupportSet& set, const Tuples& tuples, int
   check_member(op, set, model, member);
 }
 
+Tensor ratios_of(const char* op, const SupportSet& set, const Tensor& tuples, const OnDevice& on) {
+  const Tensor dense = torch::stable::contiguous(tuples);
+  const Tensor video_offsets = upload(set.videos, tuples);
+  const Tensor model_offsets = upload(set.models, tuples);
+  const std::vector<int64_t> shape{tuples.size(0), set.num_videos()};
+  Tensor ratios = allocate(op, "tuples", shape, [&] {
+    return torch::stable::new_empty(tuples, shape, ScalarType::Double);
+  });
+  Tensor members = torch::stable::empty_like(dense);
+  Report<1> fault(tuples, on);
+  const SupportRows rows{set.words, video_offsets.const_data_ptr<int64_t>(), set.num_videos(),
+                         set.num_concepts()};
+  const Tuples given{dense.const_data_ptr<int32_t>(), model_offsets.const_data_ptr<int64_t>(),
+                     tuples.size(0), set.num_models()};
+  rosetta_ratios(rows, given, members.mutable_data_ptr<int32_t>(),
+                 ratios.mutable_data_ptr<double>(), fault.words(), on.stream());
+  fault.read([&](const std::array<int64_t, 1>& found) {
+    if (found[0] > 0) tell_fault(op, set, given, given.num_places() - found[0], on);
+  });
+  return ratios;
+}
+
 // supports int64 [C * W], videos int64 [V + 1], models int64 [D + 1], tuples int32 [Q, D].
 Tensor rosetta_ratios_op(const Tensor& supports, const Tensor& videos, const Tensor& models,
                          const Tensor& tuples) {
   const char* op = "rosetta_ratios";
-  return on_device(op, "tuples", supports, [&](const OnDevice& on) {
+  return within_memory(op, "tuples", tuples, [&] {
     const CheckedSupports checked = check_supports(op, supports, videos, models);
-    const SupportSet& set = checked.set;
-    check_tuples_tensor(op, set, tuples, supports);
-    const Tensor dense = torch::stable::contiguous(tuples);
-    const Tensor video_offsets = upload(set.videos, supports);
-    const Tensor model_offsets = upload(set.models, supports);
-    const std::vector<int64_t> shape{tuples.size(0), set.num_videos()};
-    Tensor ratios = allocate(op, "tuples", shape, [&] {
-      return torch::stable::new_empty(supports, shape, ScalarType::Double);
-    });
-    Tensor members = torch::stable::empty_like(dense);
-    Report<1> fault(supports, on);
-    const SupportRows rows{set.words, video_offsets.const_data_ptr<int64_t>(), set.num_videos(),
-                           set.num_concepts()};
-    const Tuples rows_of_tuples{dense.const_data_ptr<int32_t>(),
-                                model_offsets.const_data_ptr<int64_t>(), tuples.size(0),
-                                set.num_models()};
-    rosetta_ratios(rows, rows_of_tuples, members.mutable_data_ptr<int32_t>(),
-                   ratios.mutable_data_ptr<double>(), fault.words(), on.stream());
-    fault.read([&](const std::array<int64_t, 1>& found) {
-      if (found[0] == 0) return;
-      tell_fault(op, set, rows_of_tuples, rows_of_tuples.num_places() - found[0], on);
-    });
-    return ratios;
+    check_tuples_tensor(op, checked.set, tuples, supports);  // so they are on the same device
+    return on_device(op, "tuples", tuples,
+                     [&](const OnDevice& on) { return ratios_of(op, checked.set, tuples, on); });
   });
 }
 

@@ -65,6 +65,7 @@ class DeviceScorer : public TupleScorer {
   TupleList score_pairs(int64_t begin, int64_t end, double least) override {
     int64_t num_pairs = 0;
     for (int64_t a = begin; a < end; ++a) num_pairs += set_.num_concepts() - end_of_model(a);
+    if (num_pairs == 0) return {2, {}, {}};
     const PairBlock block{begin, end, end_of_model(begin)};
     const int64_t room = std::min(
         num_pairs, kFewPairs * block.num_row_tiles() * block.num_column_tiles(set_.num_concepts()));
