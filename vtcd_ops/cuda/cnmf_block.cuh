@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "core/formulas/cnmf.h"
+#include "core/formulas/small_nnls.h"
 #include "cuda/launch.h"
 
 namespace vtcd::cuda {
@@ -111,14 +112,6 @@ __device__ void sums_of_warps(int count, int length, double* out, const Term& te
     const double sum = sum_of_warp(length, [&](int i) { return term(j, i); });
     if (lane_of_warp() == 0) out[j] = sum;
   }
-}
-
-__device__ inline double inverse_root(double value) {
-#if defined(__CUDA_ARCH__)
-  return rsqrt(value);  // half as long as a root and a division
-#else
-  return 1.0 / sqrt(value);
-#endif
 }
 
 // value * 2^exponent; beyond a double's own exponents in two steps.

@@ -62,9 +62,9 @@ struct CnmfTables {
     for (double** table : {&with_offset, &missing_encoding, &sums})
       *table = tables->template take<double>(k);
     offset = tables->template take<double>(c);
-    partial = tables->template take<double>(groups * k * c);
     scratch = tables->template take<double>(32);
     if (multiplicative) {
+      partial = tables->template take<double>(groups * k * c);
       weights = tables->template take<double>(k * n);
       data_gram = workspace->template take<double>(n * n);
       gram_products = workspace->template take<double>(4 * k * n);
@@ -74,6 +74,9 @@ struct CnmfTables {
     best = tables->template take<int>(kCnmfCandidates);
     count = tables->template take<int>(1);
     projection.take(n, c, k, with_near, tables, workspace);
+    // sums are added up while no support is in work
+    const bool fits = with_near && groups * k * c <= projection.capacity * (c + 1);
+    partial = fits ? projection.near_basis : tables->template take<double>(groups * k * c);
     const int64_t threads = k > kOwnConcepts ? num_threads : 0;
     nnls = workspace->template take<double>(threads * doubles_a_thread(k));
     nnls_indices = workspace->template take<int32_t>(threads * SmallNnls::num_indices(k));

@@ -15,6 +15,14 @@
 
 namespace vtcd {
 
+VTCD_HOST_DEVICE inline double inverse_root(double value) {
+#if defined(__CUDA_ARCH__)
+  return rsqrt(value);  // half as long as a root and a division
+#else
+  return 1.0 / std::sqrt(value);
+#endif
+}
+
 // The inner products of the columns.
 struct NnlsColumns {
   int64_t size;               // K
@@ -201,7 +209,7 @@ class SmallNnls {
         diagonal -= entry * entry;
         value -= entry * solution_[column];
       }
-      entries[row] = 1.0 / std::sqrt(std::fmax(diagonal, kRidge * whole));
+      entries[row] = inverse_root(std::fmax(diagonal, kRidge * whole));
       solution_[row] = value * entries[row];
     }
   }
