@@ -54,6 +54,8 @@ from vtcd_ops.pruning.saving import save_pruned  # noqa: E402
 from vtcd_ops.reporting import report  # noqa: E402
 from vtcd_ops.rosetta_concepts.rosetta import rosetta  # noqa: E402
 from vtcd_ops.rosetta_concepts.store import Rosetta, load_rosetta  # noqa: E402
+from vtcd_ops.segmentation.choose_heads import choose_heads  # noqa: E402
+from vtcd_ops.segmentation.segment import Segmentation, segment  # noqa: E402
 from vtcd_ops.video.samples import Sample  # noqa: E402
 
 __all__ = [
@@ -72,9 +74,11 @@ __all__ = [
     "RosettaTuples",
     "Run",
     "Sample",
+    "Segmentation",
     "__version__",
     "capture",
     "choose_compactness",
+    "choose_heads",
     "choose_num_concepts",
     "cnmf",
     "concept_mask",
@@ -99,6 +103,7 @@ __all__ = [
     "rosetta_ratios",
     "rosetta_search",
     "save_pruned",
+    "segment",
     "silhouette",
     "slic3d",
     "store_concepts",

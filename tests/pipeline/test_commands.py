@@ -16,6 +16,7 @@ import vtcd_ops
 from vtcd_ops import vos_metrics
 from vtcd_ops.commands.app import app
 from vtcd_ops.commands.from_signature import argument_help, command_of
+from vtcd_ops.commands.segment import segment_video
 from vtcd_ops.common.errors import InputError
 
 VERBS: dict[str, Callable[..., Any]] = {
@@ -24,6 +25,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "curves": vtcd_ops.curves,
     "rosetta": vtcd_ops.rosetta,
     "report": vtcd_ops.report,
+    "segment": segment_video,
     "evaluate": vos_metrics.evaluate,
 }
 OF_THE_COMMAND = {"curves": {"out"}, "evaluate": {"out", "frames"}}

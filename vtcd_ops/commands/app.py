@@ -16,6 +16,7 @@ from vtcd_ops.commands import demo as demonstration
 from vtcd_ops.commands import doctor as diagnosis
 from vtcd_ops.commands.from_signature import command_of, extra_option, parse_words
 from vtcd_ops.commands.prune import parse_heads, prune_run
+from vtcd_ops.commands.segment import parse_part_heads, segment_video
 from vtcd_ops.common.errors import InputWarning, counted, printable
 from vtcd_ops.discovery.discover import discover
 from vtcd_ops.discovery.run import Run
@@ -164,6 +165,15 @@ prune_command = app.command("prune")(
         arguments={"run": Path},
         parsers={"heads": parse_heads},
         required=["out"],
+    )
+)
+segment_command = app.command("segment")(
+    command_of(
+        segment_video,
+        _say,
+        arguments={"model": str, "video": Path},
+        parsers={"heads": parse_part_heads},
+        required=["first_mask", "out"],
     )
 )
 report_command = app.command("report")(command_of(report, _say, arguments={"run": Path}))

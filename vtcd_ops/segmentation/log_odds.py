@@ -1,0 +1,139 @@
+"""The better mode: how likely each token's concepts are to be the object, over all heads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse
+import torch
+from torch import Tensor
+
+from vtcd_ops.ops import cnmf, slic3d
+
+_PRIOR_TOKENS = 2  # of the share of the object in the whole frame, seen of every concept beforehand
+_LEAST = 1e-3  # a concept that is surely an object, or none, is so with this doubt
+_THRESHOLDS = np.linspace(-3, 2, 21)
+_MOST_TUBELETS = 2048  # of a video; longer videos get longer tubelets, not more of them
+
+
+@dataclass(frozen=True)
+class TokenConcepts:
+    """How a head's concepts are made.
+
+    Args:
+        num_concepts: concepts of a head, at most one a tubelet.
+        tokens_per_tubelet: tokens of a tubelet on average.
+        compactness: of SLIC.
+        seed: of k-means.
+    """
+
+    num_concepts: int = 32
+    tokens_per_tubelet: int = 16
+    compactness: float = 0.1
+    seed: int = 0
+
+    def find(self, features: Tensor) -> tuple[Tensor, list[int]]:
+        """Return the concept of every token, and how many concepts each head has.
+
+        Tubelets are small supervoxels of the token grid, concepts their convex factorisation; a
+        token has the concept whose centre is nearest, so supports are as fine as the tokens.
+
+        Args:
+            features: of several heads, [B, C, t, h, w].
+
+        Returns:
+            int64 [B, t*h*w].
+        """
+        grid = features.shape[2:]
+        wanted = min(max(grid.numel() // self.tokens_per_tubelet, 2), _MOST_TUBELETS)
+        labels = slic3d(features, grid, wanted, self.compactness)
+        tokens = features.flatten(2).transpose(1, 2)  # [B, N, C]
+        data = [_means(x, of) for x, of in zip(tokens, labels.flatten(1), strict=True)]
+        number = [min(self.num_concepts, len(rows)) for rows in data]
+        factors = cnmf(data, number, seed=self.seed)
+        nearest = [
+            # by differences: products of matrices round by the number of threads
+            torch.cdist(x, found.centers, compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
+            for x, found in zip(tokens, factors, strict=True)
+        ]
+        return torch.stack(nearest), number
+
+
+def _means(tokens: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean of the tokens [N, C] of each label that occurs, [S, C].
+
+    Labels of tokens need no interpolation, so this is many times sooner than `tubelet_pool`, whose
+    work is the tubelets times the tokens: thousands of small ones are a sparse matrix.
+    """
+    found, place = np.unique(labels.cpu().numpy(), return_inverse=True)
+    num_tokens = len(place)
+    member = scipy.sparse.csr_matrix(
+        (np.ones(num_tokens), (place, np.arange(num_tokens))), (len(found), num_tokens)
+    )
+    totals = member @ tokens.cpu().numpy().astype(np.float64)
+    means = totals / np.bincount(place)[:, None]
+    return torch.from_numpy(means.astype(np.float32)).to(tokens.device)
+
+
+def concept_log_odds(concept: np.ndarray, covered: np.ndarray, num_concepts: int) -> np.ndarray:
+    """Return the log-odds of each concept to be the object, by the tokens of the first frame.
+
+    >>> concept, covered = np.array([0, 0, 1, 1]), np.array([1.0, 1.0, 0.0, 0.0])
+    >>> odds = np.exp(concept_log_odds(concept, covered, 3))  # (2 + 1) / (2 + 2) are object, ...
+    >>> odds.round(3).tolist()
+    [3.0, 0.333, 1.0]
+
+    Args:
+        concept: of each token, int [N].
+        covered: share of each token that the object covers, float64 [N].
+        num_concepts: K; a concept that is not in the frame is the object as often as any token.
+
+    Returns:
+        float64 [K].
+    """
+    count = np.bincount(concept, minlength=num_concepts)
+    inside = np.bincount(concept, weights=covered, minlength=num_concepts)
+    share = (inside + _PRIOR_TOKENS * covered.mean()) / (count + _PRIOR_TOKENS)
+    share = share.clip(_LEAST, 1 - _LEAST)
+    odds: np.ndarray = np.log(share) - np.log1p(-share)
+    return odds
+
+
+def token_scores(
+    concepts: Tensor, num_concepts: list[int], covered: np.ndarray, grid: tuple[int, int, int]
+) -> Tensor:
+    """Return the mean of all heads' log-odds of every token for each object.
+
+    Args:
+        concepts: of every token in every head, int64 [B, t*h*w].
+        num_concepts: of each head.
+        covered: shares of the first frame's tokens that each object covers, float64 [O, h*w].
+        grid: (t, h, w).
+
+    Returns:
+        float32 [O, t, h, w], on the device of the concepts.
+    """
+    first = concepts[:, : covered.shape[1]].cpu().numpy()
+    total = torch.zeros((len(covered), concepts.shape[1]), device=concepts.device)
+    for head, number in enumerate(num_concepts):
+        odds = np.stack([concept_log_odds(first[head], one, number) for one in covered])
+        table = torch.from_numpy(odds.astype(np.float32)).to(total.device)
+        total += table[:, concepts[head]]
+    return (total / len(num_concepts)).unflatten(1, grid)
+
+
+def best_threshold(scores: np.ndarray, mask: np.ndarray) -> float:
+    """Return above which score [H, W] the pixels agree best with a mask, of 21 from -3 to 2.
+
+    >>> best_threshold(np.array([[-4.0, 0.6, 3.0]]), np.array([[False, False, True]]))
+    2.0
+
+    Of thresholds that agree as well, the highest.
+    """
+    agreement = []
+    for threshold in _THRESHOLDS:
+        found = scores > threshold
+        either, both = int((found | mask).sum()), int((found & mask).sum())
+        agreement.append((both / max(either, 1), float(threshold)))
+    return max(agreement)[1]
