@@ -39,8 +39,7 @@ __device__ inline int64_t find_part(const int64_t* starts, int64_t count, int64_
   return low;
 }
 
-// The largest of the non-negative values of a block's threads. `largest` is one word of the block;
-// no thread may still read it.
+// The largest of the non-negative values of a block's threads. `largest` is one word of the block.
 __device__ inline double block_maximum(double value, unsigned long long* largest) {
   if (threadIdx.x == 0) *largest = 0;
   __syncthreads();
@@ -52,7 +51,9 @@ __device__ inline double block_maximum(double value, unsigned long long* largest
   if (threadIdx.x % 32 == 0)
     atomicMax(largest, static_cast<unsigned long long>(__double_as_longlong(value)));
   __syncthreads();
-  return __longlong_as_double(static_cast<long long>(*largest));
+  const double all = __longlong_as_double(static_cast<long long>(*largest));
+  __syncthreads();  // the word may be used again
+  return all;
 }
 
 // The median of 31 rows, channel by channel: of the values, the one that as many lie below as the
@@ -62,15 +63,18 @@ __device__ void find_origin(const RaggedRows<Scalar>& rows, int64_t problem, dou
   const int64_t num_channels = rows.num_channels, num_points = rows.size(problem);
   const int64_t count = num_points < kMedianSample ? num_points : kMedianSample;
   const Scalar* first = rows.data + rows.begin(problem) * num_channels;
+  VTCD_SHARED(int64_t, samples, [kMedianSample]);  // where the rows begin
+  if (threadIdx.x < count)
+    samples[threadIdx.x] = median_sample(threadIdx.x, count, num_points) * num_channels;
   for (int64_t c = threadIdx.x; c < num_channels; c += blockDim.x) origin[c] = 0;
   __syncthreads();
   for (int64_t item = threadIdx.x; item < count * num_channels; item += blockDim.x) {
     const int64_t i = item / num_channels, c = item % num_channels;
-    const Scalar own = first[median_sample(i, count, num_points) * num_channels + c];
+    const Scalar own = first[samples[i] + c];
     int64_t below = 0;
 #pragma unroll 8
     for (int64_t j = 0; j < count; ++j) {
-      const Scalar other = first[median_sample(j, count, num_points) * num_channels + c];
+      const Scalar other = first[samples[j] + c];
       below += other < own || (other == own && j < i);
     }
     if (below == count / 2) origin[c] = static_cast<double>(own);

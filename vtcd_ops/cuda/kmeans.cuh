@@ -31,7 +31,7 @@ struct Runs {
 
 // Threads of a run: 360 points are 12 warps' of 32. With pointers to the device it takes more
 // registers than 384 threads can have each.
-constexpr unsigned run_threads(RunPlace place) { return place == RunPlace::kDevice ? 256 : 384; }
+constexpr unsigned run_threads(RunPlace place) { return place == RunPlace::kShared ? 384 : 256; }
 
 // Block b: restart b % num_restarts of problem list[b / num_restarts].
 template <RunPlace kPlace>
@@ -47,12 +47,13 @@ __global__ void __launch_bounds__(run_threads(kPlace), 1)
   Points points{work.distinct.points + begin * point_stride(runs.num_channels), size,
                 static_cast<int>(runs.num_channels),
                 static_cast<int>(point_stride(runs.num_channels))};
+  const bool keeps = work.keeps[problem] != 0;
   RunMemory memory;
   if constexpr (kPlace == RunPlace::kDevice) {
     memory.lay_out(work.scratch + restart * work.scratch_size + work.scratch_starts[problem], size,
-                   num_clusters, runs.num_channels);
+                   num_clusters, runs.num_channels, keeps);
   } else {
-    const int64_t used = memory.lay_out(shared, size, num_clusters, runs.num_channels);
+    const int64_t used = memory.lay_out(shared, size, num_clusters, runs.num_channels, keeps);
     if constexpr (kPlace == RunPlace::kShared) {
       double* copy = shared + used;
 #pragma unroll 4

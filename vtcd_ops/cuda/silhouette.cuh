@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Kernels of silhouette. Points are sorted by label: a warp counts how many come before one point,
 // and writes it to its place, centred and scaled, in double precision. Then a block has 64 points
-// of one problem and goes through all others, 64 at a time: a thread computes 4 x 4 products, from
+// of one problem and goes through all others, 64 at a time: a thread computes 8 x 4 products, from
 // slabs of 32 channels in shared memory, and their distances; then one thread a point adds these up
 // in sorted order. N^2 C fused multiply-adds in double precision, half as many loads from shared
 // memory: either can bound it. Sums have one order whatever the batch; products other than the
@@ -19,12 +19,14 @@
 
 namespace vtcd::cuda {
 
-inline constexpr unsigned kSilhouetteThreads = 256;
+inline constexpr unsigned kSilhouetteThreads = 128;
 inline constexpr int kSlab = 32;               // channels in shared memory at a time
 inline constexpr int kSlabStride = kSlab + 1;  // no two rows in one bank
 inline constexpr int kDistanceStride = 65;
-inline constexpr int kSide = 4;  // a thread's share of a tile is kSide x kSide
-inline constexpr int kStep = kSilhouetteTile / kSide;
+// A thread's share of a tile: the rows thread / 16 + 8 i and the columns thread % 16 + 16 j.
+inline constexpr int kShareRows = 8, kShareColumns = 4;
+inline constexpr int kRowStep = kSilhouetteTile / kShareRows;
+inline constexpr int kColumnStep = kSilhouetteTile / kShareColumns;
 
 // How many rows of the problem come before a row, in the order of (label, row). By a warp.
 template <typename Label>
@@ -77,27 +79,29 @@ __device__ inline void load_slab(const double* points, int64_t num_channels, int
   }
 }
 
-// The products of the rows (thread / 16) + 16 i of one tile with the rows (thread % 16) + 16 j of
-// another.
+// The products of a thread's rows of one tile with its columns of another.
 __device__ __forceinline__ void tile_products(const double* points, int64_t num_channels,
                                               int64_t first_row, int64_t first_column, int64_t end,
-                                              double* shared, double (&products)[kSide][kSide]) {
+                                              double* shared,
+                                              double (&products)[kShareRows][kShareColumns]) {
   double *rows = shared, *columns = shared + kSilhouetteTile * kSlabStride;
-  const int y = static_cast<int>(threadIdx.x) / kStep, x = static_cast<int>(threadIdx.x) % kStep;
-  for (int i = 0; i < kSide; ++i)
-    for (int j = 0; j < kSide; ++j) products[i][j] = 0;
+  const int y = static_cast<int>(threadIdx.x) / kColumnStep;
+  const int x = static_cast<int>(threadIdx.x) % kColumnStep;
+  for (int i = 0; i < kShareRows; ++i)
+    for (int j = 0; j < kShareColumns; ++j) products[i][j] = 0;
   for (int64_t channel = 0; channel < num_channels; channel += kSlab) {
     __syncthreads();  // what is there is no longer needed
     load_slab(points, num_channels, first_row, end, channel, rows);
     load_slab(points, num_channels, first_column, end, channel, columns);
     __syncthreads();
-#pragma unroll 4
+#pragma unroll 2
     for (int c = 0; c < kSlab; ++c) {
-      double a[kSide], b[kSide];
-      for (int i = 0; i < kSide; ++i) a[i] = rows[(y + kStep * i) * kSlabStride + c];
-      for (int j = 0; j < kSide; ++j) b[j] = columns[(x + kStep * j) * kSlabStride + c];
-      for (int i = 0; i < kSide; ++i)
-        for (int j = 0; j < kSide; ++j) products[i][j] = fma(a[i], b[j], products[i][j]);
+      double a[kShareRows], b[kShareColumns];
+      for (int i = 0; i < kShareRows; ++i) a[i] = rows[(y + kRowStep * i) * kSlabStride + c];
+      for (int j = 0; j < kShareColumns; ++j)
+        b[j] = columns[(x + kColumnStep * j) * kSlabStride + c];
+      for (int i = 0; i < kShareRows; ++i)
+        for (int j = 0; j < kShareColumns; ++j) products[i][j] = fma(a[i], b[j], products[i][j]);
     }
   }
 }
@@ -143,36 +147,44 @@ struct PointDistances {
 
 // Block: 64 points of one problem.
 template <typename Scalar, typename Label>
-__global__ void __launch_bounds__(kSilhouetteThreads, 2)
+__global__ void __launch_bounds__(kSilhouetteThreads, 3)
     silhouette_kernel(SilhouetteBatch<Scalar, Label> batch, SilhouetteWorkspace from,
                       Scalar* coefficients) {
+  VTCD_SHARED(int, ends, [kSilhouetteTile]);  // whether a point is the last of its cluster
   VTCD_SHARED(double, shared, [2 * kSilhouetteTile * kSlabStride]);
   const int64_t problem = find_part(batch.tiles, batch.num_problems, blockIdx.x);
   const int64_t begin = batch.offsets[problem], end = batch.offsets[problem + 1];
   const int64_t first = begin + (blockIdx.x - batch.tiles[problem]) * kSilhouetteTile;
   const int64_t row = first + threadIdx.x;
   const bool has_point = threadIdx.x < kSilhouetteTile && row < end;
-  const int y = static_cast<int>(threadIdx.x) / kStep, x = static_cast<int>(threadIdx.x) % kStep;
+  const int y = static_cast<int>(threadIdx.x) / kColumnStep;
+  const int x = static_cast<int>(threadIdx.x) % kColumnStep;
   PointDistances mine{has_point ? from.labels[row] : 0};
   for (int64_t column = begin; column < end; column += kSilhouetteTile) {
-    double products[kSide][kSide];
+    double products[kShareRows][kShareColumns];
     tile_products(from.points, batch.num_channels, first, column, end, shared, products);
     __syncthreads();
 #pragma unroll
-    for (int i = 0; i < kSide; ++i) {
+    for (int i = 0; i < kShareRows; ++i) {
 #pragma unroll
-      for (int j = 0; j < kSide; ++j) {
-        const int r = y + kStep * i, c = x + kStep * j;
+      for (int j = 0; j < kShareColumns; ++j) {
+        const int r = y + kRowStep * i, c = x + kColumnStep * j;
         if (first + r >= end || column + c >= end) continue;
         shared[r * kDistanceStride + c] = distance_from_product(
             from.points, from.norms, batch.num_channels, first + r, column + c, products[i][j]);
       }
     }
+    const int64_t left = end - column;
+    const int count = left < kSilhouetteTile ? static_cast<int>(left) : kSilhouetteTile;
+    for (int i = static_cast<int>(threadIdx.x); i < count; i += kSilhouetteThreads) {
+      const int64_t j = column + i;
+      ends[i] = j + 1 == end || from.labels[j + 1] != from.labels[j];
+    }
     __syncthreads();
-    const int64_t last = column + kSilhouetteTile < end ? column + kSilhouetteTile : end;
-    for (int64_t j = column; has_point && j < last; ++j) {
-      mine.add(shared[threadIdx.x * kDistanceStride + (j - column)]);
-      if (j + 1 == end || from.labels[j + 1] != from.labels[j]) mine.end_cluster(from.labels[j]);
+#pragma unroll 4
+    for (int i = 0; i < (has_point ? count : 0); ++i) {
+      mine.add(shared[threadIdx.x * kDistanceStride + i]);
+      if (ends[i] != 0) mine.end_cluster(from.labels[column + i]);
     }
   }
   if (has_point) coefficients[from.order[row]] = static_cast<Scalar>(mine.coefficient());
