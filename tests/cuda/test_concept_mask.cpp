@@ -35,18 +35,22 @@ void expect_equal_to_core(const MaskProblem& problem, bool transposed) {
   EXPECT_LE(outside[1], problem.num_units);
 }
 
+// A transposed problem has a block for every token, so only short ones are.
 TEST(ConceptMaskKernel, EqualsTheCore) {
   const std::vector<MaskProblem> problems{
-      {1, 1, 1, 1, 0, 1, false},  {2, 3, 5, 7, 1, 4, false},    {2, 2, 37, 64, 0, 9, true},
-      {3, 2, 33, 12, 2, 5, true}, {1, 4, 300, 16, 5, 3, false}, {2, 2, 3, 8, 3, 2, false},
+      {1, 1, 1, 1, 0, 1, false}, {2, 3, 5, 7, 1, 4, false},    {2, 2, 9, 64, 0, 9, true},
+      {3, 2, 6, 12, 2, 5, true}, {1, 2, 300, 16, 5, 3, false}, {2, 2, 3, 8, 3, 2, false},
   };
   for (const MaskProblem& problem : problems) {
     for (const bool transposed : {false, true}) {
+      if (transposed && problem.num_tokens > 9) continue;
       expect_equal_to_core<uint16_t, bool>(problem, transposed);
+      expect_equal_to_core<float, float>(problem, transposed);
+#if !defined(__SANITIZE_THREAD__)  // the same code, thirty times as slow
       expect_equal_to_core<uint32_t, bool>(problem, transposed);
       expect_equal_to_core<uint64_t, bool>(problem, transposed);
-      expect_equal_to_core<float, float>(problem, transposed);
       expect_equal_to_core<double, double>(problem, transposed);
+#endif
     }
   }
 }

@@ -2,7 +2,6 @@
 #include "core/concept_mask.h"
 
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 namespace vtcd {
@@ -31,7 +30,7 @@ void for_each_token(const MaskedTokens& tokens, const FeatureStrides& strides,
 template <typename Scalar>
 void copy_row(const Scalar* x, int64_t step, int64_t num_channels, Scalar* out, int64_t out_step) {
   if (step == 1 && out_step == 1) {
-    std::memcpy(out, x, num_channels * sizeof(Scalar));
+    std::copy_n(x, num_channels, out);
   } else {
     for (int64_t c = 0; c < num_channels; ++c) out[c * out_step] = x[c * step];
   }
@@ -42,7 +41,7 @@ template <typename Scalar>
 void scale_row(const Scalar* /*x*/, int64_t /*step*/, int64_t num_channels, bool /*keep*/,
                Scalar* out, int64_t out_step) {
   if (out_step == 1) {
-    std::memset(out, 0, num_channels * sizeof(Scalar));
+    std::fill_n(out, num_channels, Scalar(0));
   } else {
     for (int64_t c = 0; c < num_channels; ++c) out[c * out_step] = Scalar(0);
   }
