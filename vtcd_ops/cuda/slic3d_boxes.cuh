@@ -187,13 +187,15 @@ __device__ inline bool label_box(const VolumeBox& box, BoxMemory& memory, int32_
 __global__ void __launch_bounds__(kCellThreads)
     slic3d_label_boxes_kernel(SlicPlan plan, SlicWork work, int32_t* labels, int round_number) {
   VTCD_SHARED(BoxMemory, memory, [kCellThreads / 32]);
-  const int64_t num_z = SlicWork::axis(plan, 0).count(), num_y = SlicWork::axis(plan, 1).count();
-  const int64_t num_x = SlicWork::axis(plan, 2).count(), num_boxes = num_z * num_y * num_x;
+  const auto& [num_z, num_y, num_x] = work.places;
+  const int64_t num_boxes = num_z * num_y * num_x;
   const int64_t tiles = (num_boxes + kCellThreads / 32 - 1) / (kCellThreads / 32);
   const int64_t volume = blockIdx.x / tiles, warp = threadIdx.x / 32;
   const int64_t index = blockIdx.x % tiles * (kCellThreads / 32) + warp;
   VolumeState& state = work.state[volume];
-  if (state.done != 0 || load_shared_value(&state.path) != kByCells || index >= num_boxes) return;
+  // Other blocks may give the volume up meanwhile: what one lane saw is what all go by.
+  const int32_t path = __shfl_sync(~0u, load_shared_value(&state.path), 0);
+  if (state.done != 0 || path != kByCells || index >= num_boxes) return;
   if (index == 0 && threadIdx.x == 0) state.most[round_number % 2] = 0;
   const auto row = static_cast<uint32_t>(index / num_x);
   const AxisCell& z = work.cells[row / static_cast<uint32_t>(num_y)];

@@ -22,8 +22,8 @@ inline constexpr unsigned kScoreThreads = 128;
 // Warp i: the moments of box i where every voxel goes to its nearest seed.
 __global__ void __launch_bounds__(kCellThreads)
     slic3d_seed_boxes_kernel(SlicPlan plan, SlicWork work) {
-  const int64_t num_y = SlicWork::axis(plan, 1).count(), num_x = SlicWork::axis(plan, 2).count();
-  const int64_t num_z = SlicWork::axis(plan, 0).count(), num_boxes = num_z * num_y * num_x;
+  const auto& [num_z, num_y, num_x] = work.places;
+  const int64_t num_boxes = num_z * num_y * num_x;
   const int64_t tiles = (num_boxes + kCellThreads / 32 - 1) / (kCellThreads / 32);
   const int64_t volume = blockIdx.x / tiles;
   const int64_t box = blockIdx.x % tiles * (kCellThreads / 32) + threadIdx.x / 32;
@@ -60,12 +60,9 @@ __device__ inline unsigned long long sum_of_block(unsigned long long value) {
 struct PlacesOfToken {
   int64_t begin, end;
 
-  __device__ PlacesOfToken(const SlicPlan& plan, int axis, int64_t token) {
-    const AxisCells cells = SlicWork::axis(plan, axis);
-    const int64_t parts = cells.parts_of_interval();
-    begin = (token > 0 ? token - 1 : 0) * parts;
-    end = min((token + 1) * parts, cells.count());
-  }
+  __device__ PlacesOfToken(const SlicWork& work, int axis, int64_t token)
+      : begin((token > 0 ? token - 1 : 0) * work.parts[axis]),
+        end(min((token + 1) * work.parts[axis], work.places[axis])) {}
 };
 
 // What a label's voxels of a box weigh on one of its tokens, per axis the lower (0) or the upper
@@ -88,12 +85,11 @@ __device__ inline double weight_on_token(const int32_t* moments, const AxisCell 
 }
 
 // The weight of a cluster's voxels on a token: a sum over the boxes around it.
-__device__ inline double token_weight(const SlicPlan& plan, const SlicWork& work,
-                                      const int32_t* moments, const int64_t (&token)[3]) {
-  const int64_t num_z = SlicWork::axis(plan, 0).count(), num_y = SlicWork::axis(plan, 1).count();
-  const int64_t num_x = SlicWork::axis(plan, 2).count();
-  const PlacesOfToken along_z(plan, 0, token[0]), along_y(plan, 1, token[1]);
-  const PlacesOfToken along_x(plan, 2, token[2]);
+__device__ inline double token_weight(const SlicWork& work, const int32_t* moments,
+                                      const int64_t (&token)[3]) {
+  const auto& [num_z, num_y, num_x] = work.places;
+  const PlacesOfToken along_z(work, 0, token[0]), along_y(work, 1, token[1]);
+  const PlacesOfToken along_x(work, 2, token[2]);
   double sum = 0;
   for (int64_t z = along_z.begin; z < along_z.end; ++z)
     for (int64_t y = along_y.begin; y < along_y.end; ++y)
@@ -114,10 +110,8 @@ __device__ inline double token_weight(const SlicPlan& plan, const SlicWork& work
 }
 
 // The voxels of a cluster: their number and summed coordinates.
-__device__ inline Extent sum_boxes(const SlicPlan& plan, const SlicWork& work,
-                                   const int32_t* moments) {
-  const int64_t num_z = SlicWork::axis(plan, 0).count(), num_y = SlicWork::axis(plan, 1).count();
-  const int64_t num_x = SlicWork::axis(plan, 2).count();
+__device__ inline Extent sum_boxes(const SlicWork& work, const int32_t* moments) {
+  const auto& [num_z, num_y, num_x] = work.places;
   unsigned long long sums[4] = {0, 0, 0, 0};
   for (int64_t box = threadIdx.x; box < num_z * num_y * num_x; box += kCenterThreads) {
     const int64_t places[3] = {box / (num_x * num_y), num_z + box / num_x % num_y,
@@ -178,8 +172,9 @@ __global__ void __launch_bounds__(kCenterThreads)
     return;
   }
   if (leads && k == 0) state.changed[now] = 0;
-  const int32_t* moments = work.moments + blockIdx.x * SlicWork::num_boxes(plan) * 8;
-  const Extent extent = sum_boxes(plan, work, moments);
+  const int32_t* moments =
+      work.moments + blockIdx.x * work.places[0] * work.places[1] * work.places[2] * 8;
+  const Extent extent = sum_boxes(work, moments);
   if (leads) {
     move_to_mean(work.clusters[blockIdx.x], extent, plan.size, plan.reach);
     const auto count = static_cast<unsigned long long>(extent.count);
@@ -191,7 +186,7 @@ __global__ void __launch_bounds__(kCenterThreads)
   for (int64_t i = threadIdx.x; i < num_tokens; i += kCenterThreads) {
     const int64_t row = i / plan.grid.w;
     const int64_t token[3] = {row / plan.grid.h, row % plan.grid.h, i % plan.grid.w};
-    weights[i] = token_weight(plan, work, moments, token);
+    weights[i] = token_weight(work, moments, token);
   }
   __syncthreads();
   mean_of_tokens(plan, work.values + volume * num_tokens * plan.num_channels, weights, extent.count,

@@ -14,6 +14,7 @@
 namespace vtcd::cuda {
 
 inline constexpr unsigned kFeatureThreads = 128;
+inline constexpr unsigned kRangeParts = 8;
 
 // A thread for each place of a cell.
 __global__ void slic3d_cells_kernel(SlicPlan plan, SlicWork work, bool has_cells) {
@@ -132,12 +133,13 @@ __device__ inline int64_t extreme_channel(const SlicPlan& plan, const SlicWork& 
   return best;
 }
 
-// Blocks of `best`: 2 b and 2 b + 1 for the most promising channels of volume b, which make the
-// bounds sharp for all others. Else (b, c).
+// Blocks of `best`: (b, part, 2) for the most promising channels of volume b, which make the bounds
+// sharp for all others. Else (b, c).
 template <typename Scalar>
 __global__ void __launch_bounds__(kFeatureThreads)
     slic3d_range_kernel(SlicPlan plan, SlicWork work, const Scalar* features, bool best) {
-  const int64_t volume = blockIdx.x / (best ? 2 : plan.num_channels);
+  const unsigned parts = best ? kRangeParts : 1, part = best ? blockIdx.x / 2 % kRangeParts : 0;
+  const int64_t volume = blockIdx.x / (best ? 2 * kRangeParts : plan.num_channels);
   const int64_t channel =
       best ? extreme_channel(plan, work, volume, blockIdx.x % 2 == 0) : blockIdx.x;
   VolumeState& state = work.state[volume];
@@ -147,11 +149,11 @@ __global__ void __launch_bounds__(kFeatureThreads)
     found = {-number_of(load_shared_value(&state.lowest)),
              number_of(load_shared_value(&state.highest))};
   if (work.channel_low[channel] >= found.low && work.channel_high[channel] <= found.high) return;
-  const auto num_z = static_cast<uint32_t>(SlicWork::axis(plan, 0).count());
-  const auto num_y = static_cast<uint32_t>(SlicWork::axis(plan, 1).count());
-  const auto num_x = static_cast<uint32_t>(SlicWork::axis(plan, 2).count());
-  for (uint64_t place = threadIdx.x; place < uint64_t{num_z} * num_y * num_x;
-       place += kFeatureThreads) {
+  const auto num_z = static_cast<uint32_t>(work.places[0]);
+  const auto num_y = static_cast<uint32_t>(work.places[1]);
+  const auto num_x = static_cast<uint32_t>(work.places[2]);
+  for (uint64_t place = part * kFeatureThreads + threadIdx.x;
+       place < uint64_t{num_z} * num_y * num_x; place += parts * kFeatureThreads) {
     const auto row = static_cast<uint32_t>(place / num_x);
     const AxisCell& z = work.cells[row / num_y];
     const AxisCell& y = work.cells[num_z + row % num_y];
@@ -277,8 +279,9 @@ void scale_features(const SlicPlan& plan, const SlicWork& work, const Scalar* fe
                threads, 0, stream, plan, work, SlicWork::has_cells(plan));
   simt::launch(&slic3d_token_range_kernel<Scalar>, dim3(channels), threads, 0, stream, plan, work,
                features);
-  simt::launch(&slic3d_range_kernel<Scalar>, dim3(static_cast<unsigned>(2 * plan.batch)), threads,
-               0, stream, plan, work, features, true);
+  simt::launch(&slic3d_range_kernel<Scalar>,
+               dim3(static_cast<unsigned>(2 * kRangeParts * plan.batch)), threads, 0, stream, plan,
+               work, features, true);
   simt::launch(&slic3d_range_kernel<Scalar>, dim3(channels), threads, 0, stream, plan, work,
                features, false);
   simt::launch(&slic3d_scale_kernel, dim3(static_cast<unsigned>(plan.batch)), dim3(32), 0, stream,

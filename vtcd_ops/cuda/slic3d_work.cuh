@@ -102,6 +102,10 @@ inline constexpr int64_t kChannelGroup = 32;  // channels that a block sums up
 struct SlicWork {
   SlicWork(const SlicPlan& plan, void* memory) {
     const int64_t batch = plan.batch, num_clusters = plan.num_clusters();
+    for (int i = 0; i < 3; ++i) {
+      places[i] = axis(plan, i).count();
+      parts[i] = axis(plan, i).parts_of_interval();
+    }
     Division division(memory);
     state = division.take<VolumeState>(batch);
     found = division.take<int64_t>(2);
@@ -171,13 +175,14 @@ struct SlicWork {
     return (plan.size.count() + 1023) / 1024;
   }
 
-  VolumeState* state;    // [B]
-  int64_t* found;        // whether any volume is not finite; whether any goes by voxels
-  int64_t zeros;         // bytes before here begin as zeros
-  LabelExtent* extents;  // [B, 2, K], by round % 2
-  double* centers;       // [B, K, C]
-  Cluster* clusters;     // [B, K]
-  AxisCell* cells;       // places along z, then y, then x
+  int64_t places[3], parts[3];  // of cells along z, y and x: all; for an interval of tokens
+  VolumeState* state;           // [B]
+  int64_t* found;               // whether any volume is not finite; whether any goes by voxels
+  int64_t zeros;                // bytes before here begin as zeros
+  LabelExtent* extents;         // [B, 2, K], by round % 2
+  double* centers;              // [B, K, C]
+  Cluster* clusters;            // [B, K]
+  AxisCell* cells;              // places along z, then y, then x
   double *channel_low, *channel_high;  // [B, C], of the tokens
   double* values;                      // [B, tokens or voxels, C], scaled
   double *scores, *token_weights;      // [B, K, tokens]
