@@ -161,7 +161,7 @@ __device__ void check_results(const CnmfBatch<T>& batch, const CnmfProblem& prob
 }
 
 template <typename T, int kThreads>
-__global__ void __launch_bounds__(kThreads, 1)
+__global__ void __launch_bounds__(kCnmfThreads, 1)
     cnmf_kernel(CnmfBatch<T> batch, CnmfSettings settings, int64_t shared_bytes) {
   VTCD_DYNAMIC_SHARED(unsigned char, shared);
   const CnmfProblem problem = batch.problem[blockIdx.x];
