@@ -54,11 +54,13 @@ class Weights {
         cells_(cuda::num_places(plan)),
         runs_(p.batch * p.size.t * p.size.h * plan.along_x().count()),
         planes_(p.batch * p.size.t * kLabelBlock * p.grid.h * p.grid.w),
-        counts_(p.batch * p.size.t * kLabelBlock) {}
+        counts_(p.batch * p.size.t * kLabelBlock),
+        weights_(p.batch * kLabelBlock * p.grid.count()) {}
 
   template <typename Label, typename Use>
   void for_each_part(const std::vector<Label>& labels, int64_t volumes_at_once, const Use& use) {
-    const cuda::PoolWork work{cells_.data(), runs_.data(), planes_.data(), counts_.data()};
+    const cuda::PoolWork work{cells_.data(), runs_.data(), planes_.data(), counts_.data(),
+                              weights_.data()};
     for (int64_t volume = 0; volume < batch_; volume += volumes_at_once) {
       cuda::PoolPart part{volume, std::min(volumes_at_once, batch_ - volume), 0, 0};
       cuda::find_runs(plan, part, work, labels.data(), outside.data(), kStream);
@@ -79,6 +81,7 @@ class Weights {
   std::vector<int64_t> runs_;
   std::vector<double> planes_;
   std::vector<int64_t> counts_;
+  std::vector<double> weights_;
 };
 
 template <typename Scalar, typename Label>

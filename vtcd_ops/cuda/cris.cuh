@@ -7,10 +7,11 @@
 //                  memory in the caches, 432 draws of about 200 cycles, .1 ms of an H100; blocks of
 //                  32 threads spread them over its multiprocessors. A balanced design has a
 //                  twentieth of the threads, each with twenty permutations: some 2 ms.
-//   accumulate     a warp for the masks that remove 32 units, another one for those that keep them;
-//                  a thread adds mask after mask, as on the CPU, so that all sums are the same
-//                  bits. 4,000 masks: 4,000 dependent additions of 8 cycles, .03 ms, while 3.5 MB
-//                  of masks are read ahead.
+//   accumulate     a block for 32 units: a warp for the masks that remove them, another one for
+//   those
+//                  that keep them, six that read the next 256 masks into shared memory meanwhile. A
+//                  thread adds mask after mask, as on the CPU, so that all sums are the same bits:
+//                  4,000 dependent additions bound it.
 #pragma once
 
 #include <algorithm>
@@ -26,6 +27,8 @@ namespace vtcd::cuda {
 inline constexpr unsigned kDrawThreads = 32;
 inline constexpr unsigned kFiniteThreads = 256;
 inline constexpr unsigned kSumUnits = 32;
+inline constexpr int kSumThreads = 256;
+inline constexpr int kTileMasks = 256;
 
 // Templates, so that a test may include them beside the file that instantiates them.
 template <typename Bool>
@@ -48,26 +51,69 @@ __global__ void __launch_bounds__(kFiniteThreads)
       atomicMax(reinterpret_cast<unsigned long long*>(not_finite), 1ull);
 }
 
-// Block i: units [32 i, 32 i + 32); row 0, removed, by the first warp, row 1, kept, by the second.
+// Some masks of 32 units, and what is added under each.
 template <typename Number>
-__global__ void __launch_bounds__(2 * kSumUnits)
+struct MaskTile {
+  unsigned char keep[kTileMasks][kSumUnits];
+  Number drop[kTileMasks], square[kTileMasks];
+};
+
+// Reads the masks [first, first + kTileMasks) of the units [first_unit, ...), by the threads from
+// `begin` on.
+template <typename Number>
+__device__ inline void load_tile(const unsigned char* keep, const Number* drop, int64_t num_masks,
+                                 int64_t num_units, int64_t first, int64_t first_unit, int begin,
+                                 MaskTile<Number>& tile) {
+  const int thread = static_cast<int>(threadIdx.x) - begin;
+  if (thread < 0) return;
+  const int count =
+      num_masks - first < kTileMasks ? static_cast<int>(num_masks - first) : kTileMasks;
+  const int unit = thread % static_cast<int>(kSumUnits), threads = kSumThreads - begin;
+  VTCD_UNROLL(8)
+  for (int m = thread / static_cast<int>(kSumUnits); m < count; m += threads / kSumUnits)
+    tile.keep[m][unit] =
+        first_unit + unit < num_units ? keep[(first + m) * num_units + first_unit + unit] : 0;
+  for (int m = thread; m < count; m += threads) {
+    tile.drop[m] = drop[first + m];
+    tile.square[m] = drop[first + m] * drop[first + m];
+  }
+}
+
+// Block i: units [32 i, 32 i + 32); row 0, removed, by the first warp, row 1, kept, by the second;
+// the others read the next masks meanwhile.
+template <typename Number>
+__global__ void __launch_bounds__(kSumThreads)
     accumulate_kernel(const unsigned char* keep, const Number* drop, const unsigned char* present,
                       int64_t num_masks, int64_t num_units, const int64_t* not_finite,
                       int64_t* count, Number* total, Number* total_sq) {
+  VTCD_SHARED(MaskTile<Number>, tiles, [2]);
   if (*not_finite != 0) return;
-  const int64_t unit = int64_t{blockIdx.x} * kSumUnits + threadIdx.x % kSumUnits;
-  const bool counts_kept = threadIdx.x >= kSumUnits;
-  if (unit >= num_units || (present != nullptr && present[unit] == 0)) return;
+  const int64_t first_unit = int64_t{blockIdx.x} * kSumUnits;
+  const int lane = static_cast<int>(threadIdx.x % kSumUnits);
+  const int64_t unit = first_unit + lane;
+  const bool counts_kept = threadIdx.x >= kSumUnits, sums_up = threadIdx.x < 2 * kSumUnits;
   const int64_t place = (counts_kept ? num_units : 0) + unit;
-  Number sum = total[place], sum_sq = total_sq[place];
+  const bool occurs = sums_up && unit < num_units && (present == nullptr || present[unit] != 0);
+  Number sum = occurs ? total[place] : 0, sum_sq = occurs ? total_sq[place] : 0;
   int64_t masks = 0;
-  VTCD_UNROLL(8)
-  for (int64_t m = 0; m < num_masks; ++m) {
-    const bool counts = (keep[m * num_units + unit] != 0) == counts_kept;
-    sum = add_where(counts, drop[m], sum);
-    sum_sq = add_where(counts, drop[m] * drop[m], sum_sq);
-    masks += counts ? 1 : 0;
+  load_tile(keep, drop, num_masks, num_units, 0, first_unit, 0, tiles[0]);
+  __syncthreads();
+  for (int64_t first = 0, turn = 0; first < num_masks; first += kTileMasks, turn ^= 1) {
+    load_tile(keep, drop, num_masks, num_units, first + kTileMasks, first_unit, 2 * kSumUnits,
+              tiles[turn ^ 1]);
+    const MaskTile<Number>& tile = tiles[turn];
+    const int here =
+        num_masks - first < kTileMasks ? static_cast<int>(num_masks - first) : kTileMasks;
+    VTCD_UNROLL(8)
+    for (int m = 0; m < (occurs ? here : 0); ++m) {
+      const bool counts = (tile.keep[m][lane] != 0) == counts_kept;
+      sum = add_where(counts, tile.drop[m], sum);
+      sum_sq = add_where(counts, tile.square[m], sum_sq);
+      masks += counts ? 1 : 0;
+    }
+    __syncthreads();
   }
+  if (!occurs) return;
   count[place] += masks;
   total[place] = sum;
   total_sq[place] = sum_sq;
@@ -99,7 +145,7 @@ void launch_accumulate(const bool* keep, const Number* drop, const bool* present
                        Number* total_sq, Stream stream) {
   if (num_masks * num_units == 0) return;
   simt::launch(&accumulate_kernel<Number>, dim3(blocks_for(num_units, kSumUnits)),
-               dim3(2 * kSumUnits), 0, stream, reinterpret_cast<const unsigned char*>(keep), drop,
+               dim3(kSumThreads), 0, stream, reinterpret_cast<const unsigned char*>(keep), drop,
                reinterpret_cast<const unsigned char*>(present), num_masks, num_units, not_finite,
                count, total, total_sq);
 }

@@ -34,11 +34,13 @@ class Weights {
     const int64_t rows = plan_.size.t * plan_.size.h * plan_.along_x().count();
     const int64_t labels_at_once = std::clamp<int64_t>(plan_.num_tubelets, 1, kLabelBlock);
     const int64_t planes = plan_.size.t * labels_at_once * plan_.grid.h * plan_.grid.w;
-    volumes_at_once_ = std::clamp<int64_t>(kWorkBytes / 8 / (rows + planes), 1,
+    const int64_t tokens = labels_at_once * plan_.grid.count();
+    volumes_at_once_ = std::clamp<int64_t>(kWorkBytes / 8 / (rows + planes + tokens), 1,
                                            std::clamp<int64_t>(batch_, 1, kMostVolumes));
     cells_ = memory(num_places(plan_) * static_cast<int64_t>(sizeof(AxisCell)), ScalarType::Byte);
     runs_ = memory(volumes_at_once_ * rows, ScalarType::Long);
     planes_ = memory(volumes_at_once_ * planes, ScalarType::Double);
+    weights_ = memory(volumes_at_once_ * tokens, ScalarType::Double);
     counts_ = memory(volumes_at_once_ * plan_.size.t * labels_at_once, ScalarType::Long);
   }
 
@@ -68,7 +70,7 @@ class Weights {
   void run(const Use& use) {
     const PoolWork work{static_cast<AxisCell*>(cells_.mutable_data_ptr()),
                         runs_.mutable_data_ptr<int64_t>(), planes_.mutable_data_ptr<double>(),
-                        counts_.mutable_data_ptr<int64_t>()};
+                        counts_.mutable_data_ptr<int64_t>(), weights_.mutable_data_ptr<double>()};
     const Label* labels = labels_.const_data_ptr<Label>();
     for (int64_t volume = 0; volume < batch_; volume += volumes_at_once_) {
       PoolPart part{volume, std::min(volumes_at_once_, batch_ - volume), 0, 0};
@@ -83,7 +85,7 @@ class Weights {
 
   PoolPlan plan_;
   int64_t batch_, volumes_at_once_;
-  Tensor labels_, cells_, runs_, planes_, counts_;
+  Tensor labels_, cells_, runs_, planes_, weights_, counts_;
   Report<3> outside_;
   Stream stream_;
 };

@@ -7,7 +7,8 @@
 //   3. weigh_planes  a block for each plane of voxels, 256 tokens of it and 16 labels, a thread for
 //                    each token: goes through the rows and cells that the token is between, most of
 //                    them a single run, and adds to its own column of shared memory
-//   4. tubelet_pool_means.cuh: planes and products
+//   4. weigh_tokens  a thread for each token of each label: plane after plane
+//   5. tubelet_pool_means.cuh: products
 //
 // For 12 volumes of 16x112x112 voxels: 10 MB of labels, 2 MB of runs, 4 MB of planes, each written
 // and read once (6 us of an H100's memory, most of it in its cache), 3 M additions in float64 in 3.
@@ -115,15 +116,33 @@ struct TokenColumn {
   int64_t first_label, width;  // labels first_label to first_label + num_labels - 1; W
   int num_labels;
   double (&sums)[kPlaneLabels][kPoolThreads];
-  unsigned long long (&counts)[kPlaneLabels];
+  unsigned long long* counts;  // [labels]
+  // Of the label of the run before, which the next one mostly has too.
+  int index = -1;
+  double sum = 0;
+  unsigned long long count = 0;
 
-  // Adds `count` voxels of one label from `offset` of their cell. Each cell counts for one token.
+  __device__ void leave_label() {
+    if (index < 0) return;
+    sums[index][threadIdx.x] = sum;
+    if (count > 0) atomicAdd(&counts[index], count);
+  }
+
+  __device__ void enter_label(int64_t label) {
+    const int64_t next = label - first_label;
+    if (next == index) return;
+    leave_label();
+    index = next >= 0 && next < num_labels ? static_cast<int>(next) : -1;
+    sum = index < 0 ? 0.0 : sums[index][threadIdx.x];
+    count = 0;
+  }
+
+  // Adds voxels of one label from `offset` of their cell. Each cell counts for one token.
   __device__ void add_run(const AxisCell& in_y, double weight, const AxisCell& in_x, int offset,
-                          int count, int64_t label) {
-    const int64_t index = label - first_label;
-    if (index < 0 || index >= num_labels) return;
-    const TokenPair run = weigh_run(in_x, offset, count);
-    double sum = sums[index][threadIdx.x];
+                          int length, int64_t label) {
+    enter_label(label);
+    if (index < 0) return;
+    const TokenPair run = weigh_run(in_x, offset, length);
     if (in_y.lower == y) {
       if (in_x.lower == x) sum += (1 - weight) * run.on_lower;
       if (in_x.upper == x) sum += (1 - weight) * run.on_upper;
@@ -132,9 +151,7 @@ struct TokenColumn {
       if (in_x.lower == x) sum += weight * run.on_lower;
       if (in_x.upper == x) sum += weight * run.on_upper;
     }
-    sums[index][threadIdx.x] = sum;
-    if (in_y.lower == y && in_x.lower == x)
-      atomicAdd(&counts[index], static_cast<unsigned long long>(count));
+    if (in_y.lower == y && in_x.lower == x) count += static_cast<unsigned long long>(length);
   }
 
   // Adds the runs of one cell of a row, labels [in_x.count]; the first run is known.
@@ -170,6 +187,7 @@ struct TokenColumn {
         }
       }
     }
+    leave_label();
   }
 };
 
@@ -180,29 +198,52 @@ __global__ void __launch_bounds__(kPoolThreads, 2)
     weigh_planes_kernel(PoolAxes axes, Shape3 grid, Shape3 size, int64_t first_label,
                         int64_t num_labels, const Label* labels, const int64_t* runs,
                         double* planes, int64_t* plane_counts) {
-  VTCD_SHARED(double, sums, [kPlaneLabels][kPoolThreads]);
-  VTCD_SHARED(unsigned long long, counts, [kPlaneLabels]);
+  VTCD_SHARED(double, sums, [kPlaneLabels][kPoolThreads]);  // a column for each thread
   const int64_t first = int64_t{blockIdx.y} * kPlaneLabels, plane = blockIdx.x;
   const int here =
       num_labels - first < kPlaneLabels ? static_cast<int>(num_labels - first) : kPlaneLabels;
   const int64_t token = int64_t{blockIdx.z} * kPoolThreads + threadIdx.x;
+  if (token >= grid.h * grid.w) return;
   for (int index = 0; index < here; ++index) sums[index][threadIdx.x] = 0;
-  if (threadIdx.x < kPlaneLabels) counts[threadIdx.x] = 0;
-  __syncthreads();
-  if (token < grid.h * grid.w) {
-    TokenColumn<Label> column{token / grid.w, token % grid.w, first_label + first, size.w, here,
-                              sums,           counts};
-    column.add_plane(axes.y, axes.x, labels + plane * size.h * size.w,
-                     runs + plane * size.h * axes.x.count);
-    double* to = planes + (plane * num_labels + first) * grid.h * grid.w + token;
-    for (int index = 0; index < here; ++index)
-      to[index * grid.h * grid.w] = sums[index][threadIdx.x];
+  auto* counts = reinterpret_cast<unsigned long long*>(plane_counts);
+  const int64_t y = token / grid.w;
+  TokenColumn<Label> column{y,
+                            token - y * grid.w,
+                            first_label + first,
+                            size.w,
+                            here,
+                            sums,
+                            counts + plane * num_labels + first};
+  column.add_plane(axes.y, axes.x, labels + plane * size.h * size.w,
+                   runs + plane * size.h * axes.x.count);
+  double* to = planes + (plane * num_labels + first) * grid.h * grid.w + token;
+  for (int index = 0; index < here; ++index) to[index * grid.h * grid.w] = sums[index][threadIdx.x];
+}
+
+// weights [volumes, labels, tokens], from planes [volumes, T, labels, h, w]: a thread for each.
+// Block (i, j): tokens [i * kPoolThreads, ...) of label j % num_labels of volume j / num_labels.
+__global__ inline void __launch_bounds__(kPoolThreads)
+    weigh_tokens_kernel(PlacedCells along_z, Shape3 grid, int64_t num_planes, int64_t num_labels,
+                        const double* planes, double* weights) {
+  const auto area = static_cast<int64_t>(grid.h * grid.w), num_tokens = grid.t * area;
+  const auto token = int64_t{blockIdx.y} * kPoolThreads + threadIdx.x;
+  if (token >= num_tokens) return;
+  const int64_t volume = blockIdx.x / num_labels, label = blockIdx.x - volume * num_labels;
+  const int64_t z = token / area;
+  const double* of_label =
+      planes + (volume * num_planes * num_labels + label) * area + token - z * area;
+  double sum = 0;
+  for (int64_t place = along_z.begin(z); place < along_z.end(z); ++place) {
+    const AxisCell cell = along_z.cells[place];
+    if (cell.lower != z && cell.upper != z) continue;
+    for (int64_t d = 0; d < cell.count; ++d) {
+      const TokenPair pair =
+          weigh_plane(of_label[(cell.first + d) * num_labels * area], cell.weight_at(d));
+      if (cell.lower == z) sum += pair.on_lower;
+      if (cell.upper == z) sum += pair.on_upper;
+    }
   }
-  __syncthreads();
-  if (static_cast<int>(threadIdx.x) < here && counts[threadIdx.x] > 0)
-    atomicAdd(reinterpret_cast<unsigned long long*>(plane_counts) + plane * num_labels + first +
-                  threadIdx.x,
-              counts[threadIdx.x]);
+  weights[blockIdx.x * num_tokens + token] = sum;
 }
 
 template <typename Label>
@@ -234,6 +275,11 @@ void weigh_planes(const PoolPlan& plan, const PoolPart& part, const PoolWork& wo
                dim3(kPoolThreads), 0, stream, axes_of(plan, work), plan.grid, plan.size,
                part.first_label, part.num_labels, labels + part.first_volume * plan.size.count(),
                work.runs, work.planes, work.plane_counts);
+  simt::launch(&weigh_tokens_kernel,
+               dim3(static_cast<unsigned>(part.num_volumes * part.num_labels),
+                    static_cast<unsigned>((plan.grid.count() + kPoolThreads - 1) / kPoolThreads)),
+               dim3(kPoolThreads), 0, stream, axes_of(plan, work).z, plan.grid, plan.size.t,
+               part.num_labels, work.planes, work.weights);
 }
 
 }  // namespace vtcd::cuda

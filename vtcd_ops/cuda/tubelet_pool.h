@@ -30,6 +30,7 @@ struct PoolWork {
   int64_t* runs;          // [volumes, T, H, places along x]
   double* planes;         // [volumes, T, labels, h, w]
   int64_t* plane_counts;  // [volumes, T, labels]
+  double* weights;        // [volumes, labels, t, h, w]
 };
 
 // How many places there are along all axes.
@@ -44,8 +45,7 @@ template <typename Label>
 void find_runs(const PoolPlan& plan, const PoolPart& part, const PoolWork& work,
                const Label* labels, int64_t* outside, Stream stream);
 
-// What the voxels of every label weigh on the tokens of each plane of voxels, and how many they
-// are.
+// What the voxels of every label weigh on the tokens, and how many they are.
 template <typename Label>
 void weigh_planes(const PoolPlan& plan, const PoolPart& part, const PoolWork& work,
                   const Label* labels, Stream stream);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-// Kernels of tubelet_pool: means and their derivative from what the labels weigh on each plane.
+// Kernels of tubelet_pool: means and their derivative from what the labels weigh on the tokens.
 //
-//   pool_means    a block for each label and 32 channels, eight threads a channel: puts the weights
-//                 of the label's tokens together in shared memory, 2048 at a time, then multiplies
+//   pool_means    a block for four labels and eight channels, eight threads a channel
 //   spread_means  a thread for each token, 16 channels in registers: label after label
 //
-// For 12 heads of 64 channels 8x14x14 and 12 labels: 5 MB of features, planes from the cache, 29 M
-// operations in float64 (2 us of an H100) and 14 M conversions to it (6 us), which bound it.
+// For 12 heads of 64 channels 8x14x14 and 12 labels: 5 MB of features, read three times, 2 MB of
+// weights, read eight times, most of it from the caches; 29 M operations in float64 (2 us of an
+// H100) and 5 M conversions to it (2 us).
 #pragma once
 
 #include <algorithm>
@@ -18,119 +18,89 @@
 
 namespace vtcd::cuda {
 
-inline constexpr int kWeightTile = 2048;
-inline constexpr int kPoolChannels = static_cast<int>(kPoolThreads) / kLanes;
+inline constexpr int kMeanThreads = 64;
+inline constexpr int kMeanChannels = kMeanThreads / kLanes;
+inline constexpr int kMeanLabels = 4;
 inline constexpr int kSpreadChannels = 16;
 
-// What a label weighs on a token, from the planes [T, labels, h, w] of a volume.
-__device__ inline double token_weight(const PlacedCells& along_z, Shape3 grid, const double* planes,
-                                      int64_t num_labels, int64_t label, int64_t token) {
-  const int64_t area = grid.h * grid.w, z = token / area;
-  const double* of_label = planes + label * area + (token - z * area);
-  double sum = 0;
-  for (int64_t place = along_z.begin(z); place < along_z.end(z); ++place) {
-    const AxisCell cell = along_z.cells[place];
-    if (cell.lower != z && cell.upper != z) continue;
-    for (int64_t d = 0; d < cell.count; ++d) {
-      const TokenPair pair =
-          weigh_plane(of_label[(cell.first + d) * num_labels * area], cell.weight_at(d));
-      if (cell.lower == z) sum += pair.on_lower;
-      if (cell.upper == z) sum += pair.on_upper;
-    }
-  }
+// The number of voxels of a label in all planes [T, labels].
+__device__ inline int64_t voxels_of(const int64_t* plane_counts, int64_t num_planes,
+                                    int64_t num_labels) {
+  int64_t sum = 0;
+  for (int64_t z = 0; z < num_planes; ++z) sum += plane_counts[z * num_labels];
   return sum;
 }
 
-// The number of voxels of a label in all planes [T, labels]; all threads of the block call this.
-__device__ inline int64_t voxels_of(const int64_t* plane_counts, int64_t num_planes,
-                                    int64_t num_labels, int64_t label) {
-  VTCD_SHARED(unsigned long long, sum, [1]);
-  if (threadIdx.x == 0) sum[0] = 0;
-  __syncthreads();
-  for (int64_t z = threadIdx.x; z < num_planes; z += kPoolThreads)
-    atomicAdd(&sum[0], static_cast<unsigned long long>(plane_counts[z * num_labels + label]));
-  __syncthreads();
-  return static_cast<int64_t>(sum[0]);
-}
-
-// Calls visit(first, count) with the weights of the tokens [first, first + count) in the tile.
-template <typename Visit>
-__device__ inline void for_each_tile(const PlacedCells& along_z, Shape3 grid, const double* planes,
-                                     int64_t num_labels, int64_t label,
-                                     double (&weights)[kWeightTile], const Visit& visit) {
-  const int64_t num_tokens = grid.count();
-  for (int64_t first = 0; first < num_tokens; first += kWeightTile) {
-    const int count =
-        num_tokens - first < kWeightTile ? static_cast<int>(num_tokens - first) : kWeightTile;
-    for (int i = static_cast<int>(threadIdx.x); i < count; i += kPoolThreads)
-      weights[i] = token_weight(along_z, grid, planes, num_labels, label, first + i);
-    __syncthreads();
-    visit(first, count);
-    __syncthreads();
-  }
-}
-
-// Block (i, j): label i % num_labels of volume i / num_labels, channels [j * kPoolChannels, ...).
+// The mean where the sum over all tokens is not finite: tokens that no voxel uses do not count,
+// whatever they are.
 template <typename Scalar>
-__global__ void __launch_bounds__(kPoolThreads, 2)
-    pool_means_kernel(PlacedCells along_z, PoolPlan plan, PoolPart part, const double* planes,
+__device__ inline double careful_mean(const Scalar* tokens, const double* weights,
+                                      int64_t num_tokens, int64_t count) {
+  double mean = 0;
+  for (int64_t i = 0; i < num_tokens; ++i)
+    if (weights[i] != 0)
+      mean += weights[i] / static_cast<double>(count) * static_cast<double>(to_number(tokens[i]));
+  return mean;
+}
+
+// Block (i, j): labels [i % groups * kMeanLabels, ...) of volume i / groups, channels
+// [j * kMeanChannels, ...).
+template <typename Scalar>
+__global__ void __launch_bounds__(kMeanThreads, 8)
+    pool_means_kernel(PoolPlan plan, PoolPart part, int64_t groups, const double* weights,
                       const int64_t* plane_counts, const Scalar* features, Scalar* means,
                       int64_t* counts) {
-  VTCD_SHARED(double, weights, [kWeightTile]);
-  const int64_t volume = blockIdx.x / part.num_labels, label = blockIdx.x % part.num_labels;
-  const int64_t num_tokens = plan.grid.count();
-  const double* of_volume =
-      planes + volume * plan.size.t * part.num_labels * plan.grid.h * plan.grid.w;
-  const int64_t count = voxels_of(plane_counts + volume * plan.size.t * part.num_labels,
-                                  plan.size.t, part.num_labels, label);
-  const int64_t row = (part.first_volume + volume) * plan.num_tubelets + part.first_label + label;
-  if (blockIdx.y == 0 && threadIdx.x == 0) counts[row] = count;
-  const int lane = static_cast<int>(threadIdx.x) % kLanes;
-  for (int64_t first_channel = int64_t{blockIdx.y} * kPoolChannels;
-       first_channel < plan.num_channels; first_channel += int64_t{gridDim.y} * kPoolChannels) {
-    const int64_t channel = first_channel + threadIdx.x / kLanes;
+  VTCD_SHARED(int64_t, voxels, [kMeanLabels]);
+  const int64_t volume = blockIdx.x / groups, num_tokens = plan.grid.count();
+  const int64_t first = (blockIdx.x - volume * groups) * kMeanLabels;
+  const int64_t left = part.num_labels - first;
+  const int here = left < kMeanLabels ? static_cast<int>(left) : kMeanLabels;
+  const int64_t row = (part.first_volume + volume) * plan.num_tubelets + part.first_label + first;
+  const auto thread = static_cast<int>(threadIdx.x);
+  if (thread < here) {
+    voxels[thread] =
+        voxels_of(plane_counts + volume * plan.size.t * part.num_labels + first + thread,
+                  plan.size.t, part.num_labels);
+    if (blockIdx.y == 0) counts[row + thread] = voxels[thread];
+  }
+  __syncthreads();
+  const double* of_label[kMeanLabels];  // beyond the last one, that again
+  for (int s = 0; s < kMeanLabels; ++s)
+    of_label[s] =
+        weights + (volume * part.num_labels + first + (s < here ? s : here - 1)) * num_tokens;
+  for (int64_t first_channel = int64_t{blockIdx.y} * kMeanChannels;
+       first_channel < plan.num_channels; first_channel += int64_t{gridDim.y} * kMeanChannels) {
+    const int64_t channel = first_channel + thread / kLanes;
     const bool is_channel = channel < plan.num_channels;
-    const Scalar* of_channel =
+    const Scalar* tokens =
         features + ((part.first_volume + volume) * plan.num_channels + channel) * num_tokens;
-    double sum[1] = {0};
-    for_each_tile(along_z, plan.grid, of_volume, part.num_labels, label, weights,
-                  [&](int64_t first, int length) {
-                    if (!is_channel) return;
-                    VTCD_UNROLL(8)
-                    for (int i = lane; i < length; i += kLanes)
-                      sum[0] += static_cast<double>(to_number(of_channel[first + i])) * weights[i];
-                  });
-    const double total = sum_of_lanes(sum);
-    double mean = count > 0 ? total / static_cast<double>(count) : 0.0;
-    const bool careful = is_channel && !(mean - mean == 0);
-    if (__syncthreads_or(careful)) {  // tokens that no voxel uses do not count, whatever they are
-      double again = 0;
-      for_each_tile(along_z, plan.grid, of_volume, part.num_labels, label, weights,
-                    [&](int64_t first, int length) {
-                      for (int i = 0; careful && lane == 0 && i < length; ++i)
-                        if (weights[i] != 0)
-                          again += weights[i] / static_cast<double>(count) *
-                                   static_cast<double>(to_number(of_channel[first + i]));
-                    });
-      if (careful) mean = again;
+    double sums[kMeanLabels][1] = {};
+    VTCD_UNROLL(4)
+    for (int64_t i = thread % kLanes; i < (is_channel ? num_tokens : 0); i += kLanes) {
+      const auto token = static_cast<double>(to_number(tokens[i]));
+      for (int s = 0; s < kMeanLabels; ++s) sums[s][0] += token * of_label[s][i];
     }
-    if (is_channel && lane == 0)
-      means[row * plan.num_channels + channel] =
+    for (int s = 0; s < kMeanLabels; ++s) {
+      const double total = sum_of_lanes(sums[s]);
+      if (s >= here || !is_channel || thread % kLanes != 0) continue;
+      double mean = voxels[s] > 0 ? total / static_cast<double>(voxels[s]) : 0.0;
+      if (!(mean - mean == 0)) mean = careful_mean(tokens, of_label[s], num_tokens, voxels[s]);
+      means[(row + s) * plan.num_channels + channel] =
           round_to<Scalar>(static_cast<Number<Scalar>>(mean));
+    }
   }
 }
 
 // Block (i, j, b): tokens [i * kPoolThreads, ...), channels [j * kSpreadChannels, ...) of volume b.
 template <typename Scalar>
 __global__ void __launch_bounds__(kPoolThreads)
-    spread_means_kernel(PlacedCells along_z, PoolPlan plan, PoolPart part, const double* planes,
+    spread_means_kernel(PoolPlan plan, PoolPart part, const double* weights,
                         const Scalar* grad_means, const int64_t* counts, Scalar* grad) {
   VTCD_SHARED(double, factors, [kLabelBlock][kSpreadChannels]);
   const int64_t volume = part.first_volume + blockIdx.z, num_tokens = plan.grid.count();
   const int64_t token = int64_t{blockIdx.x} * kPoolThreads + threadIdx.x;
   const int64_t first_row = volume * plan.num_tubelets + part.first_label;
-  const double* of_volume =
-      planes + blockIdx.z * plan.size.t * part.num_labels * plan.grid.h * plan.grid.w;
+  const double* of_token = weights + blockIdx.z * part.num_labels * num_tokens + token;
   for (int64_t first = int64_t{blockIdx.y} * kSpreadChannels; first < plan.num_channels;
        first += int64_t{gridDim.y} * kSpreadChannels) {
     const int64_t left = plan.num_channels - first;
@@ -155,8 +125,7 @@ __global__ void __launch_bounds__(kPoolThreads)
         sums[k] = part.first_label > 0 && k < width ? static_cast<double>(to[k * num_tokens]) : 0.0;
       for (int64_t label = 0; label < part.num_labels; ++label) {
         if (counts[first_row + label] == 0) continue;
-        const double weight =
-            token_weight(along_z, plan.grid, of_volume, part.num_labels, label, token);
+        const double weight = of_token[label * num_tokens];
         VTCD_UNROLL(kSpreadChannels)
         for (int k = 0; k < kSpreadChannels; ++k) {
           const double factor = factors[label][k];  // one not finite reaches those weighed alone
@@ -178,22 +147,22 @@ inline unsigned blocks_of(int64_t count, int64_t a_block, int64_t most) {
 template <typename Scalar>
 void pool_means(const PoolPlan& plan, const PoolPart& part, const PoolWork& work,
                 const Scalar* features, Scalar* means, int64_t* counts, Stream stream) {
+  const int64_t groups = (part.num_labels + kMeanLabels - 1) / kMeanLabels;
   simt::launch(&pool_means_kernel<Scalar>,
-               dim3(static_cast<unsigned>(part.num_volumes * part.num_labels),
-                    blocks_of(plan.num_channels, kPoolChannels, 65535)),
-               dim3(kPoolThreads), 0, stream, axes_of(plan, work).z, plan, part, work.planes,
-               work.plane_counts, features, means, counts);
+               dim3(static_cast<unsigned>(part.num_volumes * groups),
+                    blocks_of(plan.num_channels, kMeanChannels, 65535)),
+               dim3(kMeanThreads), 0, stream, plan, part, groups, work.weights, work.plane_counts,
+               features, means, counts);
 }
 
 template <typename Scalar>
 void spread_means(const PoolPlan& plan, const PoolPart& part, const PoolWork& work,
                   const Scalar* grad_means, const int64_t* counts, Scalar* grad, Stream stream) {
   simt::launch(&spread_means_kernel<Scalar>,
-               dim3(blocks_of(plan.grid.count(), kPoolThreads, int64_t{1} << 31),
+               dim3(blocks_of(plan.grid.count(), kPoolThreads, 0x7FFFFFFF),
                     blocks_of(plan.num_channels, kSpreadChannels, 65535),
                     static_cast<unsigned>(part.num_volumes)),
-               dim3(kPoolThreads), 0, stream, axes_of(plan, work).z, plan, part, work.planes,
-               grad_means, counts, grad);
+               dim3(kPoolThreads), 0, stream, plan, part, work.weights, grad_means, counts, grad);
 }
 
 }  // namespace vtcd::cuda

@@ -29,6 +29,7 @@ void for_each_token(const MaskedTokens& tokens, const FeatureStrides& strides,
 
 template <typename Scalar>
 void copy_row(const Scalar* x, int64_t step, int64_t num_channels, Scalar* out, int64_t out_step) {
+  if (num_channels == 0) return;  // memcpy may not be given the null pointer of an empty tensor
   if (step == 1 && out_step == 1) {
     std::copy_n(x, num_channels, out);
   } else {
@@ -40,6 +41,7 @@ void copy_row(const Scalar* x, int64_t step, int64_t num_channels, Scalar* out, 
 template <typename Scalar>
 void scale_row(const Scalar* /*x*/, int64_t /*step*/, int64_t num_channels, bool /*keep*/,
                Scalar* out, int64_t out_step) {
+  if (num_channels == 0) return;
   if (out_step == 1) {
     std::fill_n(out, num_channels, Scalar(0));
   } else {
