@@ -7,6 +7,7 @@ and fails where a kernel spills registers to memory.
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 import sys
@@ -25,9 +26,10 @@ ENTRY = re.compile(r"Compiling entry function '(\w+)' for 'sm_(\d+)a?'")
 SPILL = re.compile(r"(\d+) bytes spill stores, (\d+) bytes spill loads")
 USED = re.compile(r"Used (\d+) registers")
 SHARED = re.compile(r"(\d+) bytes smem")
-BOUNDS = re.compile(r"__launch_bounds__\(\s*(\w+).*?\)\s*(\w+)\s*\(", re.DOTALL)
+BOUNDS = re.compile(r"__launch_bounds__\(([^,()]+)[^()]*\)\s*(\w+)\s*\(")
 CONSTANT = re.compile(r"constexpr\s+\w+\s+(\w+)\s*=\s*([\w\s*/+]+);")
 
+ARCHITECTURES = (80, 90, 100)
 # a multiprocessor of an H100 (sm_90)
 REGISTERS, THREADS, BLOCKS, SHARED_BYTES, RESERVED_BYTES = 65536, 2048, 32, 228 << 10, 1 << 10
 
@@ -103,19 +105,19 @@ def block_sizes() -> dict[str, int]:
     constants: dict[str, int] = {}
     for text in texts:
         for name, value in CONSTANT.findall(text):
-            factors = [constants.get(f.strip(), f.strip()) for f in value.split("*")]
-            if all(str(factor).isdecimal() for factor in factors):
-                product = 1
-                for factor in factors:
-                    product *= int(factor)
-                constants[name] = product
-    sizes = {}
+            _keep(constants, name, value, constants)
+    sizes: dict[str, int] = {}
     for text in texts:
         for bound, kernel in BOUNDS.findall(text):
-            threads = int(bound) if bound.isdecimal() else constants.get(bound)
-            if threads is not None:
-                sizes[kernel] = threads
+            _keep(sizes, kernel, bound, constants)
     return sizes
+
+
+def _keep(sizes: dict[str, int], name: str, product: str, constants: dict[str, int]) -> None:
+    """Keep the value of a product of numbers and known constants; of another one nothing."""
+    factors = [constants.get(f.strip(), f.strip()) for f in product.split("*")]
+    if all(str(factor).isdecimal() for factor in factors):
+        sizes[name] = math.prod(map(int, factors))
 
 
 def occupancy(usage: Usage, threads: int) -> float:
@@ -138,7 +140,8 @@ def occupancy(usage: Usage, threads: int) -> float:
 def table(build: dict[str, list[Usage]]) -> str:
     """Return a line for every kernel: the most that any of its instantiations takes."""
     lines = [
-        "| source | kernel | instantiations | registers, sm_80 / 90 / 100 | shared, bytes | "
+        f"| source | kernel | instantiations | registers, sm_{' / '.join(map(str, ARCHITECTURES))} "
+        "| shared, bytes | "
         "spilled, bytes | threads of a block | occupancy, sm_90 |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
@@ -153,18 +156,17 @@ def table(build: dict[str, list[Usage]]) -> str:
 
 
 def _row(source: str, name: str, instances: list[Usage], threads: int | None) -> str:
-    architectures = sorted({usage.architecture for usage in instances})
     registers = [
-        str(max(u.registers for u in instances if u.architecture == architecture))
-        for architecture in architectures
+        max((u.registers for u in instances if u.architecture == architecture), default=None)
+        for architecture in ARCHITECTURES
     ]
     on_hopper = [usage for usage in instances if usage.architecture == 90]
     share = min((occupancy(u, threads) for u in on_hopper), default=0) if threads else None
     cells = [
         source,
         f"`{name}`",
-        len(instances) // len(architectures),
-        " / ".join(registers),
+        len({usage.kernel for usage in instances}),
+        " / ".join("–" if most is None else str(most) for most in registers),
         max(usage.shared_bytes for usage in instances),
         max(usage.spilled_bytes for usage in instances),
         threads or "chosen at launch",

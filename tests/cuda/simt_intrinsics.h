@@ -7,9 +7,6 @@ inline int __syncthreads_count(int p) { return simt::block_barrier(p != 0); }
 inline int __syncthreads_or(int p) { return simt::block_barrier(p != 0) != 0; }
 inline int __syncthreads_and(int p) { return simt::block_barrier(p == 0) == 0; }
 inline void __syncwarp(unsigned m = ~0u) { simt::gather(m, 0, 0); }
-namespace simt {
-inline int lane() { return int(B.cur->linear % 32); }
-}  // namespace simt
 template <class T>
 T __shfl_sync(unsigned m, T v, int src, int w = 32) {
   int l = simt::lane();

@@ -24,7 +24,6 @@ from vtcd_ops.adapters import example_adapter
 from vtcd_ops.ops import library
 from vtcd_ops.ops.library import has_kernel
 
-NOT_YET = {"cnmf"}
 IS_BUILT = library.library_path("cuda").is_file()
 
 
@@ -38,7 +37,7 @@ def test_every_operator_is_tried_here() -> None:
 
 
 @pytest.mark.skipif(not IS_BUILT, reason="no CUDA compiler: the CUDA kernels were NOT built")
-@pytest.mark.parametrize("name", sorted(KERNELS.keys() - NOT_YET))
+@pytest.mark.parametrize("name", sorted(KERNELS))
 def test_a_cuda_kernel_is_registered(name: str) -> None:
     # cris_sample has no tensor among its arguments by which a kernel could be chosen
     key = "CompositeExplicitAutograd" if name == "cris_sample" else "CUDA"

@@ -175,7 +175,7 @@ __device__ inline int64_t branch_of(const DeviceBranches& branches, int64_t cand
   return low;
 }
 
-__global__ void __launch_bounds__(kTupleThreads)
+__global__ void __launch_bounds__(kTupleThreads, 2)
     score_extensions_kernel(DeviceSupports supports, DeviceBranches branches, double least,
                             double* scores) {
   const int64_t num_videos = supports.rows.num_videos;
