@@ -203,10 +203,10 @@ void kmeans(const KMeansPlan& plan, const KMeansProblems& problems, const KMeans
   if (plan.num_problems == 0) return;
   Carver carver(workspace);
   const KMeansWorkspace work = plan.workspace(carver);
-  upload_integers(
-      work.offsets,
-      {&problems.offsets, &problems.k, &plan.first_centers, &plan.list, &plan.scratch_starts},
-      stream);
+  upload_integers(work.offsets,
+                  {&problems.offsets, &problems.k, &plan.first_centers, &plan.list,
+                   &plan.scratch_starts, &plan.keeps},
+                  stream);
   const RaggedRows<Scalar> rows{data, work.offsets, plan.num_problems, plan.num_channels};
   find_distinct_points(rows, plan.num_rows, work.distinct, stream);
   Runs runs{nullptr,
