@@ -19,6 +19,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LOGS = ROOT / "build/inplace/CMakeFiles/cuda_kernels.dir/vtcd_ops/cuda"
 SOURCES = ROOT / "vtcd_ops/cuda"
+# Bytes, stored and loaded once: one register, kept across the call that solves a system of more
+# concepts than a thread has registers for.
+KNOWN_SPILLS = {"cnmf_kernel": 8}
 PAGE = ROOT / "docs/kernels.md"
 MARKED = re.compile(r"(<!-- kernels -->\n).*?(<!-- /kernels -->)", re.DOTALL)
 
@@ -201,7 +204,8 @@ def main(arguments: list[str]) -> int:
         page = PAGE.read_text()
         found = f"{table(build)}\n{designs()}"
         PAGE.write_text(MARKED.sub(lambda m: f"{m[1]}{found}{m[2]}", page))
-    spilling = [u for found in build.values() for u in found if u.spilled_bytes]
+    usages = [usage for found in build.values() for usage in found]
+    spilling = [u for u in usages if u.spilled_bytes > KNOWN_SPILLS.get(u.name, 0)]
     for usage in spilling:
         print(f"sm_{usage.architecture}: {usage.kernel} spills {usage.spilled_bytes} bytes")
     return int(bool(spilling))

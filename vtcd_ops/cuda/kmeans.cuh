@@ -31,7 +31,7 @@ struct Runs {
 
 // Threads of a run: 360 points are 12 warps' of 32. With pointers to the device it takes more
 // registers than 384 threads can have each.
-constexpr unsigned run_threads(RunPlace place) { return place == RunPlace::kShared ? 384 : 256; }
+constexpr unsigned run_threads(RunPlace place) { return place == RunPlace::kDevice ? 256 : 384; }
 
 // Block b: restart b % num_restarts of problem list[b / num_restarts].
 template <RunPlace kPlace>
@@ -47,13 +47,12 @@ __global__ void __launch_bounds__(run_threads(kPlace), 1)
   Points points{work.distinct.points + begin * point_stride(runs.num_channels), size,
                 static_cast<int>(runs.num_channels),
                 static_cast<int>(point_stride(runs.num_channels))};
-  const bool keeps = work.keeps[problem] != 0;
   RunMemory memory;
   if constexpr (kPlace == RunPlace::kDevice) {
     memory.lay_out(work.scratch + restart * work.scratch_size + work.scratch_starts[problem], size,
-                   num_clusters, runs.num_channels, keeps);
+                   num_clusters, runs.num_channels);
   } else {
-    const int64_t used = memory.lay_out(shared, size, num_clusters, runs.num_channels, keeps);
+    const int64_t used = memory.lay_out(shared, size, num_clusters, runs.num_channels);
     if constexpr (kPlace == RunPlace::kShared) {
       double* copy = shared + used;
 #pragma unroll 4
@@ -203,10 +202,10 @@ void kmeans(const KMeansPlan& plan, const KMeansProblems& problems, const KMeans
   if (plan.num_problems == 0) return;
   Carver carver(workspace);
   const KMeansWorkspace work = plan.workspace(carver);
-  upload_integers(work.offsets,
-                  {&problems.offsets, &problems.k, &plan.first_centers, &plan.list,
-                   &plan.scratch_starts, &plan.keeps},
-                  stream);
+  upload_integers(
+      work.offsets,
+      {&problems.offsets, &problems.k, &plan.first_centers, &plan.list, &plan.scratch_starts},
+      stream);
   const RaggedRows<Scalar> rows{data, work.offsets, plan.num_problems, plan.num_channels};
   find_distinct_points(rows, plan.num_rows, work.distinct, stream);
   Runs runs{nullptr,

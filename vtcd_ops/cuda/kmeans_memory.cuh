@@ -34,8 +34,7 @@ class Carver {
 // What a run works in: shared memory, or the device's for larger problems.
 struct RunMemory {
   double* weights;        // [N]
-  double* distances;      // [slots, N] to the nearest seed; slot 0: to the centre of the label, and
-                          // slot 1 + k to centre k, where there are slots for all
+  double* distances;      // [slots, N] to the nearest seed; slot 0: to the centre of the label
   double* chunk_sums;     // [slots, chunks of 32] of distances x weights
   double* weight_sums;    // [chunks of 32] of the weights
   double* centers;        // [K, stride]
@@ -46,16 +45,11 @@ struct RunMemory {
   double* shifts;         // [K]
   int* labels;            // [N]
   int* stale;             // [chunks of 128, K] whether `partial` is not that of the labels
-  int* moved;             // [K] whether the centre is not the one of the last distances
-
-  bool keeps;  // whether there are slots for the distances to all centres
 
   // Doubles that it takes; `at` may be null.
   __host__ __device__ int64_t lay_out(double* at, int64_t num_points, int64_t num_clusters,
-                                      int64_t num_channels, bool keeps_distances) {
-    keeps = keeps_distances;
-    const int64_t trials = num_seed_trials(num_clusters);
-    const int64_t slots = 1 + (keeps && num_clusters > trials ? num_clusters : trials);
+                                      int64_t num_channels) {
+    const int64_t slots = num_seed_trials(num_clusters) + 1;
     const int64_t sum_chunks = count_sum_chunks(num_points);
     const int64_t parts = (num_points + kClusterChunk - 1) / kClusterChunk * num_clusters;
     int64_t used = 0;
@@ -75,7 +69,6 @@ struct RunMemory {
     shifts = take(num_clusters);
     labels = reinterpret_cast<int*>(take((num_points + 1) / 2));
     stale = reinterpret_cast<int*>(take((parts + 1) / 2));
-    moved = reinterpret_cast<int*>(take((num_clusters + 1) / 2));
     return used;
   }
 };
@@ -99,7 +92,6 @@ struct KMeansWorkspace {
   int64_t* first_centers;   // [P + 1] clusters of the problems before each
   int64_t* list;            // [P] the problems, those of one RunPlace after those of another
   int64_t* scratch_starts;  // [P] in `scratch` of a run, for RunPlace::kDevice
-  int64_t* keeps;           // [P] RunMemory::keeps
   DistinctWorkspace distinct;
   RunResults runs;
   RunResults best;  // of one run
@@ -115,7 +107,7 @@ struct KMeansPlan {
 
   int64_t num_problems, num_rows, num_channels;
   int64_t runs_at_once;  // restarts whose results are in memory at a time
-  std::vector<int64_t> first_centers, list, scratch_starts, keeps;
+  std::vector<int64_t> first_centers, list, scratch_starts;
   int64_t scratch_size = 0;
   int64_t counts[kRunPlaces] = {};          // problems of each place
   int64_t shared_doubles[kRunPlaces] = {};  // of the largest of them
@@ -127,29 +119,23 @@ inline KMeansPlan::KMeansPlan(const KMeansProblems& problems, const KMeansOption
       num_rows(problems.offsets.back()),
       num_channels(problems.num_channels),
       first_centers{0},
-      scratch_starts(problems.k.size()),
-      keeps(problems.k.size()) {
-  constexpr int64_t kMostKept = 32;  // clusters
+      scratch_starts(problems.k.size()) {
   const int64_t available = shared_bytes / static_cast<int64_t>(sizeof(double));
   std::vector<int64_t> lists[kRunPlaces];
   for (int64_t p = 0; p < num_problems; ++p) {
     first_centers.push_back(first_centers.back() + problems.k[p]);
     const int64_t size = problems.offsets[p + 1] - problems.offsets[p];
-    const auto scratch_with = [&](bool kept) {
-      return RunMemory().lay_out(nullptr, size, problems.k[p], num_channels, kept);
-    };
-    const int64_t rows = size * point_stride(num_channels);
-    const bool few = problems.k[p] <= kMostKept;
-    // with the distances kept, where there is the memory for it
-    const RunPlace place = rows + scratch_with(false) <= available ? RunPlace::kShared
-                           : scratch_with(false) <= available      ? RunPlace::kPointsOnDevice
-                                                                   : RunPlace::kDevice;
-    const int64_t taken = place == RunPlace::kShared ? rows : 0;
-    keeps[p] = few && (place == RunPlace::kDevice || taken + scratch_with(true) <= available);
-    const int64_t scratch = scratch_with(keeps[p] != 0);
+    RunMemory memory;
+    const int64_t scratch = memory.lay_out(nullptr, size, problems.k[p], num_channels);
+    const int64_t both = scratch + size * point_stride(num_channels);
+    const RunPlace place = both <= available      ? RunPlace::kShared
+                           : scratch <= available ? RunPlace::kPointsOnDevice
+                                                  : RunPlace::kDevice;
     const auto at = static_cast<size_t>(place);
     lists[at].push_back(p);
-    const int64_t shared = place == RunPlace::kDevice ? 0 : taken + scratch;
+    const int64_t shared = place == RunPlace::kShared           ? both
+                           : place == RunPlace::kPointsOnDevice ? scratch
+                                                                : 0;
     if (shared > shared_doubles[at]) shared_doubles[at] = shared;
     scratch_starts[p] = scratch_size;
     if (place == RunPlace::kDevice) scratch_size += scratch;
@@ -172,7 +158,6 @@ inline KMeansWorkspace KMeansPlan::workspace(Carver& carver) const {
   work.first_centers = carver.take<int64_t>(num_problems + 1);
   work.list = carver.take<int64_t>(num_problems);
   work.scratch_starts = carver.take<int64_t>(num_problems);
-  work.keeps = carver.take<int64_t>(num_problems);
   work.distinct = {carver.take<double>(num_problems * num_channels),
                    carver.take<Centring>(num_problems),
                    carver.take<uint64_t>(num_rows),

@@ -35,18 +35,6 @@ __device__ inline Largest warp_largest(const double* values, int64_t count) {
   return largest;
 }
 
-// The centre that is nearest of those looked at, in ascending order; the first of equal ones.
-struct Nearest {
-  double distance;
-  int64_t center;
-
-  __device__ void take(double other, int64_t k) {
-    if (!(other < distance)) return;
-    distance = other;
-    center = k;
-  }
-};
-
 // All is inlined: what it holds then lies in registers.
 template <unsigned kRunThreads>
 class KMeansBlock {
@@ -170,7 +158,6 @@ class KMeansBlock {
     for (int64_t n = threadIdx.x; n < points_.size; n += kRunThreads) memory_.labels[n] = label;
     for (int64_t i = threadIdx.x; i < num_chunks_ * num_clusters_; i += kRunThreads)
       memory_.stale[i] = 1;
-    for (int64_t k = threadIdx.x; k < num_clusters_; k += kRunThreads) memory_.moved[k] = 1;
     __syncthreads();
   }
 
@@ -221,40 +208,29 @@ class KMeansBlock {
     return {memory_.centers + k * points_.stride, 0};
   }
 
-  // The first centre from k on that has moved, or whose distances are not kept.
-  __device__ __forceinline__ int64_t next_moved(int64_t k, bool all) const {
-    while (k < num_clusters_ && !all && memory_.moved[k] == 0) ++k;
-    return k;
-  }
-
-  // Every point to its nearest centre, ties to the lower index. Whether a label changed. Distances
-  // to a centre that has not moved are those of the round before.
+  // Every point to its nearest centre, ties to the lower index. Whether a label changed.
   __device__ __forceinline__ bool assign() {
-    const bool kept = memory_.keeps;
     bool changed = false;
     for (int64_t chunk = warp_; chunk < num_sum_chunks_; chunk += kRunWarps) {
-      const int64_t n = chunk * kSumChunk + lane_;
-      const bool inside = n < points_.size;
-      Nearest nearest{HUGE_VAL, 0};
-      for (int64_t k = next_moved(0, !kept); k < num_clusters_;) {
-        const int64_t next = next_moved(k + 1, !kept);
-        const int64_t other = next < num_clusters_ ? next : k;
+      double smallest = HUGE_VAL;
+      int64_t nearest = 0;
+      for (int64_t k = 0; k < num_clusters_; k += 2) {
+        const int64_t other = k + 1 < num_clusters_ ? k + 1 : k;
         const TwoDistances found =
             squared_distances(points_, chunk * kSumChunk, center(k), center(other));
-        if (!kept) {
-          nearest.take(found.first, k);
-          nearest.take(found.second, other);
-        } else if (inside) {
-          memory_.distances[(1 + k) * points_.size + n] = found.first;
-          memory_.distances[(1 + other) * points_.size + n] = found.second;
+        if (found.first < smallest) {
+          smallest = found.first;
+          nearest = k;
         }
-        k = next_moved(other + 1, !kept);
+        if (found.second < smallest) {
+          smallest = found.second;
+          nearest = other;
+        }
       }
-      for (int64_t k = 0; kept && inside && k < num_clusters_; ++k)
-        nearest.take(memory_.distances[(1 + k) * points_.size + n], k);
-      if (inside) {
-        memory_.distances[n] = nearest.distance;
-        changed |= relabel(n, static_cast<int>(nearest.center));
+      const int64_t n = chunk * kSumChunk + lane_;
+      if (n < points_.size) {
+        memory_.distances[n] = smallest;
+        changed |= relabel(n, static_cast<int>(nearest));
       }
     }
     return __syncthreads_or(changed) != 0;
@@ -367,22 +343,15 @@ class KMeansBlock {
       // where no point is left to take over, the centre stays
       const double size = k < num_clusters_ ? memory_.sizes[k] : 0;
       double shift = 0;
-      int moved = 0;
       for (int c = l; size > 0 && c < points_.num_channels; c += kChannelLanes) {
         double& center = memory_.centers[k * points_.stride + c];
         const double mean = memory_.sums[k * points_.num_channels + c] / size;
         shift += (mean - center) * (mean - center);
-        moved |= mean != center;
         center = mean;
       }
-      for (int apart = kChannelLanes / 2; apart > 0; apart /= 2) {
+      for (int apart = kChannelLanes / 2; apart > 0; apart /= 2)
         shift += __shfl_xor_sync(~0u, shift, apart);
-        moved |= __shfl_xor_sync(~0u, moved, apart);
-      }
-      if (l == 0 && k < num_clusters_) {
-        memory_.shifts[k] = shift;
-        memory_.moved[k] = moved;
-      }
+      if (l == 0 && k < num_clusters_) memory_.shifts[k] = shift;
     }
     __syncthreads();
     double sum = 0;
