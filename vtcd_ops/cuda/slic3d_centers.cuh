@@ -164,7 +164,9 @@ __global__ void __launch_bounds__(kCenterThreads)
   const int64_t volume = blockIdx.x / num_clusters, k = blockIdx.x % num_clusters;
   const int now = round_number % 2, before = 1 - now;
   VolumeState& state = work.state[volume];
-  if (state.done != 0 || state.path != kByCells) return;
+  const bool over = state.done != 0 || state.path != kByCells;
+  __syncthreads();  // all have looked before one of them may write that it is done
+  if (over) return;
   const bool leads = threadIdx.x == 0;
   if (round_number > 1 && state.changed[before] == 0) {
     // The same labels give the same centers and so the same labels again.

@@ -67,7 +67,9 @@ __global__ void __launch_bounds__(kUpdateThreads)
   const int64_t k = blockIdx.x / groups % num_clusters, group = blockIdx.x % groups;
   const int now = round_number % 2, next = 1 - now;
   VolumeState& state = work.state[volume];
-  if (state.done != 0 || state.path != kByVoxels) return;
+  const bool over = state.done != 0 || state.path != kByVoxels;
+  __syncthreads();  // all have looked before one of them may write that it is done
+  if (over) return;
   const bool leads = group == 0 && threadIdx.x == 0;
   if (round_number > 0 && state.changed[now] == 0) {
     // The same labels give the same centers and so the same labels again.
