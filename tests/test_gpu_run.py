@@ -115,8 +115,8 @@ def test_a_step_out_of_time_is_ended_and_keeps_its_items(
 ) -> None:
     code = STEP.replace('"dies", lambda: os._exit(75), 5', '"sleeps", lambda: time.sleep(60), 99')
     before = time.monotonic()
-    found = visit(monkeypatch, tmp_path, code, 9)
-    assert time.monotonic() - before < 30
+    found = visit(monkeypatch, tmp_path, code, 20)
+    assert time.monotonic() - before < 45
     assert found["state"] == "out of time"
     assert found["items"]["first"]["number"] == 1
     assert found["items"]["sleeps"]["state"] == "running"

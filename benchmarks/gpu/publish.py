@@ -1,6 +1,6 @@
 """Make the results of ``make gpu`` those of this repository: ``publish.py build/gpu/results.json``.
 
-Writes ``benchmarks/results/gpu.json`` (all of it), and of that ``gpu_operators.json`` and
+Writes ``benchmarks/results/gpu/visit.json`` (all of it), and of that ``gpu_operators.json`` and
 ``gpu_videomae.json``, from which ``make tables`` fills the documents.
 """
 
@@ -105,7 +105,8 @@ def publish(results: dict[str, Any], folder: Path) -> None:
             "in memory, drawn; to a verified run, and to a finished ranking on one clip.",
         ),
     }  # fmt: skip
-    (folder / "gpu.json").write_text(json.dumps(results, indent=1) + "\n")
+    (folder / "gpu").mkdir(exist_ok=True)
+    (folder / "gpu/visit.json").write_text(json.dumps(results, indent=1) + "\n")
     for name, (rows, columns, note) in tables.items():
         table = {"note": note, "machine": told, "columns": columns, "rows": rows, "details": {}}
         (folder / f"{name}.json").write_text(json.dumps(table, indent=1) + "\n")
