@@ -182,9 +182,6 @@ SIMT_BOOKKEEPING inline void prepare_thread(unsigned number) {
   thread.context.uc_stack.ss_size = kStackBytes;
   thread.context.uc_link = nullptr;
   makecontext(&thread.context, begin_thread, 0);
-#if defined(__SANITIZE_THREAD__)
-  thread.tsan_fiber = __tsan_create_fiber(0);  // new in every block: blocks have no order either
-#endif
 }
 
 SIMT_BOOKKEEPING inline void prepare_block() {
@@ -229,10 +226,6 @@ SIMT_BOOKKEEPING inline void run_block(const std::vector<unsigned>& order) {
     }
   }
   SIMT_ACQUIRE(&block.dynamic_memory);
-#if defined(__SANITIZE_THREAD__)
-  for (unsigned i = 0; i < block.num_threads; ++i)
-    __tsan_destroy_fiber(block.threads[i].tsan_fiber);
-#endif
   for (int i = 0; i < block.num_shared; ++i) std::free(block.shared[i].memory);
   std::free(block.dynamic_memory);
   if (block.error) std::rethrow_exception(block.error);
