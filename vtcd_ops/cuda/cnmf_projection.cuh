@@ -1,58 +1,12 @@
 // SPDX-License-Identifier: MIT
 // core/cnmf/cone_projection.h by a block: one such object serves all centres of a problem, each
 // with a support and a factorisation of its own. Sums over channels and over the support go to all
-// threads; the triangular system is the first warp's, and while it solves the next one, the other
-// warps turn the basis along.
+// threads; the triangular system is the first warp's, while the others turn the basis along.
 #pragma once
 
-#include "cuda/cnmf_block.cuh"
+#include "cuda/cnmf_projection_arrays.cuh"
 
 namespace vtcd::cuda {
-
-struct ProjectionArrays {
-  int capacity;  // points in a support at most
-  // in shared memory where it suffices
-  double *raised, *left, *sum, *outside;  // [cone channels] target, residual, combination
-  double *in_basis, *solution, *inside, *rotations;  // [capacity], the last [2][capacity][2]
-  double* alignments;                                // [kCnmfCandidates]
-  double* coefficients;                              // [K, capacity] positive
-  int *support, *slots, *sizes;                      // [K, capacity] twice, [K]
-  int* removed;  // [2][2] the position that left a support, or -1, and what size this has since
-  // where shared memory suffices for it too: the basis and the factor of the chosen centre
-  double *near_basis, *near_factor;
-  // in the workspace
-  double* basis;   // [K, capacity, cone channels]
-  double* factor;  // [K, capacity, capacity] column by column, the upper triangle; a column lies in
-                   // its slot, so that none moves when one leaves
-
-  template <typename Tables, typename Workspace>
-  VTCD_HOST_DEVICE void take(int64_t num_rows, int64_t num_channels, int64_t num_concepts,
-                             bool with_near, Tables* tables, Workspace* workspace) {
-    const int64_t cone = num_channels + 1, most = num_rows < cone ? num_rows : cone;
-    capacity = static_cast<int>(most);
-    raised = tables->template take<double>(cone);
-    left = tables->template take<double>(cone);
-    sum = tables->template take<double>(cone);
-    outside = tables->template take<double>(cone);
-    in_basis = tables->template take<double>(most);
-    solution = tables->template take<double>(most);
-    inside = tables->template take<double>(most);
-    rotations = tables->template take<double>(4 * most);
-    alignments = tables->template take<double>(kCnmfCandidates);
-    coefficients = tables->template take<double>(num_concepts * most);
-    support = tables->template take<int>(num_concepts * most);
-    slots = tables->template take<int>(num_concepts * most);
-    sizes = tables->template take<int>(num_concepts);
-    removed = tables->template take<int>(4);
-    near_basis = near_factor = nullptr;
-    if (with_near) {
-      near_basis = tables->template take<double>(most * cone);
-      near_factor = tables->template take<double>(most * most);
-    }
-    basis = workspace->template take<double>(num_concepts * most * cone);
-    factor = workspace->template take<double>(num_concepts * most * most);
-  }
-};
 
 template <typename Stored, int kThreads>
 class BlockProjection {
@@ -60,10 +14,7 @@ class BlockProjection {
   __device__ BlockProjection(const CnmfPoints<Stored>& points, const ProjectionArrays& arrays,
                              int num_concepts)
       : points_(points), a_(arrays), num_channels_(points.num_cone_channels()) {
-    for (int i = thread_of_block(); i < num_concepts * a_.capacity; i += kThreads)
-      a_.slots[i] = i % a_.capacity;
-    for (int k = thread_of_block(); k < num_concepts; k += kThreads) a_.sizes[k] = 0;
-    __syncthreads();
+    a_.template clear<kThreads>(num_concepts);
   }
 
   // The centre whose support and coefficients are asked for.
@@ -88,8 +39,7 @@ class BlockProjection {
     __syncthreads();
   }
 
-  // When the chosen centre is done with: its factorisation back to where it is kept. After a
-  // barrier.
+  // When the chosen centre is done with: its factorisation back. After a barrier.
   __device__ void leave() {
     if (a_.near_basis == nullptr) return;
     copy_factorisation(basis_, factor_, far_basis_, far_factor_);
@@ -425,7 +375,7 @@ class BlockProjection {
     __syncwarp();
   }
 
-  // The other warps': a thread turns a channel of the basis.
+  // The other warps: a thread turns a channel of the basis.
   __device__ void turn_basis(int position, int size, int parity) {
     const double* turns = a_.rotations + 2 * a_.capacity * parity;
     for (int c = thread_of_block() - kWarp; c < num_channels_; c += kThreads - kWarp) {
