@@ -1,8 +1,9 @@
-"""What the assembler says of the CUDA kernels: read rightly, and no register is spilled."""
+"""What the assembler says of the CUDA kernels: read rightly, and only what is known spills."""
 
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +21,8 @@ ptxas info    : Compiling entry function '_ZN4vtcd4cuda3sumIfEEvPKf' for 'sm_90a
 ptxas info    : Function properties for _ZN4vtcd4cuda3sumIfEEvPKf
     16 bytes stack frame, 12 bytes spill stores, 20 bytes spill loads
 ptxas info    : Used 255 registers, used 1 barriers
+ptxas info    : Function properties for _ZN4vtcd4cuda6addendEv
+    0 bytes stack frame, 4 bytes spill stores, 6 bytes spill loads
 """
 
 
@@ -32,7 +35,7 @@ def ptxas(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_the_assembler_is_understood(ptxas: ModuleType) -> None:
     first, second = ptxas.demangled(ptxas.usages(LOG))
     assert first == ptxas.Usage("void vtcd::cuda::sum<float>(float const*)", 80, 38, 1040, 0)
-    assert (second.architecture, second.registers, second.spilled_bytes) == (90, 255, 32)
+    assert (second.architecture, second.registers, second.spilled_bytes) == (90, 255, 42)
     assert second.name == "sum"
 
 
@@ -63,10 +66,8 @@ def test_a_spill_fails_the_check(
     assert "no CUDA kernel was compiled" in capsys.readouterr().out
     (tmp_path / "sum.cu.o.log").write_text(LOG)
     assert ptxas.main(["--check"]) == 1
-    assert "sm_90: void vtcd::cuda::sum<float>(float const*) spills 32" in capsys.readouterr().out
-    (tmp_path / "sum.cu.o.log").write_text(
-        LOG.replace("12 bytes", "0 bytes").replace("20 bytes", "0 bytes")
-    )
+    assert "sm_90: void vtcd::cuda::sum<float>(float const*) spills 42" in capsys.readouterr().out
+    (tmp_path / "sum.cu.o.log").write_text(re.sub(r"\d+ bytes (?=spill)", "0 bytes ", LOG))
     assert ptxas.main(["--check"]) == 0
 
 
