@@ -28,6 +28,4 @@ int64_t max_shared_bytes() { return 227 << 10; }
 
 int64_t num_multiprocessors() { return 2; }
 
-int64_t largest_shared_bytes() { return 227 << 10; }
-
 }  // namespace vtcd

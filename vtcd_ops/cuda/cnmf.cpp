@@ -60,7 +60,7 @@ struct Part {
 template <typename T>
 std::vector<Part> parts_of(const RaggedBatch& batch, const std::vector<int64_t>& k,
                            bool multiplicative) {
-  const int64_t most_shared = largest_shared_bytes() - kOtherShared;
+  const int64_t most_shared = max_shared_bytes() - kOtherShared;
   std::vector<int64_t> order(k.size());
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {

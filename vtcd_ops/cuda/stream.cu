@@ -50,11 +50,4 @@ int64_t num_multiprocessors() {
   return count;
 }
 
-int64_t largest_shared_bytes() {
-  int device = 0, bytes = 0;
-  check_cuda(cudaGetDevice(&device));
-  check_cuda(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
-  return bytes;
-}
-
 }  // namespace vtcd

@@ -40,7 +40,4 @@ int64_t max_shared_bytes();
 // How many multiprocessors the current device has.
 int64_t num_multiprocessors();
 
-// How much shared memory a block of the current device can have, in bytes.
-int64_t largest_shared_bytes();
-
 }  // namespace vtcd
