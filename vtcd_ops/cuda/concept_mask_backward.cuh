@@ -34,7 +34,7 @@ __device__ inline void row_gradient(const Scalar* __restrict__ grad, int64_t gra
   using Row = Pack<Scalar, kWidth>;
   constexpr int kRounds = sizeof(Scalar) == 2 ? 2 : 4;  // as registers allow
   VTCD_UNROLL(kRounds)
-  for (int64_t c = first; c < num_channels; c += kProductLanes) {
+  for (int64_t c = first; c < num_channels; c += kSumLanes) {
     Row of_output = *reinterpret_cast<const Row*>(grad + c * grad_step);
     const Row value = *reinterpret_cast<const Row*>(x + c * step);
     for (int k = 0; k < kWidth; ++k) {
@@ -50,7 +50,7 @@ template <typename Scalar, int kWidth>
 __device__ inline void copy_row(const Scalar* from, int64_t step, int64_t first,
                                 int64_t num_channels, Scalar* to, int64_t to_step) {
   using Row = Pack<Scalar, kWidth>;
-  for (int64_t c = first; c < num_channels; c += kProductLanes)
+  for (int64_t c = first; c < num_channels; c += kSumLanes)
     *reinterpret_cast<Row*>(to + c * to_step) = *reinterpret_cast<const Row*>(from + c * step);
 }
 
@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(kMaskThreads)
     token_products(MaskedTokens tokens, const Scalar* grad, FeatureStrides of_grad, const Scalar* x,
                    FeatureStrides from, const Number<Scalar>* keep, Scalar* grad_x,
                    FeatureStrides to, double* products, int64_t* outside, bool heads_outside) {
-  constexpr int kThreadsARow = static_cast<int>(kProductLanes) / kWidth;
+  constexpr int kThreadsARow = kSumLanes / kWidth;
   constexpr int64_t kRows = kMaskThreads / kThreadsARow;
   const int64_t outer = heads_outside ? tokens.num_heads : tokens.num_tokens;
   const int64_t inner = heads_outside ? tokens.num_tokens : tokens.num_heads;
@@ -176,7 +176,7 @@ void launch_token_products(const MaskedTokens& tokens, const Scalar* grad,
   const bool heads_outside = to.head >= to.token;
   const int64_t outer = heads_outside ? tokens.num_heads : tokens.num_tokens;
   const int64_t inner = heads_outside ? tokens.num_tokens : tokens.num_heads;
-  const int64_t rows = kMaskThreads / (kProductLanes / kWidth);
+  const int64_t rows = kMaskThreads / (kSumLanes / kWidth);
   const int64_t parts = std::min((inner + rows - 1) / rows, kMostTiles);
   simt::launch(&token_products<Scalar, kWidth>,
                dim3(static_cast<unsigned>(tokens.batch * outer), static_cast<unsigned>(parts)),

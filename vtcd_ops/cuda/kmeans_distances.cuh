@@ -67,7 +67,7 @@ __device__ __forceinline__ TwoDistances add_lanes(double (&partial)[2 * kPointsA
 __device__ __forceinline__ TwoDistances squared_distances(const Points& points, int64_t base,
                                                           const Vector& a, const Vector& b) {
   const int lane = static_cast<int>(threadIdx.x % 32);
-  const int l = lane % kChannelLanes, group = lane / kChannelLanes;
+  const int l = lane % kSumLanes, group = lane / kSumLanes;
   const int swizzle = channel_swizzle(group);
   const double* rows = points.rows + base * points.stride;
   const int last = points.size - base < 32 ? static_cast<int>(points.size - base) - 1 : 31;
@@ -79,7 +79,7 @@ __device__ __forceinline__ TwoDistances squared_distances(const Points& points, 
   }
   double partial[2 * kPointsALane] = {};
 #pragma unroll 1
-  for (int c = l; c < points.num_channels; c += kChannelLanes) {
+  for (int c = l; c < points.num_channels; c += kSumLanes) {
     const double a_c = a.values[c ^ a.swizzle], b_c = b.values[c ^ b.swizzle];
     const int at = c ^ swizzle;
 #pragma unroll
@@ -90,7 +90,7 @@ __device__ __forceinline__ TwoDistances squared_distances(const Points& points, 
     }
   }
   const TwoDistances mine = add_lanes(partial, l);  // of point base + 4 l + group
-  const int from = lane % 4 * kChannelLanes + lane / 4;
+  const int from = lane % 4 * kSumLanes + lane / 4;
   return {__shfl_sync(~0u, mine.first, from), __shfl_sync(~0u, mine.second, from)};
 }
 

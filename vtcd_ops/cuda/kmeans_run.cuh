@@ -335,21 +335,21 @@ class KMeansBlock {
   __device__ __forceinline__ double update_centers() {
     add_up_clusters(num_clusters_);
     move_empty_clusters();
-    const int l = lane_ % kChannelLanes;
-    const int64_t groups = kRunThreads / kChannelLanes;
+    const int l = lane_ % kSumLanes;
+    const int64_t groups = kRunThreads / kSumLanes;
     const int64_t rounds = (num_clusters_ + groups - 1) / groups;
     for (int64_t round = 0; round < rounds; ++round) {
-      const int64_t k = round * groups + threadIdx.x / kChannelLanes;
+      const int64_t k = round * groups + threadIdx.x / kSumLanes;
       // where no point is left to take over, the centre stays
       const double size = k < num_clusters_ ? memory_.sizes[k] : 0;
       double shift = 0;
-      for (int c = l; size > 0 && c < points_.num_channels; c += kChannelLanes) {
+      for (int c = l; size > 0 && c < points_.num_channels; c += kSumLanes) {
         double& center = memory_.centers[k * points_.stride + c];
         const double mean = memory_.sums[k * points_.num_channels + c] / size;
         shift += (mean - center) * (mean - center);
         center = mean;
       }
-      for (int apart = kChannelLanes / 2; apart > 0; apart /= 2)
+      for (int apart = kSumLanes / 2; apart > 0; apart /= 2)
         shift += __shfl_xor_sync(~0u, shift, apart);
       if (l == 0 && k < num_clusters_) memory_.shifts[k] = shift;
     }

@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: MIT
-// Sums in eight lanes, as the CPU takes them in its registers.
+// The sums of core/formulas/ordered_sum.h whose lanes lie in several threads.
 #pragma once
 
+#include "core/formulas/ordered_sum.h"
 #include "cuda/launch.h"
 
 namespace vtcd::cuda {
 
-inline constexpr int kLanes = 8;
-
-// ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7)), where kLanes / kWidth neighbouring threads of
-// a warp, all of which call this, hold kWidth lanes each: lane = thread * kWidth + k.
+// kSumLanes / kWidth neighbouring threads of a warp, all of which call this, hold kWidth lanes
+// each: lane = thread * kWidth + k.
 template <int kWidth>
 __device__ inline double sum_of_lanes(double (&sums)[kWidth]) {
   VTCD_UNROLL(3)
-  for (int apart = kLanes / 2; apart > 0; apart /= 2) {
+  for (int apart = kSumLanes / 2; apart > 0; apart /= 2) {
     VTCD_UNROLL(4)
     for (int k = 0; k < kWidth; ++k) {
       if (apart >= kWidth) {

@@ -19,7 +19,7 @@
 namespace vtcd::cuda {
 
 inline constexpr int kMeanThreads = 64;
-inline constexpr int kMeanChannels = kMeanThreads / kLanes;
+inline constexpr int kMeanChannels = kMeanThreads / kSumLanes;
 inline constexpr int kMeanLabels = 4;
 inline constexpr int kSpreadChannels = 16;
 
@@ -70,19 +70,19 @@ __global__ void __launch_bounds__(kMeanThreads, 8)
         weights + (volume * part.num_labels + first + (s < here ? s : here - 1)) * num_tokens;
   for (int64_t first_channel = int64_t{blockIdx.y} * kMeanChannels;
        first_channel < plan.num_channels; first_channel += int64_t{gridDim.y} * kMeanChannels) {
-    const int64_t channel = first_channel + thread / kLanes;
+    const int64_t channel = first_channel + thread / kSumLanes;
     const bool is_channel = channel < plan.num_channels;
     const Scalar* tokens =
         features + ((part.first_volume + volume) * plan.num_channels + channel) * num_tokens;
     double sums[kMeanLabels][1] = {};
     VTCD_UNROLL(4)
-    for (int64_t i = thread % kLanes; i < (is_channel ? num_tokens : 0); i += kLanes) {
+    for (int64_t i = thread % kSumLanes; i < (is_channel ? num_tokens : 0); i += kSumLanes) {
       const auto token = static_cast<double>(to_number(tokens[i]));
       for (int s = 0; s < kMeanLabels; ++s) sums[s][0] += token * of_label[s][i];
     }
     for (int s = 0; s < kMeanLabels; ++s) {
       const double total = sum_of_lanes(sums[s]);
-      if (s >= here || !is_channel || thread % kLanes != 0) continue;
+      if (s >= here || !is_channel || thread % kSumLanes != 0) continue;
       double mean = voxels[s] > 0 ? total / static_cast<double>(voxels[s]) : 0.0;
       if (!(mean - mean == 0)) mean = careful_mean(tokens, of_label[s], num_tokens, voxels[s]);
       means[(row + s) * plan.num_channels + channel] =

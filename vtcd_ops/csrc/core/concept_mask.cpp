@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/formulas/ordered_sum.h"
+
 namespace vtcd {
 namespace {
 
@@ -63,17 +65,16 @@ void scale_row(const Scalar* x, int64_t step, int64_t num_channels, Scalar keep,
 // The product of a token; the order is that of core/formulas/concept_mask.h.
 template <typename Scalar>
 double dot(const Scalar* a, int64_t a_step, const Scalar* b, int64_t b_step, int64_t count) {
-  double sums[kProductLanes] = {};
+  double sums[kSumLanes] = {};
   int64_t i = 0;
   if (a_step == 1 && b_step == 1) {
-    for (; i + kProductLanes <= count; i += kProductLanes)
-      for (int64_t lane = 0; lane < kProductLanes; ++lane)
+    for (; i + kSumLanes <= count; i += kSumLanes)
+      for (int64_t lane = 0; lane < kSumLanes; ++lane)
         sums[lane] += static_cast<double>(a[i + lane]) * static_cast<double>(b[i + lane]);
   }
   for (; i < count; ++i)
-    sums[i % kProductLanes] +=
-        static_cast<double>(a[i * a_step]) * static_cast<double>(b[i * b_step]);
-  return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
+    sums[i % kSumLanes] += static_cast<double>(a[i * a_step]) * static_cast<double>(b[i * b_step]);
+  return sum_of_lanes(sums);
 }
 
 // Adds the sums of the units of some tokens to those of more tokens, and begins them anew. A unit

@@ -10,6 +10,8 @@
 #include <immintrin.h>
 #endif
 
+#include "core/formulas/ordered_sum.h"
+
 namespace vtcd {
 
 #if defined(__AVX512F__)
@@ -55,14 +57,15 @@ inline FloatPack load(const float* from) {
 inline void store(double* to, const Pack& pack) { std::memcpy(to, &pack, sizeof pack); }
 inline void store(float* to, const FloatPack& pack) { std::memcpy(to, &pack, sizeof pack); }
 
-// Sums run in kRowAlignment partial sums whatever the instruction set, which are added in one
-// order: the result is the same everywhere.
+// Sums run in the lanes of core/formulas/ordered_sum.h whatever the instruction set, which are
+// added in one order: the result is the same everywhere.
+static_assert(kRowAlignment == kSumLanes);
 inline constexpr int kRowPacks = static_cast<int>(kRowAlignment) / kPackSize;
 
 inline double sum_in_order(const Pack (&partial)[kRowPacks]) {
   double s[kRowAlignment];
   for (int p = 0; p < kRowPacks; ++p) store(s + p * kPackSize, partial[p]);
-  return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+  return sum_of_lanes(s);
 }
 
 inline FloatPack broadcast(float value) { return value - FloatPack{}; }

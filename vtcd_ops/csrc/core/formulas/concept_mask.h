@@ -70,11 +70,9 @@ VTCD_HOST_DEVICE inline BFloat16 masked_value(BFloat16 value, float keep) {
 
 // The derivative in keep[b, u] is a sum over the tokens of the unit of what channels give: float64,
 // in an order that lets the parts be added at the same time.
-//   The product of a token: lane l adds up the channels l, l + 8, ...; then
-//   ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7)).
+//   The product of a token: over its channels, as core/formulas/ordered_sum.h adds up lanes.
 //   The sum of a unit: its tokens among kGroupTokens neighbours of one head, without the prefix, in
 //   order; the groups of a head in order; the heads in order. Each begins with 0.
-inline constexpr int64_t kProductLanes = 8;
 inline constexpr int64_t kGroupTokens = 32;
 
 }  // namespace vtcd

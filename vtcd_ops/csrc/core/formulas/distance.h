@@ -13,16 +13,15 @@ namespace vtcd {
 // |a - b|^2 by differences. |a|^2 + |b|^2 - 2 a.b, which a matrix product gives for many pairs at
 // once, loses the digits of a distance that is small against the lengths.
 VTCD_HOST_DEVICE inline double squared_distance(const double* a, const double* b, int64_t size) {
-  double lanes[kChannelLanes] = {};
+  double lanes[kSumLanes] = {};
   int64_t i = 0;
-  for (; i + kChannelLanes <= size; i += kChannelLanes) {
+  for (; i + kSumLanes <= size; i += kSumLanes) {
 #ifndef __CUDACC__
 #pragma omp simd
 #endif
-    for (int l = 0; l < kChannelLanes; ++l)
-      lanes[l] += (a[i + l] - b[i + l]) * (a[i + l] - b[i + l]);
+    for (int l = 0; l < kSumLanes; ++l) lanes[l] += (a[i + l] - b[i + l]) * (a[i + l] - b[i + l]);
   }
-  for (int l = 0; l < kChannelLanes; ++l) {  // never lanes[l] of an unknown l: that lies in memory
+  for (int l = 0; l < kSumLanes; ++l) {  // never lanes[l] of an unknown l: that lies in memory
     if (i + l < size) lanes[l] += (a[i + l] - b[i + l]) * (a[i + l] - b[i + l]);
   }
   return sum_of_lanes(lanes);

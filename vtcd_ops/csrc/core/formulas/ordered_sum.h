@@ -9,11 +9,12 @@
 
 namespace vtcd {
 
-// Sums over channels: lane l of 8 adds up the channels l, l + 8, l + 16, ... in this order.
-constexpr int kChannelLanes = 8;
+// Sums over channels (of a mean of tubelet_pool: over tokens): lane l of 8 adds up the channels l,
+// l + 8, l + 16, ... in this order.
+constexpr int kSumLanes = 8;
 
 // The lanes are added 4, then 2, then 1 apart.
-VTCD_HOST_DEVICE inline double sum_of_lanes(const double (&lanes)[kChannelLanes]) {
+VTCD_HOST_DEVICE inline double sum_of_lanes(const double (&lanes)[kSumLanes]) {
   return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) +
          ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
 }

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What the voxels of a label weigh on the tokens, and in which order weights and products are added
 // up: a plane of voxels after the other; in a plane a row after the other; in a row the runs of the
-// label, cut where a cell ends. A mean adds up the tokens i, i + 8, ... in lane i of eight, then
-// ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7)).
+// label, cut where a cell ends. A mean adds up the tokens in lanes (core/formulas/ordered_sum.h).
 #pragma once
 
 #include <cstdint>
