@@ -11,6 +11,7 @@
 #include "core/cris_accumulate.h"
 #include "core/cris_sample.h"
 #include "cuda/cris.cuh"
+#include "cuda/finite.cuh"
 
 namespace vtcd {
 namespace {
@@ -98,10 +99,10 @@ TEST(CrisAccumulateKernel, AddsNothingWhereADropIsNotFinite) {
     std::vector<double> drop(300, 1.0), total(2), total_sq(2);
     std::vector<int64_t> count(2);
     int64_t not_finite = 0;
-    cuda::launch_find_not_finite(drop.data(), 300, &not_finite, kStream);
+    cuda::find_non_finite(drop.data(), 300, &not_finite, kStream);
     EXPECT_EQ(not_finite, 0);
     drop[299] = bad;
-    cuda::launch_find_not_finite(drop.data(), 300, &not_finite, kStream);
+    cuda::find_non_finite(drop.data(), 300, &not_finite, kStream);
     EXPECT_EQ(not_finite, 1);
     cuda::launch_accumulate(keep, drop.data(), nullptr, 2, 1, &not_finite, count.data(),
                             total.data(), total_sq.data(), kStream);

@@ -8,10 +8,6 @@ void draw_blocks(const MaskBlocks& blocks, uint32_t* units, int64_t* removals_le
   launch_draw_blocks(blocks, units, removals_left, keep, stream);
 }
 
-void find_not_finite(const double* drop, int64_t num_masks, int64_t* not_finite, Stream stream) {
-  launch_find_not_finite(drop, num_masks, not_finite, stream);
-}
-
 void accumulate(const bool* keep, const double* drop, const bool* present, int64_t num_masks,
                 int64_t num_units, const int64_t* not_finite, int64_t* count, double* total,
                 double* total_sq, Stream stream) {

@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: MIT
 // Kernels of cris_sample and cris_accumulate.
 //
-//   draw_blocks    a thread for each block of masks (one mask, two, or 20), as on the CPU: the
-//   draws
-//                  of a permutation wait for each other. 4,000 masks of 864 units: 14 MB of working
-//                  memory in the caches, 432 draws of about 200 cycles, .1 ms of an H100; blocks of
-//                  32 threads spread them over its multiprocessors. A balanced design has a
-//                  twentieth of the threads, each with twenty permutations: some 2 ms.
-//   accumulate     a block for 32 units: a warp for the masks that remove them, another one for
-//   those
-//                  that keep them, six that read the next 256 masks into shared memory meanwhile. A
-//                  thread adds mask after mask, as on the CPU, so that all sums are the same bits:
-//                  4,000 dependent additions bound it.
+//   draw_blocks   a thread for each block of masks (one mask, two, or 20), as on the CPU: the draws
+//                 of a permutation wait for each other. 4,000 masks of 864 units: 14 MB of working
+//                 memory in the caches, 432 draws of about 200 cycles, .1 ms of an H100; blocks of
+//                 32 threads spread them over its multiprocessors. A balanced design has a
+//                 twentieth of the threads, each with twenty permutations: some 2 ms.
+//   accumulate    a block for 32 units: a warp for the masks that remove them, another one for
+//                 those that keep them, six that read the next 256 masks into shared memory
+//                 meanwhile. A thread adds mask after mask, as on the CPU, so that all sums are the
+//                 same bits: 4,000 dependent additions bound it.
 #pragma once
 
 #include <algorithm>
@@ -25,7 +23,6 @@
 namespace vtcd::cuda {
 
 inline constexpr unsigned kDrawThreads = 32;
-inline constexpr unsigned kFiniteThreads = 256;
 inline constexpr unsigned kSumUnits = 32;
 inline constexpr int kSumThreads = 256;
 inline constexpr int kTileMasks = 256;
@@ -40,15 +37,6 @@ __global__ void __launch_bounds__(kDrawThreads)
   BlockSampler sampler(blocks.num_units, blocks.num_removed, blocks.design, units + own,
                        removals_left == nullptr ? nullptr : removals_left + own);
   sampler.draw(blocks.seed, blocks.first_block + block, blocks.start, blocks.num_masks, keep);
-}
-
-template <typename Number>
-__global__ void __launch_bounds__(kFiniteThreads)
-    find_not_finite_kernel(const Number* drop, int64_t num_masks, int64_t* not_finite) {
-  for (int64_t m = int64_t{blockIdx.x} * kFiniteThreads + threadIdx.x; m < num_masks;
-       m += int64_t{gridDim.x} * kFiniteThreads)
-    if (!(drop[m] - drop[m] == 0))
-      atomicMax(reinterpret_cast<unsigned long long*>(not_finite), 1ull);
 }
 
 // Some masks of 32 units, and what is added under each.
@@ -128,15 +116,6 @@ void launch_draw_blocks(const MaskBlocks& blocks, uint32_t* units, int64_t* remo
                         Bool* keep, Stream stream) {
   simt::launch(&draw_blocks_kernel<Bool>, dim3(blocks_for(blocks.num_blocks, kDrawThreads)),
                dim3(kDrawThreads), 0, stream, blocks, units, removals_left, keep);
-}
-
-template <typename Number>
-void launch_find_not_finite(const Number* drop, int64_t num_masks, int64_t* not_finite,
-                            Stream stream) {
-  if (num_masks == 0) return;
-  simt::launch(&find_not_finite_kernel<Number>,
-               dim3(std::min(blocks_for(num_masks, kFiniteThreads), 1024u)), dim3(kFiniteThreads),
-               0, stream, drop, num_masks, not_finite);
 }
 
 template <typename Number>

@@ -23,9 +23,6 @@ struct MaskBlocks {
 void draw_blocks(const MaskBlocks& blocks, uint32_t* units, int64_t* removals_left, bool* keep,
                  Stream stream);
 
-// Raises not_finite[0] to 1 where a drop is NaN or infinite.
-void find_not_finite(const double* drop, int64_t num_masks, int64_t* not_finite, Stream stream);
-
 // Adds nothing where not_finite[0] is not 0. present may be null.
 void accumulate(const bool* keep, const double* drop, const bool* present, int64_t num_masks,
                 int64_t num_units, const int64_t* not_finite, int64_t* count, double* total,

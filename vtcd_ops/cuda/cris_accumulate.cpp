@@ -9,6 +9,7 @@
 
 #include "cuda/binding.h"
 #include "cuda/cris.h"
+#include "cuda/finite.h"
 
 namespace vtcd::cuda {
 namespace {
@@ -27,7 +28,7 @@ void cris_accumulate_op(Tensor count, Tensor total, Tensor total_sq, const Tenso
     Tensor counts = torch::stable::contiguous(count), totals = torch::stable::contiguous(total),
            squares = torch::stable::contiguous(total_sq);
     Report<1> not_finite(drops, on);
-    find_not_finite(drops.const_data_ptr<double>(), drops.numel(), not_finite.words(), on.stream());
+    find_non_finite(drops.const_data_ptr<double>(), drops.numel(), not_finite.words(), on.stream());
     accumulate(masks.const_data_ptr<bool>(), drops.const_data_ptr<double>(),
                occurs ? occurs->const_data_ptr<bool>() : nullptr, keep.size(0), keep.size(1),
                not_finite.words(), counts.mutable_data_ptr<int64_t>(),
