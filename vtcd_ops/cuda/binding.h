@@ -55,6 +55,12 @@ auto on_device(const char* op, const char* argument, const torch::stable::Tensor
   });
 }
 
+// The offsets are read by the host, which a CUDA graph would not do again.
+inline void check_not_recorded(const char* op, const OnDevice& on) {
+  VTCD_CHECK(!is_capturing(on.stream()), op,
+             ": a CUDA graph cannot record it, since it reads the offsets on the host");
+}
+
 // Numbers of the device that kernels report by. They begin with 0, and kernels change them by
 // atomic maxima only, whose order does not show.
 template <size_t kCount>

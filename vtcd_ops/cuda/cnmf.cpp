@@ -15,6 +15,7 @@
 #include "cuda/cnmf.h"
 #include "cuda/kmeans.h"
 #include "cuda/ragged.h"
+#include "cuda/transfer.h"
 
 namespace vtcd::cuda {
 namespace {
@@ -98,7 +99,7 @@ void launch(const RaggedBatch& batch, const std::vector<int64_t>& k, const Tenso
     static_assert(sizeof(CnmfProblem) == 5 * sizeof(int64_t));
     const auto count = static_cast<int64_t>(part.problems.size());
     const auto* first = reinterpret_cast<const int64_t*>(part.problems.data());
-    const Tensor table = integers_on_device({first, first + 5 * count}, batch.data, on);
+    const Tensor table = upload({first, first + 5 * count}, batch.data, on);
     const CnmfBatch<T> there{batch.data.const_data_ptr<T>(),
                              batch.data.size(0),
                              batch.data.size(1),

@@ -31,8 +31,8 @@ void tell_fault(const char* op, const SupportSet& set, const Tuples& tuples, int
 
 Tensor ratios_of(const char* op, const SupportSet& set, const Tensor& tuples, const OnDevice& on) {
   const Tensor dense = torch::stable::contiguous(tuples);
-  const Tensor video_offsets = upload(set.videos, tuples);
-  const Tensor model_offsets = upload(set.models, tuples);
+  const Tensor video_offsets = upload(set.videos, tuples, on);
+  const Tensor model_offsets = upload(set.models, tuples, on);
   const std::vector<int64_t> shape{tuples.size(0), set.num_videos()};
   Tensor ratios = allocate(op, "tuples", shape, [&] {
     return torch::stable::new_empty(tuples, shape, ScalarType::Double);
@@ -58,8 +58,10 @@ Tensor rosetta_ratios_op(const Tensor& supports, const Tensor& videos, const Ten
   return within_memory(op, "tuples", tuples, [&] {
     const CheckedSupports checked = check_supports(op, supports, videos, models);
     check_tuples_tensor(op, checked.set, tuples, supports);  // so they are on the same device
-    return on_device(op, "tuples", tuples,
-                     [&](const OnDevice& on) { return ratios_of(op, checked.set, tuples, on); });
+    return on_device(op, "tuples", tuples, [&](const OnDevice& on) {
+      check_not_recorded(op, on);
+      return ratios_of(op, checked.set, tuples, on);
+    });
   });
 }
 

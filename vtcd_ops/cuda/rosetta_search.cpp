@@ -45,6 +45,7 @@ std::tuple<Tensor, Tensor> rosetta_search_op(const Tensor& supports, const Tenso
   return within_memory(op, "supports", supports, [&] {
     const CheckedSupports checked = check_supports(op, supports, videos, models);
     return on_device(op, "supports", supports, [&](const OnDevice& on) {
+      check_not_recorded(op, on);
       const SupportSet& set = checked.set;
       const RosettaOptions options{delta, std::min(max_order, set.num_models()), top, max_tuples};
       RosettaResult result = no_tuples(options.max_order);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cuda/ragged.h"
+#include "cuda/transfer.h"
 
 namespace vtcd::cuda {
 namespace {
@@ -51,8 +52,8 @@ template <typename Scalar, typename Label>
 void compute(const RaggedBatch& batch, const Tensor& labels, Tensor& coefficients, Report<2>& found,
              const OnDevice& on) {
   const std::vector<int64_t> tiles = count_tiles(batch);
-  const Tensor offsets_there = integers_on_device(batch.offsets, batch.data, on);
-  const Tensor tiles_there = integers_on_device(tiles, batch.data, on);
+  const Tensor offsets_there = upload(batch.offsets, batch.data, on);
+  const Tensor tiles_there = upload(tiles, batch.data, on);
   Workspace workspace(batch);
   const SilhouetteBatch<Scalar, Label> there{batch.data.const_data_ptr<Scalar>(),
                                              offsets_there.const_data_ptr<int64_t>(),

@@ -28,7 +28,7 @@ bool is_capturing(Stream stream);
 void copy_to_host(void* host, const void* device, size_t bytes, Stream stream);
 
 // Copies `bytes` from the host to the device in the order of the stream. The host's memory may
-// change after the call.
+// change after the call, unless that is recorded into a CUDA graph, which would read it again.
 void copy_to_device(void* device, const void* host, size_t bytes, Stream stream);
 
 // Sets `bytes` of the device to a value, in the order of the stream.
