@@ -91,6 +91,44 @@ def test_small_arguments_may_stay_on_the_cpu() -> None:
         assert {output.device.type for output in outputs} == {"cuda"}, name
 
 
+# By which tensor an operator goes; the others have to be where it is.
+FIRST = {"_concept_mask_backward": "x"}
+OTHERS = [
+    (name, argument)
+    for name, good in sorted(KERNELS.items())
+    for tensors in [[key for key, value in good().items() if isinstance(value, Tensor)]]
+    for argument in tensors
+    if argument != FIRST.get(name, tensors[0])
+]
+
+
+@pytest.mark.parametrize(("name", "argument"), OTHERS)
+def test_an_argument_on_a_gpu_beside_a_first_one_on_the_cpu_is_refused(
+    name: str, argument: str
+) -> None:
+    arguments = KERNELS[name]()
+    with FakeTensorMode(shape_env=ShapeEnv()):
+        mixed = {
+            key: fake(value, "cuda" if key == argument else "cpu")
+            for key, value in arguments.items()
+        }
+        with pytest.raises(ValueError, match=f"^{name}: {argument} expected on cpu, got cuda"):
+            getattr(torch.ops.vtcd, name)(**mixed)
+
+
+@pytest.mark.skipif(not IS_BUILT, reason="no CUDA compiler: the CUDA kernels were NOT built")
+@pytest.mark.parametrize(("name", "argument"), OTHERS)
+def test_the_kernel_refuses_it_too_before_it_asks_for_the_device_of_the_first(
+    name: str, argument: str
+) -> None:
+    # the dispatcher would take the CUDA kernel for an argument there; "meta" is elsewhere as well
+    arguments = KERNELS[name]()
+    arguments[argument] = arguments[argument].to("meta")
+    cuda = torch._C.DispatchKeySet(torch._C.DispatchKey.CUDA)
+    with pytest.raises(RuntimeError, match=f"^{name}: {argument} expected on cpu, got "):
+        getattr(torch.ops.vtcd, name).default.redispatch(cuda, **arguments)
+
+
 def to_fake_gpu(model: torch.nn.Module) -> None:
     """Put weights that nothing is known of in the place of a model's; `Module.to` would copy."""
     for module in model.modules():

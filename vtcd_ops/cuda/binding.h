@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 
 #include "checks.h"
 #include "cuda/stream.h"
@@ -19,13 +20,20 @@ aoti_torch_get_current_cuda_stream(int32_t device_index, void** ret_stream);
 
 namespace vtcd {
 
-// Makes the device of a tensor the current one, and holds its current stream.
+// Makes the device of a tensor the current one, and holds its current stream. Where the tensor is
+// on the CPU and another argument is not, it holds none: the checks of the operator tell of that.
 class OnDevice {
  public:
-  explicit OnDevice(const torch::stable::Tensor& tensor)
-      : guard_(tensor.get_device_index()), stream_(current(tensor.get_device_index())) {}
+  explicit OnDevice(const torch::stable::Tensor& tensor) {
+    if (tensor.is_cpu()) return;
+    guard_.emplace(tensor.get_device_index());
+    stream_ = current(tensor.get_device_index());
+  }
 
   Stream stream() const { return stream_; }
+
+  // Whether the work of the stream is recorded into a CUDA graph: then nothing can be read back.
+  bool is_recorded() const { return guard_.has_value() && is_capturing(stream_); }
 
  private:
   static Stream current(int32_t device) {
@@ -36,8 +44,8 @@ class OnDevice {
     return {handle};
   }
 
-  torch::stable::accelerator::DeviceGuard guard_;
-  Stream stream_;
+  std::optional<torch::stable::accelerator::DeviceGuard> guard_;
+  Stream stream_{nullptr};
 };
 
 // Runs body(on), a binding with its checks, on the device of a tensor. Where the device is short of
@@ -57,7 +65,7 @@ auto on_device(const char* op, const char* argument, const torch::stable::Tensor
 
 // The offsets are read by the host, which a CUDA graph would not do again.
 inline void check_not_recorded(const char* op, const OnDevice& on) {
-  VTCD_CHECK(!is_capturing(on.stream()), op,
+  VTCD_CHECK(!on.is_recorded(), op,
              ": a CUDA graph cannot record it, since it reads the offsets on the host");
 }
 

@@ -16,8 +16,8 @@ using torch::stable::Tensor;
 
 // prediction and truth bool [T, H, W] -> counts int64 [T, 4].
 Tensor contour_match_op(const Tensor& prediction, const Tensor& truth, int64_t radius) {
-  check_contour_match(prediction, truth, radius);  // the first tensor may be the one on the CPU
   return on_device("contour_match", "prediction", prediction, [&](const OnDevice& on) {
+    check_contour_match(prediction, truth, radius);
     const ContourFrames frames{truth.size(0), truth.size(1), truth.size(2), radius};
     const Tensor predicted = torch::stable::contiguous(prediction);
     const Tensor annotated = torch::stable::contiguous(truth);

@@ -20,8 +20,8 @@ using torch::stable::Tensor;
 // [M], present bool [U].
 void cris_accumulate_op(Tensor count, Tensor total, Tensor total_sq, const Tensor& keep,
                         const Tensor& drop, const std::optional<Tensor>& present) {
-  check_cris_accumulate(count, total, total_sq, keep, drop, present);
   on_device("cris_accumulate", "keep", keep, [&](const OnDevice& on) {
+    check_cris_accumulate(count, total, total_sq, keep, drop, present);
     const Tensor masks = torch::stable::contiguous(keep), drops = torch::stable::contiguous(drop);
     std::optional<Tensor> occurs;
     if (present) occurs = torch::stable::contiguous(*present);

@@ -55,13 +55,11 @@ Tensor ratios_of(const char* op, const SupportSet& set, const Tensor& tuples, co
 Tensor rosetta_ratios_op(const Tensor& supports, const Tensor& videos, const Tensor& models,
                          const Tensor& tuples) {
   const char* op = "rosetta_ratios";
-  return within_memory(op, "tuples", tuples, [&] {
+  return on_device(op, "tuples", tuples, [&](const OnDevice& on) {
+    check_not_recorded(op, on);
     const CheckedSupports checked = check_supports(op, supports, videos, models);
-    check_tuples_tensor(op, checked.set, tuples, supports);  // so they are on the same device
-    return on_device(op, "tuples", tuples, [&](const OnDevice& on) {
-      check_not_recorded(op, on);
-      return ratios_of(op, checked.set, tuples, on);
-    });
+    check_tuples_tensor(op, checked.set, tuples, supports);
+    return ratios_of(op, checked.set, tuples, on);
   });
 }
 

@@ -42,22 +42,20 @@ std::tuple<Tensor, Tensor> rosetta_search_op(const Tensor& supports, const Tenso
                                              int64_t top, int64_t max_tuples) {
   const char* op = "rosetta_search";
   check_search(op, delta, max_order, top, max_tuples);
-  return within_memory(op, "supports", supports, [&] {
+  return on_device(op, "supports", supports, [&](const OnDevice& on) {
+    check_not_recorded(op, on);
     const CheckedSupports checked = check_supports(op, supports, videos, models);
-    return on_device(op, "supports", supports, [&](const OnDevice& on) {
-      check_not_recorded(op, on);
-      const SupportSet& set = checked.set;
-      const RosettaOptions options{delta, std::min(max_order, set.num_models()), top, max_tuples};
-      RosettaResult result = no_tuples(options.max_order);
-      if (set.videos.back() > 0) {
-        DeviceScorer scorer(set, memory_of(supports), on.stream());
-        result = find_rosetta(scorer, set.models, options);
-      }
-      check_complete(result, options);
-      const auto [tuples, scores] = write_tuples(set, result);
-      return std::tuple(torch::stable::to(tuples, supports.device()),
-                        torch::stable::to(scores, supports.device()));
-    });
+    const SupportSet& set = checked.set;
+    const RosettaOptions options{delta, std::min(max_order, set.num_models()), top, max_tuples};
+    RosettaResult result = no_tuples(options.max_order);
+    if (set.videos.back() > 0) {
+      DeviceScorer scorer(set, memory_of(supports), on.stream());
+      result = find_rosetta(scorer, set.models, options);
+    }
+    check_complete(result, options);
+    const auto [tuples, scores] = write_tuples(set, result);
+    return std::tuple(torch::stable::to(tuples, supports.device()),
+                      torch::stable::to(scores, supports.device()));
   });
 }
 

@@ -45,7 +45,7 @@ void label_volumes(const Tensor& features, SlicPlan plan, Tensor& labels, const 
 // Recorded rounds cannot end before the last one.
 void check_recorded_rounds(int64_t max_num_iter, const OnDevice& on) {
   constexpr int64_t kMostRecorded = 1000;
-  VTCD_CHECK(max_num_iter <= kMostRecorded || !is_capturing(on.stream()),
+  VTCD_CHECK(max_num_iter <= kMostRecorded || !on.is_recorded(),
              "slic3d: max_num_iter expected at most ", kMostRecorded,
              " while a CUDA graph is recorded, got ", max_num_iter);
 }
