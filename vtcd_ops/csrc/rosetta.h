@@ -23,12 +23,6 @@ namespace vtcd {
 inline constexpr int64_t kMaxModels = 64;
 inline constexpr int64_t kMaxConcepts = std::numeric_limits<int32_t>::max();  // tuples are int32
 
-inline torch::stable::Tensor on_cpu(const torch::stable::Tensor& tensor) {
-  using torch::headeronly::DeviceType;
-  return tensor.is_cpu() ? tensor
-                         : torch::stable::to(tensor, torch::stable::Device(DeviceType::CPU));
-}
-
 // Offsets int64 [n + 1], without their values.
 inline void check_offsets_tensor(const char* op, const char* argument, const char* shape,
                                  const torch::stable::Tensor& offsets) {
@@ -41,7 +35,7 @@ inline void check_offsets_tensor(const char* op, const char* argument, const cha
 // Offsets: from 0, never falling.
 inline std::vector<int64_t> check_offsets(const char* op, const char* argument,
                                           const torch::stable::Tensor& offsets) {
-  std::vector<int64_t> values = read_integers(op, argument, on_cpu(offsets));
+  std::vector<int64_t> values = read_integers(op, argument, offsets);
   VTCD_CHECK(values[0] == 0, op, ": ", argument, " expected to start with 0, got ", values[0]);
   for (size_t i = 1; i < values.size(); ++i) {
     VTCD_CHECK(values[i] >= values[i - 1], op, ": ", argument, " expected never to fall, got ",
