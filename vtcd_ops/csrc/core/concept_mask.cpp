@@ -16,6 +16,7 @@ constexpr int64_t kElementsAThread = 1 << 15;  // fewer are not worth waking a t
 template <typename Row>
 void for_each_token(const MaskedTokens& tokens, const FeatureStrides& strides,
                     const ParallelFor& parallel_for, const Row& row) {
+  if (tokens.num_channels == 0) return;  // rows have no memory: all pointers may be null
   const bool heads_outside = strides.head >= strides.token;
   const int64_t outer = heads_outside ? tokens.num_heads : tokens.num_tokens;
   const int64_t inner = heads_outside ? tokens.num_tokens : tokens.num_heads;
@@ -31,7 +32,6 @@ void for_each_token(const MaskedTokens& tokens, const FeatureStrides& strides,
 
 template <typename Scalar>
 void copy_row(const Scalar* x, int64_t step, int64_t num_channels, Scalar* out, int64_t out_step) {
-  if (num_channels == 0) return;  // memcpy may not be given the null pointer of an empty tensor
   if (step == 1 && out_step == 1) {
     std::copy_n(x, num_channels, out);
   } else {
@@ -43,7 +43,6 @@ void copy_row(const Scalar* x, int64_t step, int64_t num_channels, Scalar* out, 
 template <typename Scalar>
 void scale_row(const Scalar* /*x*/, int64_t /*step*/, int64_t num_channels, bool /*keep*/,
                Scalar* out, int64_t out_step) {
-  if (num_channels == 0) return;
   if (out_step == 1) {
     std::fill_n(out, num_channels, Scalar(0));
   } else {
