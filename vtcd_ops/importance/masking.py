@@ -19,7 +19,7 @@ from vtcd_ops.adapters.adapter import Adapter, model_device
 from vtcd_ops.adapters.edit import edit
 from vtcd_ops.adapters.lock import evaluating
 from vtcd_ops.common.accelerator import ComingBack, going_to, is_out_of_memory, release_memory
-from vtcd_ops.common.errors import InputError, warn
+from vtcd_ops.common.errors import InputError, first_line, warn
 from vtcd_ops.importance.recording import MaskedClip, Recorder
 from vtcd_ops.importance.repeated_input import embedding_once
 from vtcd_ops.importance.units import TokenUnits, Units
@@ -186,7 +186,7 @@ class MaskedModel:
             except (RuntimeError, ValueError) as error:
                 if not is_out_of_memory(error):
                     raise
-                reason = (str(error) or type(error).__name__).splitlines()[0]
+                reason = first_line(error)
                 if len(rows) == 1:
                     raise InputError(
                         f"a forward under one mask takes more memory than {self.device} has free: "

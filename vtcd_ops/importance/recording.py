@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vtcd_ops.common.errors import warn
+from vtcd_ops.common.errors import first_line, warn
 
 __all__ = ["MaskedClip", "RecordedForward", "Recorder"]
 
@@ -113,10 +113,9 @@ class Recorder:
         try:
             recorded = RecordedForward(self._forward, clip, keep)
         except RuntimeError as error:  # CUDA's words for what a graph cannot hold
-            reason = (str(error) or type(error).__name__).splitlines()[0]
             warn(
                 f"the forward of {self._name} under masks cannot be recorded as a CUDA graph "
-                f"({reason}): it runs step by step, which takes a small model longer"
+                f"({first_line(error)}): it runs step by step, which takes a small model longer"
             )
             return self._forward
         faster = self._seconds(recorded, clip, keep) * _GAIN < plain
