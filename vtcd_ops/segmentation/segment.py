@@ -109,8 +109,9 @@ def segment(
         video: a video file, a folder of frames, or uint8 [T, H, W, 3].
         first_mask: where the object is in the first frame: an image, or [H, W] of the video's size;
             numbers 1, 2, ... are several objects.
-        heads: (part, layer, head) each, as :func:`vtcd_ops.choose_heads` gives them; None: the keys
-            of all heads of the last two layers, or, of mode "paper", of the last.
+        heads: (part, layer, head) each, as :func:`vtcd_ops.choose_heads` gives them (to a command
+            as keys:10:0,keys:11:3); None: the keys of all heads of the last two layers, or, of mode
+            "paper", of the last.
         mode: "better": each token has a concept in every head, each concept log-odds to be the
             object by the first frame; their mean over all heads is interpolated to pixels and cut
             where that agrees best with the first mask. "paper": the one concept of any head that
