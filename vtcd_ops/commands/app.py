@@ -81,8 +81,6 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """Print what the user should know as one sentence, above the progress bars."""
-    from vtcd_ops.common.errors import printable
-
     text = str(message)
     if not issubclass(category, InputWarning):
         text = warnings.formatwarning(message, category, filename, lineno, line)
