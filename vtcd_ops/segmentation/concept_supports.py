@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vtcd_ops.common.settings import expect, expect_count, expect_whole, is_real
 from vtcd_ops.common.token_grid import volume_size
 from vtcd_ops.discovery.concepts import find_concepts, paint
 from vtcd_ops.discovery.settings import Settings
@@ -25,6 +26,17 @@ class Supports:
 
     concept: np.ndarray
     num_concepts: int
+
+
+def expect_settings(
+    caller: str, *, n_segments: int, compactness: float, batch_size: int, seed: int
+) -> Settings:
+    """Return settings of concepts; raise an error of the caller at the first out of range."""
+    expect_count(caller, "n_segments", n_segments)
+    expect(is_real(compactness, 0), caller, "compactness", "a positive number", compactness)
+    expect_count(caller, "batch_size", batch_size)
+    expect_whole(caller, "seed", seed, 0, most=2**63 - 1)
+    return Settings(n_segments=n_segments, compactness=compactness, seed=seed)
 
 
 def concept_supports(
