@@ -110,8 +110,8 @@ def _best_overlaps(
     for group in _groups(clip, heads):
         features = head_features(clip, group, batch_size)
         for head in group:
-            (one,) = concept_supports(
-                [features.pop(head)], adapter.tubelet_size, len(clip.indices), settings
+            one = concept_supports(
+                features.pop(head), adapter.tubelet_size, len(clip.indices), settings
             )
             masks = view.masks_of_voxels(truth, (one.concept.shape[1], one.concept.shape[2]))
             mean = overlaps(one.concept, masks, one.num_concepts).mean(axis=0)

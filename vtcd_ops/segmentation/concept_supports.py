@@ -40,26 +40,17 @@ def expect_settings(
 
 
 def concept_supports(
-    features: list[Tensor], tubelet_size: int, num_frames: int, settings: Settings
-) -> list[Supports]:
-    """Divide a video into tubelets and group them into concepts, by the features of each head.
+    features: Tensor, tubelet_size: int, num_frames: int, settings: Settings
+) -> Supports:
+    """Divide a video into tubelets and group them into concepts, by the features of one head.
 
     Args:
-        features: of each head, [C, t, h, w], of all windows joined in time.
+        features: [C, t, h, w], of all windows joined in time.
         tubelet_size: frames that a token spans.
         num_frames: of the video.
         settings: n_segments, compactness, voxels_per_token, min_tubelet, criterion, threshold,
             assign, seed.
-
-    Returns:
-        The supports of each head.
     """
-    return [_supports_of_head(one, tubelet_size, num_frames, settings) for one in features]
-
-
-def _supports_of_head(
-    features: Tensor, tubelet_size: int, num_frames: int, settings: Settings
-) -> Supports:
     t, h, w = features.shape[1:]
     size = volume_size((t, h, w), tubelet_size, settings.voxels_per_token)
     compactness = float(settings.compactness)

@@ -204,7 +204,8 @@ def _by_one_concept(
 ) -> Segmentation:
     """Mode "paper": for each object the concept that overlaps it most in the first frame."""
     num_frames, numbers = len(clip.indices), _numbers(objects)
-    supports = concept_supports(features, clip.adapter.tubelet_size, num_frames, settings)
+    tubelet_size = clip.adapter.tubelet_size
+    supports = [concept_supports(one, tubelet_size, num_frames, settings) for one in features]
     firsts = [view.labels_of_pixels(one.concept[0])[None] for one in supports]
     chosen: list[ChosenConcept] = []
     places = []
