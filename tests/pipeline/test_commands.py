@@ -16,7 +16,7 @@ import vtcd_ops
 from vtcd_ops import vos_metrics
 from vtcd_ops.commands.app import app
 from vtcd_ops.commands.from_signature import argument_help, command_of
-from vtcd_ops.commands.segment import segment_video
+from vtcd_ops.commands.segment import parse_part_heads
 from vtcd_ops.common.errors import InputError
 
 VERBS: dict[str, Callable[..., Any]] = {
@@ -25,10 +25,15 @@ VERBS: dict[str, Callable[..., Any]] = {
     "curves": vtcd_ops.curves,
     "rosetta": vtcd_ops.rosetta,
     "report": vtcd_ops.report,
-    "segment": segment_video,
+    "segment": vtcd_ops.segment,
     "evaluate": vos_metrics.evaluate,
 }
-OF_THE_COMMAND = {"curves": {"out"}, "evaluate": {"out", "frames"}}
+OF_THE_COMMAND = {
+    "curves": {"out"},
+    "segment": {"out", "overwrite"},
+    "evaluate": {"out", "frames"},
+}
+OF_PYTHON = {"segment": {"refine"}}  #: what no text can give
 
 
 def _command(name: str) -> Any:
@@ -40,7 +45,8 @@ def _command(name: str) -> Any:
 def test_every_parameter_is_an_option_with_help(name: str) -> None:
     options = {option.name: option for option in _command(name).params}
     parameters = inspect.signature(VERBS[name]).parameters
-    assert set(options) - OF_THE_COMMAND.get(name, set()) == set(parameters)
+    of_the_verb = set(parameters) - OF_PYTHON.get(name, set())
+    assert set(options) - OF_THE_COMMAND.get(name, set()) == of_the_verb
     for option in options.values():
         text = getattr(option, "help", None)
         assert text, f"{name} says nothing of {option.name}"
@@ -71,16 +77,22 @@ def _called_with(verb: Callable[..., Any], given: list[str], **settings: Any) ->
         ("curves", ["r"], {"run": Path, "samples": list[str] | None}),
         ("rosetta", ["a", "b"], {"runs": list[Path]}),
         ("report", ["r"], {"run": Path}),
+        ("segment", ["m", "v", "--first-mask", "f.png"], {"model": str, "video": Path}),
     ],
 )
 def test_defaults_are_those_of_the_verb(
     name: str, arguments: list[str], settings: dict[str, Any]
 ) -> None:
-    plain = {"model": str, "metric": str, "rankings": str, "importances": str}
+    plain = {"model": str, "metric": str, "rankings": str, "importances": str, "first_mask": Path}
+    plain |= {"heads": parse_part_heads} if name == "segment" else {}
     parsers = {key: kind for key, kind in plain.items() if key not in settings}
-    got = _called_with(VERBS[name], arguments, arguments=settings, parsers=parsers)
+    without = OF_PYTHON.get(name, set())
+    got = _called_with(
+        VERBS[name], arguments, arguments=settings, parsers=parsers, without=sorted(without)
+    )
+    assert not without & set(got)  # the verb's own defaults
     for parameter in inspect.signature(VERBS[name]).parameters.values():
-        if parameter.default is not inspect.Parameter.empty:
+        if parameter.default is not inspect.Parameter.empty and parameter.name not in without:
             value, default = got[parameter.name], parameter.default
             same = list(default) if isinstance(default, tuple) else default
             assert value == same, parameter.name

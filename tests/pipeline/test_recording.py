@@ -18,7 +18,7 @@ import vtcd_ops
 from vtcd_ops.common.errors import InputWarning
 from vtcd_ops.importance import recording
 from vtcd_ops.importance.masking import MaskedModel
-from vtcd_ops.importance.recording import RecordedForward, Recorder
+from vtcd_ops.importance.recording import MaskedClip, RecordedForward, Recorder
 from vtcd_ops.importance.units import Units
 from vtcd_ops.metrics import METRICS
 
@@ -34,7 +34,7 @@ class Clock:
         clock = self
 
         class Fake:
-            def __init__(self, forward: Any, *arguments: Tensor) -> None:
+            def __init__(self, forward: Any, *arguments: Any) -> None:
                 clock.calls.append("record")
 
             def __call__(self, *arguments: Any) -> dict[str, Tensor]:
@@ -52,7 +52,8 @@ class Clock:
 
 
 def arguments(masks: int = 4) -> Any:
-    return torch.zeros(1, 2), {}, {0: torch.zeros(1, 1, 1)}, torch.ones(masks, 3)
+    clip = MaskedClip(torch.zeros(1, 2), {}, {0: torch.zeros(1, 1, 1)})
+    return clip, torch.ones(masks, 3)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,7 @@ def drawn(seed: int, device: torch.device) -> Any:
         for layer in (0, 1)
     }
     keep = torch.rand(8, 12, generator=generator) < 0.5
-    return clip, {}, units, keep.to(device)
+    return MaskedClip(clip, {}, units), keep.to(device)
 
 
 def test_recorded_answers_are_the_same(masked: MaskedModel) -> None:

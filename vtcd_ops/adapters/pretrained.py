@@ -25,7 +25,7 @@ from vtcd_ops.adapters.base import CLASSIFIER_METRICS
 from vtcd_ops.adapters.bundled import BundledModels
 from vtcd_ops.adapters.configs import check_sizes, read_config
 from vtcd_ops.adapters.weights import floating_type, like_trained, placed
-from vtcd_ops.common.errors import InputError
+from vtcd_ops.common.errors import InputError, first_line
 
 # Ends of entries that say which code runs: of attention, on quantised weights, from the Hub.
 _CODE = ("_implementation", "_implementation_internal", "quantization_config", "auto_map")
@@ -202,7 +202,7 @@ def read_pretrained_config(source: str | Path) -> dict[str, Any]:
             config, _ = PreTrainedConfig.get_config_dict(source)
         check_sizes(config, f"{source}/config.json", weights=folder if folder.is_dir() else None)
     except (OSError, ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise InputError(f"load_model: no usable config.json at {source}: {reason}") from error
     return {key: value for key, value in config.items() if not key.endswith(_CODE)}
 
@@ -242,9 +242,9 @@ def load_pretrained(
     except InputError:
         raise
     except Exception as error:  # a configuration can break a class in all sorts of ways
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise InputError(
-            f"load_model: {source} could not be loaded as {model_class.__name__}: {first_line}"
+            f"load_model: {source} could not be loaded as {model_class.__name__}: "
+            f"{first_line(error)}"
         ) from error
     for problem in ("missing_keys", "mismatched_keys", "unexpected_keys"):
         keys = sorted(map(str, info.get(problem, ())))

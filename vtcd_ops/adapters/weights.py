@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vtcd_ops.adapters.adapter import Adapter
 from vtcd_ops.adapters.lock import alone_in
 from vtcd_ops.common.accelerator import choose_device
-from vtcd_ops.common.errors import InputError
+from vtcd_ops.common.errors import InputError, first_line
 
 __all__ = [
     "floating_type",
@@ -153,7 +153,7 @@ def placed(model: nn.Module, device: str | torch.device) -> nn.Module:
     try:
         return moved(model, chosen)
     except RuntimeError as error:  # no memory
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise InputError(f"load_model: device {str(device)!r} cannot be used: {reason}") from error
 
 

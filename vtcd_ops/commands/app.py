@@ -16,7 +16,7 @@ from vtcd_ops.commands import demo as demonstration
 from vtcd_ops.commands import doctor as diagnosis
 from vtcd_ops.commands.from_signature import command_of, extra_option, parse_words
 from vtcd_ops.commands.prune import parse_heads, prune_run
-from vtcd_ops.commands.segment import parse_part_heads, segment_video
+from vtcd_ops.commands.segment import expect_place, parse_part_heads, write_masks
 from vtcd_ops.common.errors import InputWarning, counted, printable
 from vtcd_ops.discovery.discover import discover
 from vtcd_ops.discovery.run import Run
@@ -26,6 +26,7 @@ from vtcd_ops.importance.ranking import rank
 from vtcd_ops.reporting import report
 from vtcd_ops.rosetta_concepts.rosetta import rosetta
 from vtcd_ops.rosetta_concepts.store import Rosetta
+from vtcd_ops.segmentation.segment import Segmentation, segment
 from vtcd_ops.vos_metrics import evaluate
 
 app = typer.Typer(
@@ -80,8 +81,6 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """Print what the user should know as one sentence, above the progress bars."""
-    from vtcd_ops.common.errors import printable
-
     text = str(message)
     if not issubclass(category, InputWarning):
         text = warnings.formatwarning(message, category, filename, lineno, line)
@@ -132,6 +131,13 @@ def show_scores(table: Any, out: Path | None, frames: Path | None) -> None:
     print(table)
 
 
+def show_segmentation(found: Segmentation, out: Path, overwrite: bool) -> None:
+    """Write the masks, and say in how many of them an object is."""
+    write_masks(found, out)
+    num_frames, num_seen = len(found.masks), int(found.masks.any(dim=(1, 2)).sum())
+    _say(f"{out}: {counted(num_frames, 'mask')}, an object in {num_seen} of them")
+
+
 _MEASURED = {"run": Path, "samples": list[str] | None}
 
 discover_command = app.command("discover")(
@@ -146,7 +152,9 @@ curves_command = app.command("curves")(
         show_curves,
         arguments=_MEASURED,
         parsers={"model": str, "metric": str, "rankings": parse_words},
-        more=[extra_option("out", Path, "Also write the points to a .json or .csv file.")],
+        more=[
+            extra_option("out", Path | None, "Also write the points to a .json or .csv file.", None)
+        ],
     )
 )
 rosetta_command = app.command("rosetta")(
@@ -169,11 +177,21 @@ prune_command = app.command("prune")(
 )
 segment_command = app.command("segment")(
     command_of(
-        segment_video,
-        _say,
+        segment,
+        show_segmentation,
         arguments={"model": str, "video": Path},
-        parsers={"heads": parse_part_heads},
-        required=["first_mask", "out"],
+        parsers={"first_mask": Path, "heads": parse_part_heads},
+        without=["refine"],
+        more=[
+            extra_option(
+                "out",
+                Path,
+                "The folder of the masks: PNGs with a palette, 00000.png and so on, as DAVIS has "
+                "them.",
+            ),
+            extra_option("overwrite", bool, "Replace masks that are in the folder.", False),
+        ],
+        before=expect_place,
     )
 )
 report_command = app.command("report")(command_of(report, _say, arguments={"run": Path}))
@@ -183,8 +201,8 @@ evaluate_command = app.command("evaluate")(
         show_scores,
         arguments={"prediction_dir": Path, "truth_dir": Path},
         more=[
-            extra_option("out", Path, "The table as CSV."),
-            extra_option("frames", Path, "The scores of every frame as CSV."),
+            extra_option("out", Path | None, "The table as CSV.", None),
+            extra_option("frames", Path | None, "The scores of every frame as CSV.", None),
         ],
     )
 )

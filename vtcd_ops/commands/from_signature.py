@@ -105,7 +105,9 @@ def command_of(
     arguments: Mapping[str, Any] | None = None,
     parsers: Mapping[str, Parser] | None = None,
     required: Sequence[str] = (),
+    without: Sequence[str] = (),
     more: Sequence[inspect.Parameter] = (),
+    before: Callable[..., None] | None = None,
 ) -> Callable[..., None]:
     """Return a command for `typer` that calls a verb and shows what it gives back.
 
@@ -115,12 +117,16 @@ def command_of(
         arguments: annotation of each positional argument, by name, in order; None of them: none.
         parsers: how the text of an option becomes its value, where its annotation does not say.
         required: options without which the command would have nowhere to write.
+        without: parameters that no text can give, which keep their defaults.
         more: options of the command alone.
+        before: called with the values of `more` before the verb is.
     """
     arguments = arguments or {}
     helps = argument_help(verb)
     parameters, read = [], {}
     for parameter in inspect.signature(verb).parameters.values():
+        if parameter.name in without:
+            continue
         # on the command line None is what an option is that nobody gave, or the word none
         none = "by default: " if parameter.default is None else "none: "
         help_text = helps.get(parameter.name, "").replace("None: ", none)
@@ -143,6 +149,8 @@ def command_of(
         given = {name: None if value == [] else value for name, value in values.items()}
         for name, parser in read.items():
             given[name] = _value(name, given[name], parser)
+        if before is not None:
+            before(**extra)
         show(verb(**given), **extra)
 
     command.__doc__ = (inspect.getdoc(verb) or "").split("\n\n")[0]
@@ -151,9 +159,11 @@ def command_of(
     return command
 
 
-def extra_option(name: str, kind: type, help_text: str) -> inspect.Parameter:
-    """Return an option of a command alone, None by default, for `command_of(more=...)`."""
-    return _keyword(name, Annotated[kind | None, typer.Option(help=help_text)], None)
+def extra_option(
+    name: str, kind: Any, help_text: str, default: Any = inspect.Parameter.empty
+) -> inspect.Parameter:
+    """Return an option of a command alone, for `command_of(more=...)`; no default: required."""
+    return _keyword(name, Annotated[kind, typer.Option(help=help_text)], default)
 
 
 def _parser_of(parameter: inspect.Parameter) -> Parser | None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vtcd_ops.common.errors import InputError
+from vtcd_ops.common.errors import InputError, first_line
 
 AUTO = "auto"
 
@@ -43,7 +43,7 @@ def choose_device(caller: str, device: str | torch.device) -> torch.device:
             chosen = torch.device("cuda", _own_index())
         torch.empty(0, device=chosen)
     except (AssertionError, RuntimeError, TypeError) as error:  # torch's words, and their types
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise InputError(f"{caller}: device {str(device)!r} cannot be used: {reason}") from error
     return chosen
 

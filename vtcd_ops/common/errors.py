@@ -33,6 +33,15 @@ def printable(text: str) -> str:
     )
 
 
+def first_line(error: BaseException) -> str:
+    r"""Return the first line of what an error says; the name of its type where it says nothing.
+
+    >>> first_line(RuntimeError("CUDA error: out of memory\nMore of it.")), first_line(OSError())
+    ('CUDA error: out of memory', 'OSError')
+    """
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def counted(number: int, noun: str) -> str:
     """Return a number of things in words.
 

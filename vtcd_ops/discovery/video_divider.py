@@ -21,7 +21,7 @@ from vtcd_ops.common.accelerator import (
     is_out_of_memory,
     release_memory,
 )
-from vtcd_ops.common.errors import InputError, warn
+from vtcd_ops.common.errors import InputError, first_line, warn
 from vtcd_ops.common.memory import format_bytes
 from vtcd_ops.common.token_grid import volume_size
 from vtcd_ops.discovery.packed_tubelets import PackedTubelets
@@ -137,7 +137,7 @@ class VideoDivider:
                 storing.wait()
                 if not is_out_of_memory(error):
                     raise
-                reason = (str(error) or type(error).__name__).splitlines()[0]
+                reason = first_line(error)
                 if not self._halve(reason):
                     raise InputError(
                         f"discover: one head of this video takes more memory than {self.device} "

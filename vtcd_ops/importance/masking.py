@@ -19,8 +19,8 @@ from vtcd_ops.adapters.adapter import Adapter, model_device
 from vtcd_ops.adapters.edit import edit
 from vtcd_ops.adapters.lock import evaluating
 from vtcd_ops.common.accelerator import ComingBack, going_to, is_out_of_memory, release_memory
-from vtcd_ops.common.errors import InputError, warn
-from vtcd_ops.importance.recording import Recorder
+from vtcd_ops.common.errors import InputError, first_line, warn
+from vtcd_ops.importance.recording import MaskedClip, Recorder
 from vtcd_ops.importance.repeated_input import embedding_once
 from vtcd_ops.importance.units import TokenUnits, Units
 from vtcd_ops.metrics import Metric, Scored, expect_finite, score_outputs
@@ -89,11 +89,9 @@ def _refuse_without_kernel(device: torch.device) -> None:
 
 @dataclass(frozen=True)
 class _PreparedWindow:
-    """One window of a video on the model's device, and what the metric needs of it."""
+    """One window of a video, and what the metric needs of it."""
 
-    clip: Tensor  # [1, T, 3, H', W']
-    inputs: dict[str, Tensor]  # batch 1
-    units: dict[int, Tensor]  # for each layer int32 [1, A, t*h*w]
+    clip: MaskedClip
     prepared: Any
 
 
@@ -126,7 +124,7 @@ class MaskedModel:
         _refuse_without_kernel(self.device)
         self._autocast = dtype == "bfloat16" and model_dtype(adapter.model) == torch.float32
         self._keep = torch.ones(1, len(units))
-        self._units: dict[int, Tensor] = {}
+        self._units: Mapping[int, Tensor] = {}
         self._compiled = compiled
         self._predict = torch.compile(adapter.predict) if compiled else adapter.predict
         self._open = contextlib.ExitStack()
@@ -151,35 +149,23 @@ class MaskedModel:
         prefix = self.adapter.num_prefix_tokens
         return concept_mask(features, self._units[layer], self._keep, prefix)
 
-    def answer(
-        self,
-        clip: Tensor,  # [1, T, 3, H', W']
-        inputs: Mapping[str, Tensor],  # batch 1
-        units: Mapping[int, Tensor],  # [1, A, t*h*w]
-        keep: Tensor,  # [B, U]
-    ) -> dict[str, Tensor]:
-        """Return the model's answer to one clip under B masks.
+    def answer(self, clip: MaskedClip, keep: Tensor) -> dict[str, Tensor]:
+        """Return the model's answer to one clip under B masks, keep [B, U].
 
         In inference mode it may lie in tensors that the next answer overwrites.
         """
         keep = going_to(self.device, keep)
         if self._recorder is not None and torch.is_inference_mode_enabled():
-            return self._recorder(clip, inputs, units, keep)
-        return self._forward(clip, inputs, units, keep)
+            return self._recorder(clip, keep)
+        return self._forward(clip, keep)
 
-    def _forward(
-        self,
-        clip: Tensor,
-        inputs: Mapping[str, Tensor],
-        units: Mapping[int, Tensor],
-        keep: Tensor,
-    ) -> dict[str, Tensor]:
+    def _forward(self, clip: MaskedClip, keep: Tensor) -> dict[str, Tensor]:
         """Run the model, or have it recorded."""
         batch = len(keep)
         self._keep = keep
-        self._units = dict(units)
-        clips = clip.expand(batch, -1, -1, -1, -1)
-        more = {name: value.expand(batch, *value.shape[1:]) for name, value in inputs.items()}
+        self._units = clip.units
+        clips = clip.frames.expand(batch, -1, -1, -1, -1)
+        more = {name: value.expand(batch, *value.shape[1:]) for name, value in clip.inputs.items()}
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
             return self._predict(clips, **more)
 
@@ -200,7 +186,7 @@ class MaskedModel:
             except (RuntimeError, ValueError) as error:
                 if not is_out_of_memory(error):
                     raise
-                reason = (str(error) or type(error).__name__).splitlines()[0]
+                reason = first_line(error)
                 if len(rows) == 1:
                     raise InputError(
                         f"a forward under one mask takes more memory than {self.device} has free: "
@@ -233,24 +219,29 @@ class MaskedModel:
         everything = torch.ones(1, len(self.units), dtype=torch.bool)
         with torch.no_grad():  # not inference mode: gradients flow through these tensors later
             for window, frames in zip(clip.windows, clip.clips(), strict=True):
-                one = frames.unsqueeze(0).to(self.device)
-                inputs = {
-                    name: x.unsqueeze(0).to(self.device) for name, x in clip.inputs(window).items()
-                }
-                units = self._of_window(clip, window, one, tokens)
-                outputs = self.answer(one, inputs, units, everything)
+                one = self.placed(clip, window, frames, tokens)
+                outputs = self.answer(one, everything)
                 scored = Scored(self.adapter, sample, clip, window, outputs)
                 prepared = self.metric.prepare(scored)
                 scores.append(score_outputs(self.metric, outputs, prepared, 1))
-                windows.append(_PreparedWindow(one, inputs, units, prepared))
+                windows.append(_PreparedWindow(one, prepared))
         baseline = float(expect_finite(self.metric, torch.cat(scores).cpu()).mean())
         return MaskedVideo(self, windows, self.units.present(tokens), baseline)
 
-    def _of_window(
+    def placed(
         self, clip: VideoClip[Adapter], window: Window, frames: Tensor, tokens: TokenUnits
-    ) -> dict[int, Tensor]:
-        """The units [1, A, t*h*w] of one window's tokens in every layer."""
-        t, h, w = self.adapter.grid_for(frames)
+    ) -> MaskedClip:
+        """Return one window of a video, and the units of its tokens, on the model's device.
+
+        Args:
+            clip: the frames of the video that the model looks at.
+            window: of them.
+            frames: of the window, as the model takes them, [T, 3, H', W'].
+            tokens: the unit of every token of the whole video.
+        """
+        one = frames.unsqueeze(0).to(self.device)
+        inputs = {name: x.unsqueeze(0).to(self.device) for name, x in clip.inputs(window).items()}
+        t, h, w = self.adapter.grid_for(one)
         first = window.start // self.adapter.tubelet_size * h * w
         units = {}
         for layer, whole in tokens.items():
@@ -261,7 +252,7 @@ class MaskedModel:
                 )
             part = np.ascontiguousarray(whole[None, :, first : first + t * h * w])
             units[layer] = torch.from_numpy(part).to(self.device)
-        return units
+        return MaskedClip(one, inputs, units)
 
 
 class MaskedVideo:
@@ -287,7 +278,7 @@ class MaskedVideo:
     @property
     def num_bytes(self) -> int:
         """Memory that the video takes."""
-        return sum(window.clip.nbytes for window in self._windows)
+        return sum(window.clip.frames.nbytes for window in self._windows)
 
     def ask(self, keep: Tensor) -> ComingBack:
         """Ask for the scores, float64 [B], under masks keep, bool [B, U] (False: removed).
@@ -332,6 +323,6 @@ class MaskedVideo:
         """The scores [B] of each window."""
         masked = self._masked
         for window in self._windows:
-            outputs = masked.answer(window.clip, window.inputs, window.units, keep)
+            outputs = masked.answer(window.clip, keep)
             # a copy: the answer to the next window may lie where this one does
             yield score_outputs(masked.metric, outputs, window.prepared, len(keep)).clone()

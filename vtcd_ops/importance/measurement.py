@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 from vtcd_ops.adapters.adapter import Adapter, model_device
@@ -169,19 +170,16 @@ class Measurement:
     def _forward(self, masked: MaskedModel) -> Callable[[int], object]:
         """A forward of the first video's first clip, under any number of masks."""
         clip = self.videos[0].clip
-        frames = next(iter(clip.clips())).unsqueeze(0).to(masked.device)
-        inputs = {
-            name: x.unsqueeze(0).to(masked.device)
-            for name, x in clip.inputs(clip.windows[0]).items()
-        }
-        t, h, w = self.adapter.grid_for(frames)
-        everywhere = torch.zeros(1, self.adapter.num_heads, t * h * w, dtype=torch.int32)
-        units = dict.fromkeys(self.units.layers, everywhere.to(masked.device))
+        frames = next(iter(clip.clips()))
+        _, h, w = self.adapter.grid_for(frames.unsqueeze(0))
+        everywhere = np.zeros((self.adapter.num_heads, clip.num_steps * h * w), dtype=np.int32)
+        tokens = dict.fromkeys(self.units.layers, everywhere)
+        placed = masked.placed(clip, clip.windows[0], frames, tokens)
 
         def forward(num_masks: int) -> object:
             keep = torch.ones(num_masks, len(self.units), dtype=torch.bool)
             with torch.inference_mode():
-                return masked.answer(frames, inputs, units, keep)
+                return masked.answer(placed, keep)
 
         return forward
 

@@ -4,17 +4,48 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vtcd_ops.common.errors import warn
+from vtcd_ops.common.errors import first_line, warn
 
-__all__ = ["RecordedForward", "Recorder"]
+__all__ = ["MaskedClip", "RecordedForward", "Recorder"]
 
-#: A model's answer to a clip, its inputs, the units of its tokens in each layer, and a keep table.
-Forward = Callable[[Tensor, Mapping[str, Tensor], Mapping[int, Tensor], Tensor], dict[str, Tensor]]
+
+@dataclass(frozen=True)
+class MaskedClip:
+    """What a model takes beside masks, on its device.
+
+    Args:
+        frames: [1, T, 3, H', W'].
+        inputs: what else its forward takes, batch 1 each.
+        units: of the tokens of each layer, int32 [1, A, t*h*w].
+    """
+
+    frames: Tensor
+    inputs: Mapping[str, Tensor]
+    units: Mapping[int, Tensor]
+
+    def clone(self) -> MaskedClip:
+        """Return a copy in memory of its own."""
+        inputs = {name: tensor.clone() for name, tensor in self.inputs.items()}
+        units = {layer: tensor.clone() for layer, tensor in self.units.items()}
+        return MaskedClip(self.frames.clone(), inputs, units)
+
+    def copy_(self, other: MaskedClip) -> None:
+        """Take the values of another clip of the same shapes."""
+        self.frames.copy_(other.frames)
+        for name, tensor in other.inputs.items():
+            self.inputs[name].copy_(tensor)
+        for layer, tensor in other.units.items():
+            self.units[layer].copy_(tensor)
+
+
+#: A model's answer to a clip under a keep table.
+Forward = Callable[[MaskedClip, Tensor], dict[str, Tensor]]
 
 #: Of a forward that takes the device longer, the host's work is hidden behind the device's.
 _SHORT_SECONDS = 0.02
@@ -26,43 +57,24 @@ class RecordedForward:
 
     Args:
         forward: what is recorded; it must not wait for the device.
-        clip, inputs, units, keep: its arguments, on the device.
+        clip, keep: its arguments, on the device.
     """
 
-    def __init__(
-        self,
-        forward: Forward,
-        clip: Tensor,
-        inputs: Mapping[str, Tensor],
-        units: Mapping[int, Tensor],
-        keep: Tensor,
-    ) -> None:
+    def __init__(self, forward: Forward, clip: MaskedClip, keep: Tensor) -> None:
         self._clip, self._keep = clip.clone(), keep.clone()
-        self._inputs = {name: tensor.clone() for name, tensor in inputs.items()}
-        self._units = {layer: tensor.clone() for layer, tensor in units.items()}
-        stream = torch.cuda.Stream(clip.device)
-        stream.wait_stream(torch.cuda.current_stream(clip.device))
+        stream = torch.cuda.Stream(keep.device)
+        stream.wait_stream(torch.cuda.current_stream(keep.device))
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.stream(stream):  # which is left even where the recording fails
-            forward(self._clip, self._inputs, self._units, self._keep)  # what a first call sets up
+            forward(self._clip, self._keep)  # what a first call sets up
             with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
-                self._outputs = forward(self._clip, self._inputs, self._units, self._keep)
-        torch.cuda.current_stream(clip.device).wait_stream(stream)
+                self._outputs = forward(self._clip, self._keep)
+        torch.cuda.current_stream(keep.device).wait_stream(stream)
 
-    def __call__(
-        self,
-        clip: Tensor,
-        inputs: Mapping[str, Tensor],
-        units: Mapping[int, Tensor],
-        keep: Tensor,
-    ) -> dict[str, Tensor]:
+    def __call__(self, clip: MaskedClip, keep: Tensor) -> dict[str, Tensor]:
         """Return the answer, in tensors that the next call overwrites."""
         self._clip.copy_(clip)
         self._keep.copy_(keep)
-        for name, tensor in inputs.items():
-            self._inputs[name].copy_(tensor)
-        for layer, tensor in units.items():
-            self._units[layer].copy_(tensor)
         self._graph.replay()
         return self._outputs
 
@@ -85,41 +97,35 @@ class Recorder:
         self._name = name
         self._chosen: dict[Any, Forward] = {}
 
-    def __call__(
-        self,
-        clip: Tensor,
-        inputs: Mapping[str, Tensor],
-        units: Mapping[int, Tensor],
-        keep: Tensor,
-    ) -> dict[str, Tensor]:
+    def __call__(self, clip: MaskedClip, keep: Tensor) -> dict[str, Tensor]:
         """Return the answer, perhaps in tensors that the next call overwrites."""
-        arguments = clip, inputs, units, keep
-        shapes = clip.shape, keep.shape, keep.dtype, *(x.shape for x in inputs.values())
+        more = tuple(x.shape for x in clip.inputs.values())
+        shapes = clip.frames.shape, keep.shape, keep.dtype, *more
         if shapes not in self._chosen:
-            self._chosen[shapes] = self._choose(arguments)
-        return self._chosen[shapes](*arguments)
+            self._chosen[shapes] = self._choose(clip, keep)
+        return self._chosen[shapes](clip, keep)
 
-    def _choose(self, arguments: Any) -> Forward:
-        plain = self._seconds(self._forward, arguments)
+    def _choose(self, clip: MaskedClip, keep: Tensor) -> Forward:
+        """Return the faster way to answer to such a clip and such masks."""
+        plain = self._seconds(self._forward, clip, keep)
         if plain > _SHORT_SECONDS:
             return self._forward
         try:
-            recorded = RecordedForward(self._forward, *arguments)
+            recorded = RecordedForward(self._forward, clip, keep)
         except RuntimeError as error:  # CUDA's words for what a graph cannot hold
-            reason = (str(error) or type(error).__name__).splitlines()[0]
             warn(
                 f"the forward of {self._name} under masks cannot be recorded as a CUDA graph "
-                f"({reason}): it runs step by step, which takes a small model longer"
+                f"({first_line(error)}): it runs step by step, which takes a small model longer"
             )
             return self._forward
-        faster = self._seconds(recorded, arguments) * _GAIN < plain
+        faster = self._seconds(recorded, clip, keep) * _GAIN < plain
         return recorded if faster else self._forward
 
-    def _seconds(self, forward: Forward, arguments: Any) -> float:
+    def _seconds(self, forward: Forward, clip: MaskedClip, keep: Tensor) -> float:
         """How long a forward takes, after one that fills caches."""
-        forward(*arguments)
+        forward(clip, keep)
         torch.cuda.synchronize(self._device)
         begin = time.perf_counter()
-        forward(*arguments)
+        forward(clip, keep)
         torch.cuda.synchronize(self._device)
         return time.perf_counter() - begin

@@ -106,8 +106,9 @@ def pack_labels(
         if not isinstance(labelling, Tensor):
             raise TypeError(f"{op}: {argument} expected tensors, got {type(labelling).__name__}")
         if labelling.dtype not in (torch.int32, torch.int64):
-            dtype = str(labelling.dtype).removeprefix("torch.")
-            raise TypeError(f"{op}: {argument} expected int32 or int64, got {dtype}")
+            raise TypeError(
+                f"{op}: {argument} expected int32 or int64, got {dtype_name(labelling)}"
+            )
         if labelling.device != matrix.device:
             raise ValueError(
                 f"{op}: {argument} expected on {matrix.device}, got {labelling.device}"

@@ -38,7 +38,7 @@ def pack_supports(masks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     for mask in masks:
         arguments.tensor(op, "masks", mask)
         if mask.dtype != torch.bool:
-            raise TypeError(f"{op}: masks expected bool, got {arguments.dtype_name(mask)}")
+            raise TypeError(f"{op}: masks expected bool, got {dtype_name(mask)}")
         arguments.on_device(op, "masks", mask, torch.device("cpu"))
         if mask.dim() != 2:
             raise ValueError(f"{op}: masks expected [C, voxels], got {list(mask.shape)}")

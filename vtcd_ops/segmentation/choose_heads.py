@@ -15,7 +15,7 @@ from vtcd_ops.common.errors import InputError
 from vtcd_ops.common.settings import expect_count
 from vtcd_ops.discovery.settings import Settings
 from vtcd_ops.discovery.video_divider import plan_groups
-from vtcd_ops.segmentation.concept_supports import concept_supports, overlaps
+from vtcd_ops.segmentation.concept_supports import concept_supports, expect_settings, overlaps
 from vtcd_ops.segmentation.head_features import Head, head_features, whole_video
 from vtcd_ops.segmentation.view import View
 from vtcd_ops.video.clips import VideoClip
@@ -75,8 +75,10 @@ def choose_heads(
     """
     if num_heads is not None:
         expect_count("choose_heads", "num_heads", num_heads)
-    expect_count("choose_heads", "batch_size", batch_size)
-    settings = Settings(n_segments=n_segments, compactness=compactness, seed=seed)
+    settings = expect_settings(
+        "choose_heads", n_segments=n_segments, compactness=compactness, batch_size=batch_size,
+        seed=seed,
+    )  # fmt: skip
     adapter = load_on("choose_heads", model, device)
     numbers, names = check_request("choose_heads", adapter, layers, parts)
     heads = [(part, layer, head) for part in names for layer in numbers
@@ -108,8 +110,8 @@ def _best_overlaps(
     for group in _groups(clip, heads):
         features = head_features(clip, group, batch_size)
         for head in group:
-            (one,) = concept_supports(
-                [features.pop(head)], adapter.tubelet_size, len(clip.indices), settings
+            one = concept_supports(
+                features.pop(head), adapter.tubelet_size, len(clip.indices), settings
             )
             masks = view.masks_of_voxels(truth, (one.concept.shape[1], one.concept.shape[2]))
             mean = overlaps(one.concept, masks, one.num_concepts).mean(axis=0)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vtcd_ops.common.settings import expect, expect_count, expect_whole, is_real
 from vtcd_ops.common.token_grid import volume_size
 from vtcd_ops.discovery.concepts import find_concepts, paint
 from vtcd_ops.discovery.settings import Settings
@@ -27,27 +28,29 @@ class Supports:
     num_concepts: int
 
 
+def expect_settings(
+    caller: str, *, n_segments: int, compactness: float, batch_size: int, seed: int
+) -> Settings:
+    """Return settings of concepts; raise an error of the caller at the first out of range."""
+    expect_count(caller, "n_segments", n_segments)
+    expect(is_real(compactness, 0), caller, "compactness", "a positive number", compactness)
+    expect_count(caller, "batch_size", batch_size)
+    expect_whole(caller, "seed", seed, 0, most=2**63 - 1)
+    return Settings(n_segments=n_segments, compactness=compactness, seed=seed)
+
+
 def concept_supports(
-    features: list[Tensor], tubelet_size: int, num_frames: int, settings: Settings
-) -> list[Supports]:
-    """Divide a video into tubelets and group them into concepts, by the features of each head.
+    features: Tensor, tubelet_size: int, num_frames: int, settings: Settings
+) -> Supports:
+    """Divide a video into tubelets and group them into concepts, by the features of one head.
 
     Args:
-        features: of each head, [C, t, h, w], of all windows joined in time.
+        features: [C, t, h, w], of all windows joined in time.
         tubelet_size: frames that a token spans.
         num_frames: of the video.
         settings: n_segments, compactness, voxels_per_token, min_tubelet, criterion, threshold,
             assign, seed.
-
-    Returns:
-        The supports of each head.
     """
-    return [_supports_of_head(one, tubelet_size, num_frames, settings) for one in features]
-
-
-def _supports_of_head(
-    features: Tensor, tubelet_size: int, num_frames: int, settings: Settings
-) -> Supports:
     t, h, w = features.shape[1:]
     size = volume_size((t, h, w), tubelet_size, settings.voxels_per_token)
     compactness = float(settings.compactness)

@@ -18,7 +18,7 @@ _WHITE = (255, 65535)  # what a single object is in images of black and white
 FirstMask = str | Path | np.ndarray | Tensor
 
 
-def read_objects(mask: FirstMask, size: tuple[int, int], caller: str = "segment") -> np.ndarray:
+def read_objects(mask: FirstMask, size: tuple[int, int]) -> np.ndarray:
     """Return the number of the object at every pixel, int32 [H, W], 0 where there is none.
 
     Numbers of objects stay what they are; one object in white, or in soft edges, is number 1.
@@ -32,7 +32,6 @@ def read_objects(mask: FirstMask, size: tuple[int, int], caller: str = "segment"
         mask: an image file, or an array or tensor [H, W] of bool, numbers or probabilities. What is
             an object: :mod:`vtcd_ops.video.mask_values`.
         size: height and width of the video.
-        caller: of whom an error speaks.
 
     Raises:
         InputError: another size, no object, or values that do not tell what is one.
@@ -40,11 +39,11 @@ def read_objects(mask: FirstMask, size: tuple[int, int], caller: str = "segment"
     objects = _numbered(mask)
     if objects.shape != size:
         raise InputError(
-            f"{caller}: first_mask expected {list(size)}, as the frames of the video, "
+            f"segment: first_mask expected {list(size)}, as the frames of the video, "
             f"got {list(objects.shape)}"
         )
     if not objects.any():
-        raise InputError(f"{caller}: first_mask expected an object, got an empty mask")
+        raise InputError("segment: first_mask expected an object, got an empty mask")
     return objects
 
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from vtcd_ops.adapters.adapter import Adapter
 from vtcd_ops.adapters.placement import load_on
 from vtcd_ops.common.errors import InputError
-from vtcd_ops.common.settings import expect, expect_count, expect_one_of, is_real, is_whole
+from vtcd_ops.common.settings import expect_count, expect_one_of
 from vtcd_ops.discovery.settings import Settings
-from vtcd_ops.segmentation.concept_supports import concept_supports, overlaps
+from vtcd_ops.segmentation.concept_supports import concept_supports, expect_settings, overlaps
 from vtcd_ops.segmentation.first_mask import FirstMask, read_objects
 from vtcd_ops.segmentation.head_features import (
     Head,
@@ -109,8 +109,9 @@ def segment(
         video: a video file, a folder of frames, or uint8 [T, H, W, 3].
         first_mask: where the object is in the first frame: an image, or [H, W] of the video's size;
             numbers 1, 2, ... are several objects.
-        heads: (part, layer, head) each, as :func:`vtcd_ops.choose_heads` gives them; None: the keys
-            of all heads of the last two layers, or, of mode "paper", of the last.
+        heads: (part, layer, head) each, as :func:`vtcd_ops.choose_heads` gives them (to a command
+            as keys:10:0,keys:11:3); None: the keys of all heads of the last two layers, or, of mode
+            "paper", of the last.
         mode: "better": each token has a concept in every head, each concept log-odds to be the
             object by the first frame; their mean over all heads is interpolated to pixels and cut
             where that agrees best with the first mask. "paper": the one concept of any head that
@@ -137,26 +138,21 @@ def segment(
             the model has not, or a setting out of range.
     """
     expect_one_of("segment", "mode", mode, MODES)
-    for name, value in (
-        ("num_concepts", num_concepts), ("tokens_per_tubelet", tokens_per_tubelet),
-        ("n_segments", n_segments), ("batch_size", batch_size),
-    ):  # fmt: skip
-        expect_count("segment", name, value)
-    expect(is_real(compactness, 0), "segment", "compactness", "a positive number", compactness)
-    expect(is_whole(seed) and seed >= 0, "segment", "seed", "a whole number from 0 on", seed)
+    expect_count("segment", "num_concepts", num_concepts)
+    expect_count("segment", "tokens_per_tubelet", tokens_per_tubelet)
+    settings = expect_settings(
+        "segment", n_segments=n_segments, compactness=compactness, batch_size=batch_size, seed=seed
+    )
     adapter = load_on("segment", model, device)
     if heads is None:
         heads = last_keys(adapter, 2 if mode == "better" else 1)
     chosen = check_heads("segment", adapter, heads)
     source = open_video(Sample(video).video)
-    if source.num_frames == 0:
-        raise InputError("segment: video expected at least 1 frame, got none")
     objects = read_objects(first_mask, source.frame_size)
     clip = whole_video("segment", adapter, source, Sample(video, query_mask=objects > 0))
     view = View.of(adapter, source.frame_size)
     features = list(head_features(clip, chosen, batch_size).values())
     if mode == "paper":
-        settings = Settings(n_segments=n_segments, compactness=compactness, seed=seed)
         found = _by_one_concept(clip, view, features, chosen, objects, settings)
     else:
         making = TokenConcepts(num_concepts, tokens_per_tubelet, compactness, seed)
@@ -208,7 +204,8 @@ def _by_one_concept(
 ) -> Segmentation:
     """Mode "paper": for each object the concept that overlaps it most in the first frame."""
     num_frames, numbers = len(clip.indices), _numbers(objects)
-    supports = concept_supports(features, clip.adapter.tubelet_size, num_frames, settings)
+    tubelet_size = clip.adapter.tubelet_size
+    supports = [concept_supports(one, tubelet_size, num_frames, settings) for one in features]
     firsts = [view.labels_of_pixels(one.concept[0])[None] for one in supports]
     chosen: list[ChosenConcept] = []
     places = []
