@@ -55,12 +55,12 @@ bench: build  ## run every benchmark and renew the tables (an hour or less; use 
 tables: $(READY)  ## renew the tables of README.md and docs/ from benchmarks/results/*.json
 	$(RUN) benchmarks/tables.py
 
-kernels: build  ## what every CUDA kernel takes of a GPU, in docs/kernels.md; fails where one spills registers
+kernels: build  ## what every CUDA kernel takes of a GPU, in docs/kernels.md; fails where one spills more registers than is known
 	$(RUN) build_tools/ptxas.py
 
 OUT ?= build/gpu
 DRY_RUN ?=
-gpu:  ## on a GPU, with libraries that are built: tests, sanitizers, benchmarks in 8 minutes (OUT=folder, DRY_RUN=1: without)
+gpu:  ## on a GPU, with libraries that are built: tests, sanitizers, benchmarks in at most 8 minutes (OUT=folder, DRY_RUN=1: without)
 	$(if $(wildcard $(RUN)),$(RUN),$(PYTHON)) benchmarks/gpu/run.py $(OUT) $(if $(DRY_RUN),--dry-run) $(ARGS)
 
 demo: build  ## the whole pipeline on bundled clips with a bundled miniature model

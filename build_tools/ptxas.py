@@ -1,8 +1,8 @@
 """What every CUDA kernel takes of a GPU, as the assembler says, and the table of docs/kernels.md.
 
 The build keeps the words of ``ptxas -v`` beside the object files (``keep_output.sh``); nothing is
-compiled again here. ``python build_tools/ptxas.py`` writes the table, ``--check`` writes nothing
-and fails where a kernel spills registers to memory.
+compiled again here. ``python build_tools/ptxas.py`` writes the table, with ``--check`` it writes
+nothing; both fail where a kernel spills more registers to memory than is known.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def _row(source: str, name: str, instances: list[Usage], threads: int | None) ->
         for architecture in ARCHITECTURES
     ]
     on_hopper = [usage for usage in instances if usage.architecture == 90]
-    share = min((occupancy(u, threads) for u in on_hopper), default=0) if threads else None
+    share = min((occupancy(u, threads) for u in on_hopper), default=None) if threads else None
     cells = [
         source,
         f"`{name}`",

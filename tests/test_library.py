@@ -61,7 +61,7 @@ def test_a_broken_library_is_an_import_error_with_its_cause(
         library.load()
 
 
-def test_one_library_is_loaded() -> None:
+def test_one_library_of_the_cpu_is_loaded_beside_that_of_cuda() -> None:
     assert vtcd_ops.INSTRUCTION_SET in library.INSTRUCTION_SETS
     loaded = [path for path in torch.ops.loaded_libraries if "_C_" in path]
     cuda = library.library_path("cuda")

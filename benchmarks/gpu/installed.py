@@ -1,15 +1,19 @@
 """Let packages of a checkout be found by name without installing them.
 
 `importlib.metadata` finds a version and entry points in a folder ``<name>-<version>.dist-info`` on
-the path. These are made from the pyproject.toml files, with nothing but the standard library.
+the path. These are made from the pyproject.toml files.
 """
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import tomllib
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # which pytest brings
 
 
 def write_metadata(project: Path, folder: Path) -> None:

@@ -77,12 +77,12 @@ def model_rows(results: dict[str, Any]) -> list[dict[str, Any]]:
                 continue
             row = {"seconds": item["wall_seconds"], "peak_gpu_gb": item["peak_gpu_gb"]}
             if "masks" in item:
-                step = f"{name.removesuffix(' float32')}, {item['dtype']}"
+                label = f"{name.removesuffix(' float32')}, {item['dtype']}"
                 row |= {"amount": f"{item['masks']:,} masks", "rate": item["masks_per_s"]}
             else:
-                step = name
+                label = name
                 row |= {"amount": f"{item['clips']} clips", "rate": item["clips_per_s"]}
-            rows.append({"step": step, **row})
+            rows.append({"step": label, **row})
     return rows
 
 

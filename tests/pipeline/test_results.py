@@ -141,7 +141,7 @@ def test_a_control_c_says_how_to_go_on(tmp_path: Path) -> None:
     program = (
         "import sys, signal, os; from vtcd_ops import cli\n"
         "from vtcd_ops.discovery import discover\n"
-        "discover.load_model = lambda model: os.kill(os.getpid(), signal.SIGINT)\n"
+        "discover.load_on = lambda *model: os.kill(os.getpid(), signal.SIGINT)\n"
         f"sys.argv = ['vtcd', 'discover', 'example', 'video.mp4', '--out', {str(tmp_path)!r}]\n"
         "cli.main()"
     )
