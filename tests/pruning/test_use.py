@@ -48,17 +48,61 @@ def test_it_trains() -> None:
     assert losses[2] < losses[1] < losses[0]
 
 
+def expect_only_heads_that_are_there(run: vtcd_ops.Run, smaller: Any) -> None:
+    """Heads that went have no tubelets and no concepts; those that stay have those they had."""
+    kept = {(n, a) for n in range(3) for a in range(4)} - set(HEADS)
+    assert {(int(layer), int(head)) for layer, head, _ in run.units()} == kept
+    assert set(vtcd_ops.head_uniqueness(run)) == kept
+    new = run.assign(np.full((4, 32, 32, 3), 9, dtype=np.uint8), smaller)
+    for layer in range(3):
+        labels = run.labels(0, layer)
+        for head in range(4):
+            there = (layer, head) in kept
+            assert bool((labels[head] >= 0).any()) == there
+            assert bool((run.tokens(0, layer)[head] >= 0).any()) == there
+            assert bool((new.tokens(layer)[head] >= 0).any()) == there
+            assert (run.concepts(layer, head).k > 0) == there
+    assert run.sanity is not None
+    assert {(int(n), int(a)) for n, a, _ in run.sanity.units()} == kept
+
+
+def test_concepts_of_a_head_do_not_hang_on_those_that_went(tmp_path: Path) -> None:
+    """In the first layer, what a head sees is the same without the others."""
+    adapter = make("videomae")
+    videos = np.random.default_rng(0).integers(0, 255, (3, 4, 32, 32, 3)).astype(np.uint8)
+    smaller = vtcd_ops.prune(adapter, heads=[(0, 1), (0, 2)])
+    runs = [
+        vtcd_ops.discover(model, videos, out=tmp_path / name, layers=[0], progress=False)
+        for name, model in (("whole", adapter), ("smaller", smaller))
+    ]
+    for head in (0, 3):
+        whole, left = (run.concepts(0, head) for run in runs)
+        np.testing.assert_allclose(left.centers, whole.centers, rtol=1e-4, atol=1e-5)
+        for video in range(3):
+            supports = [run.support(video, 0, head) for run in runs]
+            np.testing.assert_array_equal(*supports)
+
+
 def test_discover_rank_and_prune_again(tmp_path: Path) -> None:
     smaller: Any = vtcd_ops.prune(make("videomae"), heads=HEADS)
     videos = np.random.default_rng(0).integers(0, 255, (3, 4, 32, 32, 3)).astype(np.uint8)
-    run = vtcd_ops.discover(smaller, videos, out=tmp_path, progress=False)
+    run = vtcd_ops.discover(
+        smaller, videos, out=tmp_path, compactness="auto", sanity=True, progress=False
+    )
     samples = [vtcd_ops.Sample(video, label=1) for video in videos]
+    expect_only_heads_that_are_there(run, smaller)
     importance = vtcd_ops.rank(
         run, smaller, samples, "logit", units="heads", num_masks=64, progress=False
     )
     ranked = {(int(layer), int(head)) for layer, head, _ in importance.units}
     assert ranked == {(n, a) for n in range(3) for a in range(4)} - set(HEADS)
+    of_concepts = vtcd_ops.rank(run, smaller, samples, "logit", num_masks=32, progress=False)
+    assert np.isfinite(of_concepts.value).all()
     vtcd_ops.curves(run, smaller, samples, "logit", progress=False)
+    page = vtcd_ops.report(run, progress=False).read_text()
+    assert "keys-L0-H0" in page
+    assert "keys-L0-H1" not in page
+    assert "keys-L1-" not in page
     again: Any = vtcd_ops.prune(smaller, importance, 0.5)
     assert len(again.removed_heads) == len(HEADS) + 4
     assert again.removed_heads > set(HEADS)

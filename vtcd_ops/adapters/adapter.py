@@ -26,6 +26,7 @@ __all__ = [
     "Adapter",
     "Site",
     "Visitor",
+    "heads_without_weights",
     "model_device",
 ]
 
@@ -141,3 +142,9 @@ def model_device(model: nn.Module) -> torch.device:
     """
     tensor = next(model.parameters(), None)
     return torch.device("cpu") if tensor is None else tensor.device
+
+
+def heads_without_weights(adapter: Adapter) -> frozenset[tuple[int, int]]:
+    """Return the heads (layer, head) that were pruned from a model: their features are zeros."""
+    removed: frozenset[tuple[int, int]] = getattr(adapter, "removed_heads", frozenset())
+    return removed

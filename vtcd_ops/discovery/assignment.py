@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vtcd_ops.adapters.adapter import Adapter, model_device
+from vtcd_ops.adapters.adapter import Adapter, heads_without_weights, model_device
 from vtcd_ops.adapters.features import capture_video
 from vtcd_ops.adapters.placement import load_on
 from vtcd_ops.common.accelerator import current
@@ -68,6 +68,9 @@ class Assignment:
         concepts = []
         for row, head in enumerate(self.run.heads):
             centers = self.run.concepts(layer, head, part).centers
+            if not len(centers):  # a head that was pruned
+                concepts.append(np.full(tubelets.sizes.shape[1], -1))
+                continue
             concept = encode(tubelets.means[row].numpy(), centers).argmax(axis=1)
             concepts.append(np.where(tubelets.sizes[row].numpy() > 0, concept, -1))
         return concepts
@@ -134,7 +137,7 @@ def _find(
     adapter = clip.adapter
     where = tubelet_device(model_device(adapter.model), settings)
     tubelets: dict[tuple[str, int], Tubelets] = {}
-    grid = adapter.token_grid
+    grid, gone = adapter.token_grid, heads_without_weights(adapter)
     for layer in run.layers:  # one at a time, to bound the memory
         features = capture_video(
             clip, [layer], run.parts, run.heads, batch_size=settings.batch_size, device=where
@@ -153,6 +156,7 @@ def _find(
                     [settings.seed, 0, settings.parts.index(part), layer, head]
                     for head in run.heads
                 ],
+                present=[(layer, head) not in gone for head in run.heads],
             )
             tubelets[part, layer] = Tubelets(
                 found.labels.cpu(), found.means.cpu(), found.sizes.cpu()

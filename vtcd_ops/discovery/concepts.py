@@ -68,8 +68,23 @@ def find_concepts(
     """
     for head, its_tubelets in enumerate(tubelets):
         _expect_several(head, len(its_tubelets))
+    if not tubelets:  # a layer without heads
+        return []
     device = device_with_kernels(device, "kmeans", "cnmf", "silhouette")
     return _in_halves(tubelets, lambda some: _find(some, settings, device), device)
+
+
+def no_concepts(channels: int) -> Factorisation:
+    """Return the concepts of a head that was pruned: none."""
+    return Factorisation(
+        centers=np.zeros((0, channels), dtype=np.float32),
+        concept=np.zeros(0, dtype=np.int32),
+        encoding=np.zeros((0, 0), dtype=np.float32),
+        weights=np.zeros((0, 0), dtype=np.float32),
+        silhouettes=np.zeros(0, dtype=np.float32),
+        error=float("nan"),
+        num_iter=0,
+    )
 
 
 def _in_halves(

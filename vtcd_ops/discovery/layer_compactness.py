@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from vtcd_ops.adapters.adapter import Adapter
+from vtcd_ops.adapters.adapter import Adapter, heads_without_weights
 from vtcd_ops.adapters.features import capture_video
 from vtcd_ops.common.token_grid import volume_size
 from vtcd_ops.discovery.compactness import choose_compactness
@@ -16,6 +16,7 @@ from vtcd_ops.discovery.video_divider import plan_groups
 from vtcd_ops.video.clips import VideoClip
 
 NUM_VIDEOS = 3  # videos it is chosen from: the first ones
+_UNUSED = 0.1  # of a layer without heads, where nothing is divided
 _MAX_FRAMES = 256  # of each; more would not change it, and memory stays bounded
 
 
@@ -39,6 +40,7 @@ def layer_compactness(
     adapter = clips[0].adapter
     _, h, w = adapter.token_grid
     tokens = sum(clip.num_steps for clip in clips) * h * w
+    gone = heads_without_weights(adapter)
     layer_bytes = 4 * tokens * adapter.head_dim * len(heads) * len(settings.parts)
     chosen = {}
     for group in plan_groups(layers, [0], layer_bytes, max(max_memory, layer_bytes)):
@@ -48,7 +50,11 @@ def layer_compactness(
         ]
         for part in settings.parts:
             for row, layer in enumerate(group.layers):
-                videos = [video[part][row] for video in features]  # [A, C, t, h, w] each
+                there = [place for place, head in enumerate(heads) if (layer, head) not in gone]
+                if not there:
+                    chosen[part, layer] = _UNUSED
+                    continue
+                videos = [video[part][row][there] for video in features]  # [A, C, t, h, w] each
                 chosen[part, layer] = _choose(videos, adapter.tubelet_size, settings)
     return chosen
 

@@ -15,10 +15,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vtcd_ops.adapters import weights_sha256
-from vtcd_ops.adapters.adapter import Adapter, model_device
+from vtcd_ops.adapters.adapter import Adapter, heads_without_weights, model_device
 from vtcd_ops.common.accelerator import current, name_of
 from vtcd_ops.common.errors import InputError, warn
-from vtcd_ops.discovery.concepts import find_concepts
+from vtcd_ops.discovery.concepts import find_concepts, no_concepts
 from vtcd_ops.discovery.identity import describe_model, library_versions, operator_library
 from vtcd_ops.discovery.layer_compactness import NUM_VIDEOS, layer_compactness
 from vtcd_ops.discovery.records import VideoRecord
@@ -205,7 +205,12 @@ class Pipeline:
         members, sources = self._members(part, layer, records)
         try:
             tubelets = [head.pop("means") for head in members]
-            found = find_concepts(tubelets, self.settings, self.device)
+            gone = heads_without_weights(self.adapter)
+            there = [row for row, head in enumerate(self.heads) if (layer, head) not in gone]
+            some = find_concepts([tubelets[row] for row in there], self.settings, self.device)
+            none = no_concepts(self.adapter.head_dim)
+            of_row = dict(zip(there, some, strict=True))
+            found = [of_row.get(row, none) for row in range(len(self.heads))]
         except ValueError as error:
             raise InputError(f"{part} of layer {layer}: {error}") from error
         self.writer.write_concepts(part, layer, members, found, sources)

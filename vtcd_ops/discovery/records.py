@@ -107,7 +107,7 @@ class HeadConcepts:
 
     Args:
         part, layer, head: where.
-        k: number of concepts.
+        k: number of concepts; 0 of a head that was pruned from the model.
         centers: float32 [K, C].
         video: int32 [N], the video of each tubelet.
         label: int32 [N], its label in the video's label volume.
@@ -154,7 +154,7 @@ class HeadConcepts:
     @property
     def mean_silhouette(self) -> float:
         """Mean silhouette of the tubelets; NaN for one concept."""
-        return float(self.silhouette.mean())
+        return float(self.silhouette.mean()) if len(self.silhouette) else float("nan")
 
 
 class LayerTubelets:
@@ -253,7 +253,7 @@ def concepts_of_heads(
     forms = {**rows, **of_heads, "centers": ("float32", "U C")}
     lengths = expect_arrays(path, tensors, forms)
     k, ends = tensors["k"], tensors["ends"]
-    fits = lengths["A"] == len(heads) and (k >= 1).all() and (k <= lengths["K"]).all()
+    fits = lengths["A"] == len(heads) and (k >= 0).all() and (k <= lengths["K"]).all()
     if not fits or k.sum() != lengths["U"]:
         raise InputError(f"{path} is damaged: its centers are not those of {len(heads)} heads")
     if (np.diff(ends, prepend=0) < 0).any() or ends[-1] != lengths["N"]:
@@ -266,7 +266,7 @@ def concepts_of_heads(
         concept = some["concept"]
         if min(array.min(initial=0) for array in some.values()) < 0:
             raise InputError(f"{path} is damaged: video, label, concept or size is negative")
-        if concept.max(initial=0) >= k[row]:
+        if concept.max(initial=-1) >= k[row]:
             raise InputError(f"{path} is damaged: a tubelet has a concept that is not there")
         found.append(
             HeadConcepts(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +58,7 @@ def find_tubelets(
     *,
     compactness: float,
     seeds: list[list[int]],
+    present: Sequence[bool] | None = None,
 ) -> Tubelets:
     """Divide one video into tubelets by the features of each of B heads, on their device.
 
@@ -68,10 +70,22 @@ def find_tubelets(
         settings: proposals, n_segments, min_tubelet.
         compactness: of SLIC.
         seeds: for each head the numbers that seed its random crops.
+        present: for each head whether the model has it; one that was pruned has no tubelets. By
+            default all are there.
 
     Returns:
         The tubelets, small ones dropped; labels [B, num_frames, H, W].
     """
+    if present is not None and not all(present):
+        there = [row for row, is_there in enumerate(present) if is_there]
+        found = None
+        if there:
+            its_seeds = [seeds[row] for row in there]
+            found = find_tubelets(
+                features[there], size, num_frames, settings, compactness=compactness,
+                seeds=its_seeds,
+            )  # fmt: skip
+        return _spread(found, there, features, (num_frames, *size[1:]))
     if settings.proposals == "slic":
         labels = slic3d(features, size, settings.n_segments, compactness)
     else:
@@ -86,6 +100,20 @@ def find_tubelets(
     return Tubelets(
         labels, means.masked_fill(small.unsqueeze(-1), 0.0), sizes.masked_fill(small, 0)
     )
+
+
+def _spread(
+    found: Tubelets | None, there: list[int], features: Tensor, shape: tuple[int, ...]
+) -> Tubelets:
+    """The tubelets of all B heads, from those of the heads that are there."""
+    count = 0 if found is None else found.sizes.shape[1]
+    heads, channels = features.shape[:2]
+    labels = features.new_full((heads, *shape), -1, dtype=torch.int32)
+    means = features.new_zeros(heads, count, channels, dtype=torch.float32)
+    sizes = features.new_zeros(heads, count, dtype=torch.int64)
+    if found is not None:
+        labels[there], means[there], sizes[there] = found.labels, found.means, found.sizes
+    return Tubelets(labels, means, sizes)
 
 
 def _drop(labels: Tensor, small: Tensor) -> None:

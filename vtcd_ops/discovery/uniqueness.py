@@ -43,9 +43,10 @@ def head_uniqueness(run: Run, part: str | None = None) -> dict[tuple[int, int], 
             [run.tokens(video, layer, part) for video in range(len(run.videos))], axis=1
         )  # [A, tokens of all videos]
         counts = [run.concepts(layer, head, part).k for head in run.heads]
-        for row, head in enumerate(run.heads):
-            doubles = np.zeros(counts[row])
-            for other in range(len(run.heads)):
+        there = [row for row, count in enumerate(counts) if count]  # pruned heads have none
+        for row in there:
+            head, doubles = run.heads[row], np.zeros(counts[row])
+            for other in there:
                 if other != row:
                     overlap = _overlaps(tokens[row], tokens[other], counts[row], counts[other])
                     doubles = np.maximum(doubles, overlap.max(axis=1))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vtcd_ops.adapters.adapter import Adapter, model_device
+from vtcd_ops.adapters.adapter import Adapter, heads_without_weights, model_device
 from vtcd_ops.adapters.features import capture_video
 from vtcd_ops.common.accelerator import (
     ComingBack,
@@ -235,11 +235,10 @@ class VideoDivider:
         """Find the tubelets of a group's layers and heads in one part; store complete layers."""
         t, h, w = features.shape[-3:]
         size = volume_size((t, h, w), self.adapter.tubelet_size, self.settings.voxels_per_token)
-        seeds = [
-            [self.settings.seed, record.index, self.settings.parts.index(part), layer, head]
-            for layer in group.layers
-            for head in group.heads
-        ]
+        sites = list(itertools.product(group.layers, group.heads))
+        number = self.settings.parts.index(part)
+        seeds = [[self.settings.seed, record.index, number, *site] for site in sites]
+        gone = heads_without_weights(self.adapter)
         tubelets = find_tubelets(
             features.flatten(0, 1),
             size,
@@ -247,6 +246,7 @@ class VideoDivider:
             self.settings,
             compactness=self.compactness[part, group.layers[0]],
             seeds=seeds,
+            present=[site not in gone for site in sites],
         )
         coming = [
             ComingBack(each) for each in (tubelets.packed_labels(), tubelets.means, tubelets.sizes)

@@ -81,10 +81,11 @@ def gather(
 def _shown_run(identifier: str, title: str, run: Run) -> ShownRun:
     volumes = _volumes(run)
     heads = [
-        _head(part, layer, head, run.concepts(layer, head, part=part), volumes)
+        _head(part, layer, head, concepts, volumes)
         for part in run.parts
         for layer in run.layers
         for head in run.heads
+        if (concepts := run.concepts(layer, head, part=part)).k  # a pruned head has none
     ]
     return ShownRun(identifier, title, run, heads)
 

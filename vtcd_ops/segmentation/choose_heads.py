@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vtcd_ops.adapters.adapter import Adapter
+from vtcd_ops.adapters.adapter import Adapter, heads_without_weights
 from vtcd_ops.adapters.placement import load_on
 from vtcd_ops.adapters.requests import check_request
 from vtcd_ops.common.errors import InputError
@@ -82,7 +82,8 @@ def choose_heads(
     adapter = load_on("choose_heads", model, device)
     numbers, names = check_request("choose_heads", adapter, layers, parts)
     heads = [(part, layer, head) for part in names for layer in numbers
-             for head in range(adapter.num_heads)]  # fmt: skip
+             for head in range(adapter.num_heads)
+             if (layer, head) not in heads_without_weights(adapter)]  # fmt: skip
     total, num_videos = np.zeros(len(heads)), 0
     for sample in as_samples(samples):
         total += _best_overlaps(adapter, sample, heads, settings, batch_size)
