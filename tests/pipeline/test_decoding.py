@@ -213,7 +213,22 @@ def test_damage_in_the_middle_is_refused(tmp_path: Path) -> None:
         position = content.find(b"\x89PNG", position + 1)
     content[position : position + 8] = bytes(8)
     path.write_bytes(content)
+    source = open_video(path)
     with pytest.raises(InputError, match=r"a\.mov is damaged near its frame (1[89]|2[0-5]): Inval"):
+        list(source.frames(range(60)))
+    # Frames before and behind it are as they are
+    assert [number_in(frame) for frame in open_video(path).frames([3, 40, 59])] == [3, 40, 59]
+
+
+def test_damage_in_the_middle_of_what_is_not_listed_is_refused(tmp_path: Path) -> None:
+    path = write_numbered(tmp_path / "a.avi", "png", 60, pix_fmt="rgb24")
+    content = bytearray(path.read_bytes())
+    position = -1
+    for _ in range(21):
+        position = content.find(b"\x89PNG", position + 1)
+    content[position : position + 8] = bytes(8)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.avi is damaged near its frame (1[89]|2[0-5]): Inval"):
         _ = open_video(path).num_frames
 
 

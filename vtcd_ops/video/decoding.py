@@ -16,7 +16,7 @@ from vtcd_ops.common.errors import InputError
 
 DEFAULT_FPS = 24.0  # a folder of frames does not say; DAVIS and film are 24
 
-_MAX_THREADS = 4  # each holds frames of its own
+MAX_THREADS = 4  # each holds frames of its own
 _LISTS = ("concat", "hls", "dash", "imf")  # formats that name other files, or addresses
 _ORIENTATION, _TIFF_WIDTH, _TIFF_HEIGHT = 0x0112, 0x0100, 0x0101  # tags of EXIF and TIFF
 #: EXIF orientation: quarter turns against the clock, then whether it is mirrored left to right.
@@ -25,7 +25,7 @@ _EXIF = {1: (0, 0), 2: (0, 1), 3: (2, 0), 4: (2, 1), 5: (3, 1), 6: (3, 0), 7: (1
 
 @dataclass(frozen=True)
 class Scan:
-    """What is known of a video file once all of it was decoded."""
+    """What is known of a video file, once all of it was decoded or its packets were listed."""
 
     fps: float
     frame_size: tuple[int, int]  #: height and width of the first frame, upright
@@ -61,7 +61,7 @@ def import_av() -> Any:
 
 
 @contextmanager
-def _open(path: Path, threads: int = _MAX_THREADS) -> Iterator[tuple[Any, Any]]:
+def open_stream(path: Path, threads: int = MAX_THREADS) -> Iterator[tuple[Any, Any]]:
     """Open a file's best picture stream."""
     av = import_av()
     try:
@@ -96,14 +96,14 @@ def _best_stream(av: Any, path: Path, container: Any) -> Any:
 
 def header_size(path: Path) -> tuple[int, int]:
     """Return height and width that a video's header names, without decoding a frame."""
-    with _open(path) as (_, stream):
+    with open_stream(path) as (_, stream):
         return stream.height, stream.width
 
 
 def demux(path: Path) -> Scan:
     """Guess what `scan` would find from a file's packets, without decoding one."""
     av = import_av()
-    with _open(path) as (container, stream):
+    with open_stream(path) as (container, stream):
         fps = float(stream.average_rate) if stream.average_rate else DEFAULT_FPS
         count = 0
         try:
@@ -111,7 +111,7 @@ def demux(path: Path) -> Scan:
         except av.FFmpegError as error:
             raise InputError(f"{path} cannot be read to its end: {error.strerror}") from error
         size = (stream.height, stream.width)
-    return Scan(fps, size, [number / fps for number in range(count)], _MAX_THREADS, None)
+    return Scan(fps, size, [number / fps for number in range(count)], MAX_THREADS, None)
 
 
 def scan(path: Path) -> Scan:
@@ -122,7 +122,7 @@ def scan(path: Path) -> Scan:
     Raises:
         InputError: it is no video, or damaged.
     """
-    found, damage = _scan(path, _MAX_THREADS)
+    found, damage = _scan(path, MAX_THREADS)
     if damage.first is not None:  # which frames threads lose at an error is a matter of luck
         found, damage = _scan(path, 1)
     if damage.goes_on:
@@ -134,14 +134,13 @@ def _scan(path: Path, threads: int) -> tuple[Scan, _Damage]:
     damage = _Damage()
     times: list[float | None] = []
     size, duration = (0, 0), 0.0
-    with _open(path, threads) as (container, stream):
+    with open_stream(path, threads) as (container, stream):
         rate = stream.average_rate
         fps = float(rate) if rate else DEFAULT_FPS
-        declared = _declared_seconds(container, stream)
+        declared = declared_seconds(container, stream)
         for frame in _frames(container, stream, damage):
             if not times:
-                turned = _orientation(frame)[0] % 2
-                size = (frame.width, frame.height) if turned else (frame.height, frame.width)
+                size = size_of(frame)
             times.append(frame.time)
             duration = float(frame.duration * frame.time_base) if frame.duration else 1 / fps
     if not times:
@@ -152,11 +151,16 @@ def _scan(path: Path, threads: int) -> tuple[Scan, _Damage]:
     cut = None
     if damage.first is not None or damage.corrupt:
         cut = "its last packet is not whole"
-    elif declared is not None and declared - end > max(3 / fps, 0.05 * declared):
-        cut = f"it says that it lasts {declared:.2f} s, {end:.2f} s can be read"
-    elif _ends_inside(path):
-        cut = "its last bytes are missing"
-    return Scan(fps, size, seconds, threads if damage.first else _MAX_THREADS, cut), damage
+    else:
+        cut = cut_of(path, declared, end, fps)
+    return Scan(fps, size, seconds, threads if damage.first else MAX_THREADS, cut), damage
+
+
+def cut_of(path: Path, declared: float | None, end: float, fps: float) -> str | None:
+    """What shows that the end of a file is missing, beside packets that are not whole."""
+    if declared is not None and declared - end > max(3 / fps, 0.05 * declared):
+        return f"it says that it lasts {declared:.2f} s, {end:.2f} s can be read"
+    return "its last bytes are missing" if _ends_inside(path) else None
 
 
 def _frames(container: Any, stream: Any, damage: _Damage) -> Iterator[Any]:
@@ -194,12 +198,13 @@ def _times(times: list[float | None], fps: float) -> list[float]:
     return [round(time - known[0], 6) for time in known]
 
 
-def _declared_seconds(container: Any, stream: Any) -> float | None:
+def declared_seconds(container: Any, stream: Any) -> float | None:
     """How long a file's header says that its pictures last."""
     if (tag := stream.metadata.get("DURATION")) is not None:  # Matroska: 00:00:12.000000000
         try:
             hours, minutes, seconds = tag.split(":")
-            return 3600 * float(hours) + 60 * float(minutes) + float(seconds)
+            end = 3600 * float(hours) + 60 * float(minutes) + float(seconds)
+            return end - float((stream.start_time or 0) * stream.time_base)
         except ValueError:
             pass
     if stream.duration is not None:
@@ -236,7 +241,7 @@ def _box_ends_behind(file: IO[bytes], size: int) -> bool:
     return position != size
 
 
-def decode(path: Path, indices: Sequence[int], threads: int = _MAX_THREADS) -> Iterator[np.ndarray]:
+def decode(path: Path, indices: Sequence[int], threads: int = MAX_THREADS) -> Iterator[np.ndarray]:
     """Yield the frames at ascending indices of a video as RGB [H, W, 3], upright.
 
     Raises:
@@ -244,10 +249,10 @@ def decode(path: Path, indices: Sequence[int], threads: int = _MAX_THREADS) -> I
     """
     wanted = iter(indices)
     target = next(wanted, None)
-    with _open(path, threads) as (container, stream):
+    with open_stream(path, threads) as (container, stream):
         for number, frame in enumerate(_frames(container, stream, _Damage())):
             while number == target:
-                yield _upright(frame.to_ndarray(format="rgb24"), *_orientation(frame))
+                yield pixels_of(frame)
                 target = next(wanted, None)
             if target is None:
                 return
@@ -301,6 +306,17 @@ def open_image(path: Path) -> Iterator[Any]:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} cannot be read as an image: {error}") from error
+
+
+def pixels_of(frame: Any) -> np.ndarray:
+    """Return a decoded frame as RGB [H, W, 3], upright."""
+    return _upright(frame.to_ndarray(format="rgb24"), *_orientation(frame))
+
+
+def size_of(frame: Any) -> tuple[int, int]:
+    """Return height and width of a decoded frame, upright."""
+    turned = _orientation(frame)[0] % 2
+    return (frame.width, frame.height) if turned else (frame.height, frame.width)
 
 
 def _upright(pixels: np.ndarray, quarter_turns: int, mirrored: int) -> np.ndarray:

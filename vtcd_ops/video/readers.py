@@ -22,6 +22,12 @@ from vtcd_ops.video.decoding import (
     scan,
 )
 from vtcd_ops.video.media_files import image_files
+from vtcd_ops.video.packet_index import (
+    ContradictionError,
+    PacketIndex,
+    decode_listed,
+    list_frames,
+)
 from vtcd_ops.video.sample import Video
 
 
@@ -186,7 +192,13 @@ class FileSource:
         self.path = path
 
     @cached_property
+    def _listed(self) -> tuple[Scan, PacketIndex] | None:
+        return list_frames(self.path)
+
+    @cached_property
     def _scan(self) -> Scan:
+        if self._listed is not None:
+            return self._listed[0]
         # Headers often lie about the number of frames, so they are counted
         found = scan(self.path)
         if found.cut is not None:
@@ -223,10 +235,33 @@ class FileSource:
 
     def frames(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
         """Yield the frames [H, W, 3] uint8 at ascending indices."""
-        size = None
-        for frame in decode(self.path, indices, self._scan.threads):
-            size = _same_size(self.path, (frame.shape[0], frame.shape[1]), size)
-            yield frame
+        size, done = None, 0
+        try:
+            for frame in self._decode(indices):
+                size = _same_size(self.path, (frame.shape[0], frame.shape[1]), size)
+                yield frame
+                done += 1
+        except ContradictionError:
+            self._count_what_was_listed()
+            for frame in self._decode(indices[done:]):
+                size = _same_size(self.path, (frame.shape[0], frame.shape[1]), size)
+                yield frame
+
+    def _decode(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
+        if self._listed is not None:
+            return decode_listed(self.path, self._listed[1], indices)
+        return decode(self.path, indices, self._scan.threads)
+
+    def _count_what_was_listed(self) -> None:
+        """Go on without the list of packets, where as many frames can be decoded as it said."""
+        listed = self._scan.times
+        found = scan(self.path)
+        if len(found.times) != len(listed):
+            raise InputError(
+                f"{self.path} lists {len(listed)} frames and {len(found.times)} can be decoded: "
+                "it is damaged; write it anew, for example with ffmpeg"
+            )
+        self._listed, self._scan = None, found
 
     def times(self, indices: Sequence[int]) -> list[float]:
         """Return when frames are shown, in seconds from the first frame."""
@@ -242,11 +277,11 @@ class FileSource:
 
 
 class _DemuxedSource(FileSource):
-    """A video file of which nothing was decoded."""
+    """A video file of which next to nothing was decoded."""
 
     @cached_property
     def _scan(self) -> Scan:
-        return demux(self.path)
+        return demux(self.path) if self._listed is None else self._listed[0]
 
 
 def _same_size(
