@@ -20,6 +20,8 @@ from vtcd_ops.adapters.adapter import Adapter  # noqa: E402
 from vtcd_ops.adapters.capture import capture  # noqa: E402
 from vtcd_ops.adapters.edit import edit  # noqa: E402
 from vtcd_ops.common.errors import InputError  # noqa: E402
+from vtcd_ops.concept_evidence.evidence import evidence  # noqa: E402
+from vtcd_ops.concept_evidence.result import Evidence  # noqa: E402
 from vtcd_ops.discovery.compactness import choose_compactness  # noqa: E402
 from vtcd_ops.discovery.discover import discover  # noqa: E402
 from vtcd_ops.discovery.foreign import store_concepts  # noqa: E402
@@ -66,6 +68,7 @@ __all__ = [
     "Cost",
     "CrisAccumulator",
     "Curves",
+    "Evidence",
     "Importance",
     "InputError",
     "KMeans",
@@ -89,6 +92,7 @@ __all__ = [
     "curves",
     "discover",
     "edit",
+    "evidence",
     "head_uniqueness",
     "kmeans",
     "load",

@@ -18,6 +18,8 @@ from vtcd_ops.commands.from_signature import command_of, extra_option, parse_wor
 from vtcd_ops.commands.prune import parse_heads, prune_run
 from vtcd_ops.commands.segment import expect_place, parse_part_heads, write_masks
 from vtcd_ops.common.errors import InputWarning, counted, printable
+from vtcd_ops.concept_evidence.evidence import evidence
+from vtcd_ops.concept_evidence.result import Evidence
 from vtcd_ops.discovery.discover import discover
 from vtcd_ops.discovery.run import Run
 from vtcd_ops.importance.curves import Curves, curves
@@ -107,6 +109,12 @@ def show_importance(importance: Importance) -> None:
         _say(line)
 
 
+def show_evidence(found: Evidence) -> None:
+    """Print the evidence in short."""
+    for line in found.lines():
+        _say(line)
+
+
 def show_curves(found: Curves, out: Path | None) -> None:
     """Print the curves in short, and write their points."""
     for line in found.summary():
@@ -155,6 +163,14 @@ curves_command = app.command("curves")(
         more=[
             extra_option("out", Path | None, "Also write the points to a .json or .csv file.", None)
         ],
+    )
+)
+evidence_command = app.command("evidence")(
+    command_of(
+        evidence,
+        show_evidence,
+        arguments=_MEASURED,
+        parsers={"model": str, "controls": lambda text: [Path(word) for word in parse_words(text)]},
     )
 )
 rosetta_command = app.command("rosetta")(

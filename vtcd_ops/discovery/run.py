@@ -34,9 +34,10 @@ from vtcd_ops.storage.documents import expect_fields, listing, making_of, whole
 from vtcd_ops.storage.folder import SETTINGS_FILE, read_own, verify
 
 if TYPE_CHECKING:
+    from vtcd_ops.concept_evidence.result import Evidence
     from vtcd_ops.importance.importance import Importance
 
-__all__ = ["Rankings", "Run", "load", "register_rankings"]
+__all__ = ["Rankings", "Run", "load", "register_evidence", "register_rankings"]
 
 
 class Rankings(Protocol):
@@ -65,6 +66,14 @@ def _reader() -> Rankings:
     if not _rankings:
         raise RuntimeError("the rankings of runs are read by vtcd_ops.importance: import it first")
     return _rankings[0]
+
+
+_evidence: list[Callable[[Run, str], Evidence | None]] = []
+
+
+def register_evidence(read: Callable[[Run, str], Evidence | None]) -> None:
+    """Let runs read their evidence by this; `vtcd_ops.concept_evidence` gives its own."""
+    _evidence[:] = [read]
 
 
 class Run:
@@ -109,8 +118,14 @@ class Run:
             InputError: it is damaged, or the control of another run.
         """
         folder = self.path / SANITY_FOLDER
-        if not (folder / RUN_FILE).is_file():
-            return None
+        return self.control_in(folder) if (folder / RUN_FILE).is_file() else None
+
+    def control_in(self, folder: Path) -> Run:
+        """Return a run in a folder, verified to be that of a weight-randomised copy.
+
+        Raises:
+            InputError: it is damaged, or the control of another run.
+        """
         control = load(folder)
         same_videos = [one.content for one in control.videos] == [
             one.content for one in self.videos
@@ -224,6 +239,21 @@ class Run:
     def importances(self) -> list[str]:
         """Return the names of the run's rankings, the latest last."""
         return _reader().stored_names(self)
+
+    def evidence(self, part: str | None = None) -> Evidence | None:
+        """Return what :func:`vtcd_ops.evidence` measured of the run; None where it was not made.
+
+        Args:
+            part: of the run's parts; the first by default.
+
+        Raises:
+            InputError: it is damaged, or of another state of the run.
+        """
+        part = self._part(part)
+        self._row(self.layers[0], self.heads[0], part)
+        if not _evidence:
+            raise RuntimeError("vtcd_ops.concept_evidence reads evidence: import it first")
+        return _evidence[0](self, part)
 
     def assign(
         self,

@@ -49,7 +49,7 @@ _CONCEPT_TASK = 1 << 39
 #: What a run directory holds; everything else in it is not touched.
 _OWN = (
     RUN_FILE, MANIFEST_FILE, COMPACTNESS_FILE, "concepts", "videos", "importance", "curves",
-    SANITY_FOLDER, "report.html", LOG_FILE, SETTINGS_FILE,
+    "evidence", SANITY_FOLDER, "report.html", LOG_FILE, SETTINGS_FILE,
 )  # fmt: skip
 
 
@@ -61,7 +61,7 @@ class RunWriter(ResultFolder):
         document: what identifies the run: kind, settings, model, versions, operators, parts,
             layers. A run that was begun is continued if it was begun with the same.
         resume: False: refuse a directory with a run in it.
-        overwrite: remove the run that is there, its rankings, curves and report included.
+        overwrite: remove the run that is there, its rankings, curves, evidence and report included.
         within: the directory above which symbolic links are the user's; ``path`` by default.
 
     Raises:

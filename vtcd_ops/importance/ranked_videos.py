@@ -14,6 +14,7 @@ from natsort import natsorted
 
 from vtcd_ops.adapters.adapter import Adapter
 from vtcd_ops.common.errors import InputError
+from vtcd_ops.discovery.own_samples import own_samples
 from vtcd_ops.discovery.records import VideoRecord
 from vtcd_ops.discovery.run import Run
 from vtcd_ops.discovery.settings import Settings
@@ -126,7 +127,7 @@ def find_videos(
     for record in run.videos:
         known.setdefault(record.sha256, []).append(record)
     found = []
-    for sample in _own_samples(run) if samples is None else as_samples(samples):
+    for sample in own_samples("rank", run) if samples is None else as_samples(samples):
         try:
             asked = None if samples is None else assign
             found.append(_find(run, adapter, sample, known, asked, max_memory))
@@ -147,26 +148,6 @@ def find_videos(
 
 def _as_list(classes: Sequence[str] | str) -> list[str]:
     return [classes] if isinstance(classes, str) else [str(label) for label in classes]
-
-
-def _own_samples(run: Run) -> list[Sample]:
-    """The samples of a run, read again from where they were."""
-    for record in run.videos:
-        if record.source is None:
-            raise InputError(
-                f"rank: video {record.name} of {run.path} was an array: give the samples again"
-            )
-    return [
-        Sample(
-            str(record.source),
-            record.label,
-            record.text,
-            record.query_mask,
-            record.target_masks,
-            record.name,
-        )
-        for record in run.videos
-    ]
 
 
 def _find(

@@ -1,0 +1,115 @@
+"""How much the concepts of one run overlap with the best concepts of another, beside chance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from vtcd_ops.concept_evidence.per_video import PerVideo
+from vtcd_ops.concept_evidence.tokens import TokenConcepts
+from vtcd_ops.ops import pack_supports, rosetta_ratios
+
+_PAIRS = 1 << 18  # scored at a time
+_NUM_MOVES = 4  # placements of the other run's supports at random
+
+
+@dataclass(frozen=True, eq=False)
+class BestOverlap:
+    """For every concept of a run the concept of another run that it overlaps most with.
+
+    Args:
+        score: mean over videos of the intersection over the union (equation 7), float64 [U].
+        unit: which concept of the other run it is, (layer, head, concept), int64 [U, 3].
+        per_video: the intersection over the union in every video.
+        expected: what two supports of these sizes at random places would score, float64 [U].
+        moved: the score of the best concept where the other run's supports are moved to random
+            places; mean of several placements, float64 [U].
+    """
+
+    score: np.ndarray
+    unit: np.ndarray
+    per_video: PerVideo
+    expected: np.ndarray
+    moved: np.ndarray
+
+
+def expected_overlap(sizes: np.ndarray, num_places: np.ndarray | float) -> np.ndarray:
+    """Return what supports at random places overlap: expected intersection over expected union.
+
+    Of n places a support of size a holds each with probability a/n. So of d independent supports
+    the expected intersection is n·Π(aᵢ/n) and the expected union n·(1 − Π(1 − aᵢ/n)). Their ratio
+    is the expected intersection over union but for terms of the order of 1/n.
+
+    >>> expected_overlap(np.array([50, 50]), 100).item()  # 25 of 75
+    0.3333333333333333
+
+    Args:
+        sizes: of the supports [..., d].
+        num_places: n, one number or [...].
+
+    Returns:
+        float64 [...]; NaN where all supports are empty.
+    """
+    shares = (
+        np.asarray(sizes, dtype=np.float64) / np.asarray(num_places, dtype=np.float64)[..., None]
+    )
+    both = shares.prod(axis=-1)
+    either = 1.0 - (1.0 - shares).prod(axis=-1)
+    known = (shares > 0).any(axis=-1)
+    found: np.ndarray = np.where(known, both, np.nan) / np.where(known, either, 1.0)
+    return found
+
+
+def best_overlaps(one: TokenConcepts, other: TokenConcepts, seed: int = 0) -> BestOverlap:
+    """Return for every concept of a run the concept of another run that it overlaps most with.
+
+    Args:
+        one: concepts of a run.
+        other: of another run, on the same token grids of the same videos.
+        seed: of the random places.
+    """
+    score, index, ratios = _best(one, other)
+    sizes = np.stack([one.counts(), other.counts()[index]], axis=-1)  # [U, V, 2]
+    expected = PerVideo.mean_of(expected_overlap(sizes, one.num_tokens())).values()
+    random = np.random.default_rng(seed)
+    moved = [_best(one, other.moved(random))[0] for _ in range(_NUM_MOVES)]
+    return BestOverlap(
+        score, other.units[index], PerVideo.mean_of(ratios), expected, np.mean(moved, axis=0)
+    )
+
+
+def _best(one: TokenConcepts, other: TokenConcepts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Best scores [U], whose they are [U], and their ratio in every video [U, V]."""
+    words, videos = pack_supports(
+        [torch.cat(pair) for pair in zip(_supports(one), _supports(other), strict=True)]
+    )
+    models = torch.tensor([0, len(one), len(one) + len(other)])
+    every = torch.arange(len(other), dtype=torch.int32)
+    scores, chosen, ratios = [], [], []
+    step = max(_PAIRS // len(other), 1)
+    for begin in range(0, len(one), step):
+        mine = torch.arange(begin, min(begin + step, len(one)), dtype=torch.int32)
+        pairs = torch.cartesian_prod(mine, every)
+        found = rosetta_ratios(words, videos, models, pairs).numpy()
+        found = found.reshape(len(mine), len(other), -1)
+        counted = (~np.isnan(found)).sum(axis=2)
+        score = np.nansum(found, axis=2) / np.maximum(counted, 1)
+        best = score.argmax(axis=1)
+        scores.append(np.take_along_axis(score, best[:, None], axis=1)[:, 0])
+        ratios.append(np.take_along_axis(found, best[:, None, None], axis=1)[:, 0])
+        chosen.append(best)
+    return np.concatenate(scores), np.concatenate(chosen), np.concatenate(ratios)
+
+
+def _supports(concepts: TokenConcepts) -> list[torch.Tensor]:
+    """For each video the support of every concept, bool [U, tokens]."""
+    found = []
+    for units in concepts.maps:
+        rows = units.reshape(len(units), -1)
+        supports = np.zeros((len(concepts), rows.shape[1]), dtype=bool)
+        head, token = np.nonzero(rows >= 0)
+        supports[rows[head, token], token] = True
+        found.append(torch.from_numpy(supports))
+    return found
