@@ -19,15 +19,16 @@ import numpy as np
 import pytest
 
 from vtcd_ops.common.errors import InputError
-from vtcd_ops.storage import claims as claiming
+from vtcd_ops.storage import claims as claims_module
+from vtcd_ops.storage import file_claims as claiming
 from vtcd_ops.storage import files
-from vtcd_ops.storage.claims import Claims
 from vtcd_ops.storage.documents import encode_json, read_json, read_plain_json
+from vtcd_ops.storage.file_claims import FileClaims
 from vtcd_ops.storage.folder import ResultFolder
 
 HOLDER = (
-    "import sys, time, pathlib; from vtcd_ops.storage.claims import Claims\n"
-    "with Claims(pathlib.Path(sys.argv[1])).claim(3) as mine:\n"
+    "import sys, time, pathlib; from vtcd_ops.storage.file_claims import FileClaims\n"
+    "with FileClaims(pathlib.Path(sys.argv[1])).claim(3) as mine:\n"
     "    print(mine, flush=True); time.sleep(600)"
 )
 
@@ -61,7 +62,7 @@ def test_locks_that_are_refused_are_not_taken_for_another_process(
 ) -> None:
     monkeypatch.setattr(claiming.fcntl, "lockf", refusing(number))
     with pytest.raises(InputError, match=f"{tmp_path}/lock cannot be locked .*file system that"):
-        Claims(tmp_path / "lock")
+        FileClaims(tmp_path / "lock")
 
 
 def test_a_held_lock_answered_eacces_is_another_process(
@@ -77,7 +78,7 @@ def test_a_held_lock_answered_eacces_is_another_process(
             raise PermissionError(errno.EACCES, "Permission denied") from None
 
     monkeypatch.setattr(claiming.fcntl, "lockf", answer_eacces)
-    claims = Claims(tmp_path / "lock")
+    claims = FileClaims(tmp_path / "lock")
     with claims.claim(3) as held, claims.claim(4) as free:
         assert (held, free) == (False, True)
     claims.close()
@@ -86,10 +87,10 @@ def test_a_held_lock_answered_eacces_is_another_process(
 def test_a_stopped_holder_is_named_after_some_seconds(
     tmp_path: Path, holder: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(claiming, "PATIENCE_SECONDS", 0.1)
-    monkeypatch.setattr(claiming, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(claims_module, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(claims_module, "POLL_SECONDS", 0.02)
     holder.send_signal(signal.SIGSTOP)
-    claims = Claims(tmp_path / "lock")
+    claims = FileClaims(tmp_path / "lock")
     with caplog.at_level(logging.WARNING, "vtcd_ops"):
         for _ in range(20):
             claims.wait(3)
@@ -102,7 +103,7 @@ def test_a_stopped_holder_is_named_after_some_seconds(
 
 
 def test_waiting_ends_with_the_holder(tmp_path: Path, holder: Any) -> None:
-    claims = Claims(tmp_path / "lock")
+    claims = FileClaims(tmp_path / "lock")
     done: list[int] = []
     holder.kill()
     claims.work_through([3, 4], lambda n: n, lambda n: n in done, done.append)
@@ -112,11 +113,11 @@ def test_waiting_ends_with_the_holder(tmp_path: Path, holder: Any) -> None:
 
 def test_the_last_to_leave_removes_the_file(tmp_path: Path, holder: Any) -> None:
     path = tmp_path / "lock"
-    Claims(path).close(remove=True)
+    FileClaims(path).close(remove=True)
     assert path.exists()  # the holder uses it
     holder.kill()
     holder.wait()
-    Claims(path).close(remove=True)
+    FileClaims(path).close(remove=True)
     assert not path.exists()
 
 
@@ -126,16 +127,16 @@ def test_a_file_that_was_removed_meanwhile_is_not_locked(
     """Between opening and locking the last of the others may have removed it."""
     path = tmp_path / "lock"
     opened: list[int] = []
-    original = Claims._open_once
+    original = FileClaims._open_once
 
-    def open_and_lose(claims: Claims) -> int:
+    def open_and_lose(claims: FileClaims) -> int:
         opened.append(original(claims))
         if len(opened) == 1:
             path.unlink()
         return opened[-1]
 
-    monkeypatch.setattr(Claims, "_open_once", open_and_lose)
-    claims = Claims(path)
+    monkeypatch.setattr(FileClaims, "_open_once", open_and_lose)
+    claims = FileClaims(path)
     assert len(opened) == 2
     assert os.fstat(opened[1]).st_ino == path.stat().st_ino
     claims.close(remove=True)
@@ -288,7 +289,7 @@ def test_a_read_that_fails_names_its_file(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_waiting_for_a_claim_is_patient_and_ends(tmp_path: Path, holder: Any) -> None:
-    claims = Claims(tmp_path / "lock")
+    claims = FileClaims(tmp_path / "lock")
     began = time.monotonic()
     os.kill(holder.pid, signal.SIGKILL)
     with claims.claim(3, wait=True) as mine:

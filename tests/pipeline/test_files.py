@@ -15,8 +15,8 @@ from hypothesis.extra import numpy as arrays
 
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.storage import files
-from vtcd_ops.storage.claims import Claims
 from vtcd_ops.storage.codec import pack_frames, pack_labels, unpack_frames, unpack_labels
+from vtcd_ops.storage.file_claims import FileClaims
 
 SHAPES = arrays.array_shapes(min_dims=3, max_dims=3, max_side=5)
 
@@ -125,8 +125,8 @@ def test_same_content_same_bytes(tmp_path: Path) -> None:
 def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     program = (
-        "import sys, time, pathlib; from vtcd_ops.storage.claims import Claims\n"
-        "with Claims(pathlib.Path(sys.argv[1])).claim(3) as mine:\n"
+        "import sys, time, pathlib; from vtcd_ops.storage.file_claims import FileClaims\n"
+        "with FileClaims(pathlib.Path(sys.argv[1])).claim(3) as mine:\n"
         "    print(mine, flush=True); time.sleep(600)"
     )
     holder = subprocess.Popen(
@@ -134,7 +134,7 @@ def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "True\n"
-    claims = Claims(path)
+    claims = FileClaims(path)
     with claims.claim(3) as mine, claims.claim(4) as other:
         assert (mine, other) == (False, True)
     holder.send_signal(signal.SIGKILL)

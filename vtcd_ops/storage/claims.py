@@ -1,101 +1,70 @@
-"""Which process does which task of a folder, agreed through locks that end with their process."""
+"""Which process does which task of a folder, by whatever means it is agreed."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import logging
-import os
-import struct
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
-
-from vtcd_ops.common.errors import InputError
 
 T = TypeVar("T")
 
 POLL_SECONDS = 0.2
 PATIENCE_SECONDS = 5.0  # of waiting for another process, before a word about it
-_PRESENCE = (1 << 62) + 1  # beyond any task: whoever uses the file shares its lock
-_PROBE = _PRESENCE + 1  # never held
-_FLOCK = "hhqqi0q"  # struct flock of Linux: type, whence, start, length, process
+PRESENCE = (1 << 62) + 1  # beyond any task: whoever uses the claims shares it
 
 _log = logging.getLogger("vtcd_ops")
 
 
-class Claims:
-    """Which process does which task, agreed through locks that end with their process.
-
-    The lock of task i is byte i of one file. The operating system gives it up when its process
-    ends, however it ends, so a killed process never leaves a task claimed. As long as the object
-    is in use it shares one more lock, so that the last to close it can tell that it is the last.
+class Claims(ABC):
+    """Which process does which task of a folder; a claim does not outlive its process.
 
     Args:
-        path: the file; made if it does not exist.
-
-    Raises:
-        InputError: it cannot be opened, or its file system has no locks.
+        folder: what is worked on, for messages.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._descriptor = self._open()
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._waiting_since: float | None = None
 
-    def _open(self) -> int:
-        while True:
-            descriptor = self._open_once()
-            try:
-                while not self._lock(fcntl.LOCK_SH, _PRESENCE, descriptor):
-                    time.sleep(POLL_SECONDS / 10)  # the last one removes the file just now
-                if os.fstat(descriptor).st_ino == os.stat(self._path).st_ino:  # noqa: PTH116
-                    return descriptor
-            except FileNotFoundError:
-                pass
-            except BaseException:
-                os.close(descriptor)
-                raise
-            os.close(descriptor)
+    @abstractmethod
+    def _take(self, task: int) -> bool:
+        """Hold a task alone; False: another process holds or shares it."""
 
-    def _open_once(self) -> int:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        try:
-            return os.open(self._path, flags, 0o666)
-        except OSError as error:
-            reason = error.strerror
-            if error.errno == errno.ELOOP:
-                reason = "it is a symbolic link, and writing would go through it"
-            raise InputError(f"{self._path} cannot be written: {reason}") from error
+    @abstractmethod
+    def _take_shared(self, task: int) -> bool:
+        """Hold a task together with others; False: another process holds it alone."""
 
-    def _lock(self, kind: int, byte: int, descriptor: int | None = None) -> bool:
-        """Lock a byte of the file; False: another process holds it."""
-        descriptor = self._descriptor if descriptor is None else descriptor
-        try:
-            fcntl.lockf(descriptor, kind | fcntl.LOCK_NB, 1, byte)
-        except OSError as error:
-            if error.errno == errno.EAGAIN:
-                return False
-            if error.errno == errno.EACCES and byte != _PROBE and self._locks_work(descriptor):
-                return False  # POSIX allows this answer too, which may also mean "not permitted"
-            raise InputError(
-                f"{self._path} cannot be locked ({error.strerror}), and without locks processes "
-                "cannot share the work: choose a directory on a file system that has them"
-            ) from error
-        return True
+    @abstractmethod
+    def _give_back(self, task: int) -> None:
+        """Hold a task no longer."""
 
-    def _locks_work(self, descriptor: int) -> bool:
-        """Whether a byte that nobody holds can be locked: tells "held" from "not permitted"."""
-        self._lock(fcntl.LOCK_SH, _PROBE, descriptor)
-        fcntl.lockf(descriptor, fcntl.LOCK_UN, 1, _PROBE)
-        return True
+    @abstractmethod
+    def alone(self, task: int = PRESENCE) -> bool:
+        """Whether no other process holds a task, or shares it; if so it is held from now on.
+
+        By default: whether no other process works in the folder.
+        """
+
+    @abstractmethod
+    def _holder(self, task: int) -> str:
+        """Who holds a task, as far as can be known here."""
+
+    @abstractmethod
+    def close(self, *, remove: bool = False) -> None:
+        """End the claims of this process.
+
+        Args:
+            remove: remove what they leave in the folder, unless another process uses it.
+        """
 
     @contextlib.contextmanager
     def claim(self, task: int, *, wait: bool = False) -> Iterator[bool]:
         """Hold a task for as long as the context is open; False: another process holds it."""
-        while not (mine := self._lock(fcntl.LOCK_EX, task)) and wait:
+        while not (mine := self._take(task)) and wait:
             self.wait(task)
         try:
             if mine:
@@ -103,7 +72,7 @@ class Claims:
             yield mine
         finally:
             if mine:
-                fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, task)
+                self._give_back(task)
 
     def work_through(
         self,
@@ -149,45 +118,13 @@ class Claims:
             _log.warning(
                 "%s: waiting for %s, which works on a part of it; if it is stopped, continue or "
                 "end it",
-                self._path.parent,
+                self._folder,
                 self._holder(task),
             )
             self._waiting_since = float("inf")  # one word is enough
         time.sleep(POLL_SECONDS)
 
-    def _holder(self, task: int) -> str:
-        """Who holds a task, as far as this machine knows."""
-        question = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, task, 1, 0)
-        try:
-            answer = fcntl.fcntl(self._descriptor, fcntl.F_GETLK, question)
-            process = struct.unpack(_FLOCK, answer)[4]
-            os.kill(process, 0)
-        except PermissionError:
-            pass  # another user's
-        except OSError:
-            return "a process of another machine"
-        return f"process {process}" if process > 0 else "another process"
-
     def share(self, task: int) -> None:
         """Hold a task together with other processes until this is closed, or until `alone`."""
-        while not self._lock(fcntl.LOCK_SH, task):
+        while not self._take_shared(task):
             self.wait(task)
-
-    def alone(self, task: int = _PRESENCE) -> bool:
-        """Whether no other process holds a task, or shares it; if so it is held from now on.
-
-        By default: whether no other process uses the file; until this one closes it, none will.
-        """
-        return self._lock(fcntl.LOCK_EX, task)
-
-    def close(self, *, remove: bool = False) -> None:
-        """End the claims of this process.
-
-        Args:
-            remove: remove the file, unless another process uses it.
-        """
-        try:
-            if remove and self.alone():
-                self._path.unlink(missing_ok=True)
-        finally:
-            os.close(self._descriptor)

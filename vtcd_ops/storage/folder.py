@@ -16,7 +16,10 @@ from vtcd_ops.common.errors import InputError
 from vtcd_ops.storage import files
 from vtcd_ops.storage.claims import Claims
 from vtcd_ops.storage.documents import TEXT, digest_json, either, encode_json, listing, table, whole
+from vtcd_ops.storage.file_claims import FileClaims
 from vtcd_ops.storage.files import Stored, naming, sha256_file
+from vtcd_ops.storage.job_store import job_store
+from vtcd_ops.storage.store_claims import StoreClaims
 
 SETTINGS_FILE = "settings.json"
 LOG_FILE = "log.jsonl"
@@ -41,8 +44,9 @@ class ResultFolder:
 
     @cached_property
     def claims(self) -> Claims:
-        """Which process does what."""
-        return Claims(self.own(LOCK_FILE))
+        """Which process does what: of a job by its store, of processes started by hand by locks."""
+        path, store = self.own(LOCK_FILE), job_store()
+        return FileClaims(path) if store is None else StoreClaims(path, store)
 
     def close(self, *, remove: bool = False) -> None:
         """End the claims of this process; ``remove`` their file unless another process uses it."""
