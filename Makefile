@@ -32,7 +32,7 @@ build: $(READY)  ## compile the operators in place, incrementally
 debian:  # GoogleTest, a browser and a renderer for the tests: Debian's packages, where they are missing
 	@build_tools/debian_packages.sh
 
-test: build debian  ## run every test: Python, C++ plain and under the sanitizers, examples in the documentation
+test: build debian  ## run every test: Python, C++ under the sanitizers, examples in the documentation
 	PATH="$(abspath $(VENV))/bin:$$PATH" OMP_NUM_THREADS=1 $(RUN) -m pytest $(SPREAD) $(ARGS)
 
 lint: $(READY)  ## check style, types and format of Python and C++

@@ -29,6 +29,14 @@ fi
 pip install --quiet 'setuptools>=77' wheel 'cmake>=3.22' ninja build
 PATH="$(cd "$venv/bin" && pwd):$PATH"
 [ -d /usr/include/eigen3 ] || pip install --quiet 'cmeel-eigen>=3.4,<4'
+
+# The compiler works while pip installs what tests and lint need; its output comes when it has ended.
+mkdir -p build
+flock build/.lock "$run" setup.py -q build_ext --inplace > build/environment.log 2>&1 &
+compiler=$!
+"$run" build_tools/requirements.py test lint > build/requirements.txt
+pip install --quiet -r build/requirements.txt
+wait "$compiler" || { cat build/environment.log >&2; exit 1; }
 # one call, so that pip takes what they need of one another from here
 editable=(-e '.[test,lint]')
 for integration in integrations/*/pyproject.toml; do

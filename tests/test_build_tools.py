@@ -158,3 +158,23 @@ def test_the_compiler_of_the_packages_is_found_with_its_libraries(
     monkeypatch.setenv("CUDACXX", str(tmp_path / "nvidia/cu13/bin/nvcc"))
     monkeypatch.setattr(sys, "path", [])
     assert locate.find_nvcc() == root / "bin/nvcc"
+
+
+def test_requirements_are_all_but_the_projects_themselves(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`make env` installs them while the operators are compiled, so before the packages."""
+    monkeypatch.syspath_prepend(str(ROOT / "build_tools"))
+    requirements = importlib.import_module("requirements").requirements
+    (tmp_path / "integrations/some").mkdir(parents=True)
+    (tmp_path / "pyproject.toml").write_text(
+        '[project]\nname = "own"\ndependencies = ["torch>=2.10"]\n'
+        '[project.optional-dependencies]\ntest = ["pytest<9"]\nlint = ["own[test]", "ruff==1"]\n'
+    )
+    (tmp_path / "integrations/some/pyproject.toml").write_text(
+        '[project]\nname = "own-some"\ndependencies = ["own>=1", "tqdm", "torch>=2.10"]\n'
+    )
+    assert requirements(tmp_path, []) == ["torch>=2.10", "tqdm"]
+    assert requirements(tmp_path, ["test", "lint"]) == [
+        "pytest<9", "ruff==1", "torch>=2.10", "tqdm",
+    ]  # fmt: skip

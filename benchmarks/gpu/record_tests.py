@@ -19,8 +19,23 @@ import torch
 BROKEN = 3  # exit status of a worker, after which xdist starts another
 
 
+class _Process:
+    """This process: whether it works for another, to which its reports go.
+
+    xdist says so to the worker itself; its environment variables reach all that a worker starts,
+    a `make gpu` within a test as well.
+    """
+
+    is_worker = False
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """See `_Process`."""
+    _Process.is_worker = hasattr(config, "workerinput")
+
+
 def _write(line: dict[str, Any]) -> None:
-    if "PYTEST_XDIST_WORKER" in os.environ:  # its reports come to the process that started it
+    if _Process.is_worker:
         return
     with Path(os.environ["VTCD_TEST_RECORD"]).open("a") as file:
         file.write(json.dumps(line) + "\n")
@@ -55,7 +70,7 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
 def pytest_runtest_logfinish(nodeid: str) -> Any:
     """End a worker whose context a kernel has broken: every later test would fail for that."""
     result = yield
-    if "PYTEST_XDIST_WORKER" in os.environ and torch.cuda.is_initialized():
+    if _Process.is_worker and torch.cuda.is_initialized():
         try:
             torch.cuda.synchronize()
         except RuntimeError as error:

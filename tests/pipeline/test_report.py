@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-import subprocess
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +14,7 @@ import pytest
 from pipeline.report_page import Page, links, write_controlled_run, write_run
 from pipeline.videos import moving_square
 
+from vtcd_ops.commands.app import main
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.discovery.run import Run
 from vtcd_ops.reporting import report
@@ -174,20 +175,20 @@ def test_miniature_models_are_called_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["absent", "."])
-def test_command_refuses_what_is_no_run(tmp_path: Path, name: str) -> None:
-    path = tmp_path / name
-    command = [
-        sys.executable,
-        "-c",
-        "from vtcd_ops.commands.app import main; main()",
-        "report",
-        str(path),
-    ]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert finished.returncode == 2
-    assert "is not a run" in finished.stderr
-    assert "Traceback" not in finished.stderr
-    assert len(finished.stderr.strip().splitlines()) == 1
+def test_command_refuses_what_is_no_run(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["vtcd", "report", str(tmp_path / name)])
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # that main() replaces
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert "is not a run" in told
+    assert len(told.strip().splitlines()) == 1  # no traceback
 
 
 def test_unwritable_file_leaves_the_old_report(run: Run, tmp_path: Path) -> None:
