@@ -40,6 +40,7 @@ def _families(monkeypatch: pytest.MonkeyPatch) -> None:
         ]
     ]
     monkeypatch.setattr(registry.metadata, "entry_points", lambda group: points)
+    monkeypatch.setattr(registry, "_registered", {})
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
@@ -139,3 +140,30 @@ def test_a_bare_file_needs_its_family(tmp_path: Path) -> None:
     (tmp_path / "m.pth").write_bytes(b"")
     with pytest.raises(InputError, match=r"m\.pth is a file, .* name it, 'family:.*m\.pth'"):
         vtcd_ops.load_model(tmp_path / "m.pth")
+
+
+def test_a_family_registered_in_this_process(tmp_path: Path) -> None:
+    class Mine(Family):
+        model_types = ("mine",)
+
+    registry.register("mine", Mine)
+    assert vtcd_ops.load_model("mine:small?size=3").name == "toy:small [('size', 3)]"
+    folder = checkpoint(tmp_path / "folder", '{"model_type": "mine"}')
+    assert vtcd_ops.load_model(folder).name == f"toy:{folder} []"
+    assert list_adapters()[-1].family == "mine"
+    with pytest.raises(InputError, match="known families: broken, nameless, toy, mine"):
+        vtcd_ops.load_model("nobody:mini")
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "message"),
+    [
+        ("toy", Family, r"'toy' is the name of a family of"),
+        ("a:b", Family, "name expected letters, digits and underscores, got 'a:b'"),
+        ("mine", object, "expected a class with model_types and from_name, got .*, without model"),
+        ("mine", Family(), "expected a class with model_types and from_name, got"),
+    ],
+)
+def test_families_that_cannot_be_registered(name: str, family: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        registry.register(name, family)

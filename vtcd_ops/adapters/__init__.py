@@ -17,11 +17,17 @@ from vtcd_ops.adapters.colours import CLIP_MEAN, CLIP_STD
 from vtcd_ops.adapters.configs import check_sizes, read_config, shortened
 from vtcd_ops.adapters.example import example_adapter
 from vtcd_ops.adapters.heads import HeadModules, linear_heads
-from vtcd_ops.adapters.layout import TokenLayout
+from vtcd_ops.adapters.layout import TokenLayout, TokenOrder
 from vtcd_ops.adapters.multihead import open_attention
 from vtcd_ops.adapters.options import check_attention, frame_transform
 from vtcd_ops.adapters.projections import ProjectionAdapter, Projections
-from vtcd_ops.adapters.registry import AdapterInfo, families, list_adapters, load_model
+from vtcd_ops.adapters.registry import (
+    AdapterInfo,
+    families,
+    list_adapters,
+    load_model,
+    register,
+)
 from vtcd_ops.adapters.weights import (
     floating_type,
     like_trained,
@@ -51,6 +57,7 @@ __all__ = [
     "Projections",
     "Sample",
     "TokenLayout",
+    "TokenOrder",
     "VideoClip",
     "check_adapter",
     "check_attention",
@@ -75,6 +82,7 @@ __all__ = [
     "read_mask",
     "read_masks",
     "read_saved",
+    "register",
     "shortened",
     "traces",
     "weights_sha256",

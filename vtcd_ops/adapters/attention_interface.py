@@ -19,10 +19,14 @@ from vtcd_ops.adapters.heads import HeadModules, linear_heads
 from vtcd_ops.adapters.pretrained import HuggingFaceMixin
 from vtcd_ops.common.errors import InputError
 
-__all__ = ["AttentionInterfaceAdapter", "attention_layers"]
+__all__ = ["AttentionInterfaceAdapter", "Listener", "attention_layers", "listening"]
 
 # Must not contain the name of another implementation: transformers looks for "sdpa" and "flash".
 _IMPLEMENTATION = "vtcd_tap"
+
+
+#: Sees (module, part, features [B', A, N', C]); what it returns goes on through the model.
+Listener = Callable[[nn.Module, str, Tensor], Tensor]
 
 
 class _OpenTap:
@@ -30,13 +34,11 @@ class _OpenTap:
 
     def __init__(self, implementation: str) -> None:
         self.implementation = implementation
-        self.listeners: list[tuple[frozenset[Site], dict[int, int], Visitor]] = []
+        self.listeners: list[Listener] = []
 
     def show(self, module: nn.Module, part: str, features: Tensor) -> Tensor:
-        for sites, layer_of, visit in self.listeners:
-            layer = layer_of.get(id(module))
-            if layer is not None and (part, layer) in sites:
-                features = visit(part, layer, features)
+        for listener in self.listeners:
+            features = listener(module, part, features)
         return features
 
 
@@ -123,46 +125,64 @@ class AttentionInterfaceAdapter(HuggingFaceMixin, AttentionAdapter):
     @contextlib.contextmanager
     def tap(self, sites: Collection[Site], visit: Visitor) -> Iterator[None]:
         """While open, passes the features of `sites` through `visit` in every forward."""
-        if self.layout.token_axes != "thw":
-            raise InputError(
-                f"{self.name}: the attention interface expects tokens in t, h, w order"
-            )
-        model: PreTrainedModel = self.model
         modules = {
-            layer: model.get_submodule(name)
+            layer: self.model.get_submodule(name)
             for layer, name in enumerate(self._attention_names)
             if self.kept_heads(layer)
         }
         layer_of = {id(module): layer for layer, module in modules.items()}
-        listener = (frozenset(sites), layer_of, self.padded(visit))
-        config: Any = next(iter(modules.values())).config
-        with _tapped(model, config) as tap, contextlib.ExitStack() as hooks:
+        wanted, padded = frozenset(sites), self.padded(visit)
+
+        def listen(module: nn.Module, part: str, raw: Tensor) -> Tensor:
+            layer = layer_of.get(id(module))
+            if layer is None or (part, layer) not in wanted:
+                return raw
+            layout = self.layout_of(layer)
+            features = layout.to_tokens(raw, self.token_grid)
+            edited = padded(part, layer, features)
+            return raw if edited is features else layout.from_tokens(edited, self.token_grid)
+
+        with listening(self.model, listen), contextlib.ExitStack() as hooks:
             for layer in sorted({layer for _, layer in sites} - modules.keys()):
                 parts = [part for part in PARTS if (part, layer) in sites]
                 for handle in self.hook_empty(layer, parts, visit):
                     hooks.callback(handle.remove)
-            tap.listeners.append(listener)
-            try:
-                yield
-            finally:
-                tap.listeners.remove(listener)
+            yield
 
 
 @contextlib.contextmanager
-def _tapped(model: PreTrainedModel, config: Any) -> Iterator[_OpenTap]:
+def listening(model: PreTrainedModel, listener: Listener) -> Iterator[None]:
+    """Show a function what every attention module of a model is given and gives, while open.
+
+    It is called with (module, part, features [B', A, N', C]) in every call of the attention
+    function, and what it returns goes on; the features as the model has them, rotated or not.
+    """
+    with _tapped(model) as tap:
+        tap.listeners.append(listener)
+        try:
+            yield
+        finally:
+            tap.listeners.remove(listener)
+
+
+@contextlib.contextmanager
+def _tapped(model: PreTrainedModel) -> Iterator[_OpenTap]:
     """Switch a model to the tapping attention function, unless it is, and back at the end."""
-    if id(config) in _open_taps:
-        yield _open_taps[id(config)]
+    configs = {id(each.config): each.config for each in model.modules() if hasattr(each, "config")}
+    before = model.config._attn_implementation
+    tap = _open_taps.get(id(model.config))
+    if tap is not None:
+        yield tap
         return
-    before = config._attn_implementation
     tap = _OpenTap(before)
-    _open_taps[id(config)] = tap
+    _open_taps.update(dict.fromkeys(configs, tap))
     try:
         model.set_attn_implementation(_IMPLEMENTATION)
         yield tap
     finally:
         model.set_attn_implementation(before)
-        del _open_taps[id(config)]
+        for key in configs:
+            del _open_taps[key]
 
 
 def attention_layers(model: PreTrainedModel) -> list[nn.Module]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from vtcd_ops.adapters.adapter import Site, Visitor, model_device
 from vtcd_ops.adapters.colours import warn_of_colours
 from vtcd_ops.adapters.heads import HeadModules, cut_heads
-from vtcd_ops.adapters.layout import TokenLayout
+from vtcd_ops.adapters.layout import TokenLayout, TokenOrder
 from vtcd_ops.adapters.lock import alone_in, serialised
 from vtcd_ops.adapters.weights import moved
 from vtcd_ops.common.errors import InputError
@@ -123,6 +123,10 @@ class AttentionAdapter(abc.ABC):
     def answer_identity(self) -> dict[str, Any]:
         """Return what answers depend on beside weights and features: the names of the classes."""
         return {"class_names": self.class_names}
+
+    def layout_of(self, layer: int) -> TokenLayout | TokenOrder:
+        """Return how a layer arranges its tokens: as all of them do, unless a subclass knows."""
+        return self.layout
 
     def preprocess(self, frames: np.ndarray | Tensor) -> Tensor:
         """Turn frames, uint8 [T, H, W, 3], into the model's input, float32 [T, 3, H', W']."""
@@ -267,7 +271,7 @@ class AttentionAdapter(abc.ABC):
             tokens: Tensor = (*args, *kwargs.values())[0]  # [B', N', D]
             batch, count, _ = tokens.shape
             zeros = tokens.new_zeros(batch, self.num_heads, count, self.head_dim)
-            features = self.layout.to_tokens(zeros, self.token_grid)
+            features = self.layout_of(layer).to_tokens(zeros, self.token_grid)
             for part in parts:
                 visit(part, layer, features)
 

@@ -3,7 +3,11 @@
 Only the integrations import this module; it needs transformers.
 """
 
-from vtcd_ops.adapters.attention_interface import AttentionInterfaceAdapter, attention_layers
+from vtcd_ops.adapters.attention_interface import (
+    AttentionInterfaceAdapter,
+    attention_layers,
+    listening,
+)
 from vtcd_ops.adapters.pretrained import (
     HuggingFaceMixin,
     classifier_attributes,
@@ -20,6 +24,7 @@ __all__ = [
     "attention_layers",
     "classifier_attributes",
     "image_sides",
+    "listening",
     "load_pretrained",
     "pretrained_class",
     "read_preprocessor_config",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vtcd_ops.common.errors import InputError
 
-__all__ = ["TokenLayout"]
+__all__ = ["TokenLayout", "TokenOrder"]
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,104 @@ class TokenLayout:
         """Dimensions of t, h and w in [B, A, *batch_axes, *token_axes, C]."""
         order = self.batch_axes + self.token_axes
         return (2 + order.index("t"), 2 + order.index("h"), 2 + order.index("w"))
+
+
+@dataclass(frozen=True)
+class TokenOrder:
+    """Where every token of a clip stands in one attention layer, told place by place.
+
+    It says what `TokenLayout` cannot: attention in windows, blocks of merged patches, tokens behind
+    the others. The places of one clip are counted row by row, `rows` of `length` tokens each.
+
+    >>> raw = torch.tensor([0.0, 11.0, 12.0, 21.0, 22.0, 9.0]).view(1, 1, 6, 1)
+    >>> order = TokenOrder(1, 6, grid=(1, 3, 2, 4), others=(0, 5))  # a token in front, one behind
+    >>> order.to_tokens(raw, (1, 2, 2)).flatten().tolist()
+    [0.0, 9.0, 11.0, 21.0, 12.0, 22.0]
+    >>> torch.equal(order.from_tokens(order.to_tokens(raw, (1, 2, 2)), (1, 2, 2)), raw)
+    True
+
+    Attributes:
+        rows: of the batch that one clip takes.
+        length: tokens of a row.
+        grid: the places of the tokens of the grid, in (t, h, w) order.
+        others: the places of all other tokens; they come first, as prefix tokens.
+        missing: prefix tokens that other layers have and this one has not: shown as zeros, and what
+            is put in their place is dropped.
+        batched: how clips stand side by side: "rows", a clip's rows one after the other, or
+            "tokens", one behind the other in the same row.
+    """
+
+    rows: int
+    length: int
+    grid: tuple[int, ...]
+    others: tuple[int, ...] = ()
+    missing: int = 0
+    batched: str = "rows"
+
+    def to_tokens(self, raw: Tensor, grid: tuple[int, int, int]) -> Tensor:
+        """Bring a layer's tensor [B', A, N', C] to [B, A, P+t*h*w, C], prefix tokens first."""
+        if self.rows == 1 and self.batched == "rows" and not self.missing and self._in_order:
+            return raw
+        tokens = self._clips(raw).index_select(2, self._places(raw.device))
+        if not self.missing:
+            return tokens
+        batch, heads, _, channels = tokens.shape
+        return torch.cat([tokens.new_zeros(batch, heads, self.missing, channels), tokens], dim=2)
+
+    def from_tokens(self, tokens: Tensor, grid: tuple[int, int, int]) -> Tensor:
+        """Undo `to_tokens`: [B, A, P+t*h*w, C] to the model's own [B', A, N', C]."""
+        if self.rows == 1 and self.batched == "rows" and not self.missing and self._in_order:
+            return tokens
+        back = torch.argsort(self._places(tokens.device))
+        places = tokens[:, :, self.missing :].index_select(2, back)
+        places = places.unflatten(2, (self.rows, self.length))  # [B, A, R, N', C]
+        if self.batched == "tokens":
+            return places.permute(2, 1, 0, 3, 4).flatten(2, 3)
+        return places.transpose(1, 2).flatten(0, 1)
+
+    def as_layout(self, grid: tuple[int, int, int]) -> TokenLayout | None:
+        """Return the arrangement in axes that is the same, if there is one, other tokens aside."""
+        left = torch.ones(self.rows * self.length, dtype=torch.bool)
+        left[list(self.others)] = False
+        counts = left.view(self.rows, self.length).sum(dim=1)
+        if self.batched != "rows" or int(counts.max()) != int(counts.min()):
+            return None
+        mine = (left.cumsum(dim=0) - 1)[list(self.grid)]  # places, were there no others
+        numbers = torch.arange(len(mine)).view(self.rows, 1, -1, 1)
+        for axes in ("thw", "hwt", "twh", "htw", "wth", "wht"):
+            for cut in (3, 2, 1):
+                if math.prod(grid["thw".index(axis)] for axis in axes[cut:]) == self.rows:
+                    layout = TokenLayout(axes[:cut], axes[cut:])
+                    if torch.equal(layout.to_tokens(numbers, grid).flatten(), mine):
+                        return layout
+        return None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it, as JSON holds it."""
+        return {**vars(self), "grid": list(self.grid), "others": list(self.others)}
+
+    @property
+    def _in_order(self) -> bool:
+        return (*self.others, *self.grid) == tuple(range(self.length))
+
+    def _places(self, device: torch.device) -> Tensor:
+        return torch.tensor((*self.others, *self.grid), device=device)
+
+    def _clips(self, raw: Tensor) -> Tensor:  # [B', A, N', C] -> [B, A, R*N', C]
+        first, length = (raw.shape[0], raw.shape[2])
+        if self.batched == "tokens":
+            fits = first == self.rows and length % self.length == 0
+            clips = raw.unflatten(2, (-1, self.length)) if fits else raw
+            clips = clips.permute(2, 1, 0, 3, 4) if fits else raw
+        else:
+            fits = first % self.rows == 0 and length == self.length
+            clips = raw.unflatten(0, (-1, self.rows)).transpose(1, 2) if fits else raw
+        if not fits:
+            raise InputError(
+                f"TokenOrder: a layer expected {self.rows} rows of {self.length} tokens a clip, "
+                f"got {list(raw.shape)}"
+            )
+        return clips.flatten(2, 3)
 
 
 def _join(prefix: Tensor, tokens: Tensor) -> Tensor:

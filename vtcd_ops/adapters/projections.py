@@ -172,19 +172,22 @@ class ProjectionAdapter(AttentionAdapter):
     def _visited(self, part: str, layer: int, flat: Tensor, visit: Visitor) -> Tensor:
         """Show `visit` one part [B', N', A*C]; gives the same object back if it changed nothing."""
         self._check(part, layer, flat)
-        # [B', A, N', C]
-        raw = flat.unflatten(-1, (len(self.kept_heads(layer)), self.head_dim)).transpose(1, 2)
-        features = self.layout.to_tokens(raw, self.token_grid)
+        # [B', A, N', C]; some models put all clips of a batch into one row and leave its axis out
+        split = flat.unflatten(-1, (len(self.kept_heads(layer)), self.head_dim))
+        raw = (split if flat.dim() == 3 else split.unsqueeze(0)).transpose(1, 2)
+        layout = self.layout_of(layer)
+        features = layout.to_tokens(raw, self.token_grid)
         edited = visit(part, layer, features)
         if edited is features:
             return flat
-        return self.layout.from_tokens(edited, self.token_grid).transpose(1, 2).flatten(2)
+        back = layout.from_tokens(edited, self.token_grid).transpose(1, 2).flatten(2)
+        return back if flat.dim() == 3 else back.squeeze(0)
 
     def _check(self, part: str, layer: int, flat: Any, parts: int = 1) -> None:
         """Refuse what no projection of heads returns, or takes."""
         num_heads = len(self.kept_heads(layer))
         width = parts * num_heads * self.head_dim
-        if not isinstance(flat, Tensor) or flat.dim() != 3 or flat.shape[-1] != width:
+        if not isinstance(flat, Tensor) or flat.dim() not in (2, 3) or flat.shape[-1] != width:
             got = list(flat.shape) if isinstance(flat, Tensor) else f"a {type(flat).__name__}"
             raise InputError(
                 f"{self.name}: the module named for the {part} of layer {layer} expected to hand "

@@ -16,9 +16,20 @@ from vtcd_ops.adapters.names import split_options
 from vtcd_ops.adapters.pruned_form import is_pruned, load_pruned
 from vtcd_ops.common.errors import InputError
 
-__all__ = ["AdapterFamily", "AdapterInfo", "describe", "families", "list_adapters", "load_model"]
+__all__ = [
+    "AdapterFamily",
+    "AdapterInfo",
+    "describe",
+    "families",
+    "list_adapters",
+    "load_model",
+    "register",
+]
 
 ENTRY_POINT_GROUP = "vtcd_ops.adapters"
+
+# Families that this process registered, which no installed package declares.
+_registered: dict[str, type[Any]] = {}
 
 
 class AdapterFamily(Protocol):
@@ -65,9 +76,50 @@ def families() -> dict[str, metadata.EntryPoint]:
     return {point.name: point for point in sorted(metadata.entry_points(group=ENTRY_POINT_GROUP))}
 
 
+def register(name: str, family: type[AdapterFamily]) -> None:
+    """Let `load_model("name:model")` find a family in this process, without an installed package.
+
+    A worker process of its own, and the command line, know the families of installed packages
+    alone: those declare an entry point in the group `vtcd_ops.adapters`.
+
+    >>> import vtcd_ops
+    >>> from vtcd_ops.adapters import example_adapter, register
+    >>> class Mine:
+    ...     model_types = ("my_type",)   # of the config.json files that it reads
+    ...     @classmethod
+    ...     def from_name(cls, name, *, seed=0):
+    ...         return example_adapter(seed=seed)
+    >>> register("mine", Mine)
+    >>> vtcd_ops.load_model("mine:anything?seed=3")
+    ProjectionAdapter('example', 3 layers x 2 heads x 8 channels, 2x4x4 tokens)
+
+    Args:
+        name: of the family; one that was registered before is replaced.
+        family: a class with `model_types` and `from_name(name, **options)`.
+
+    Raises:
+        InputError: an installed package has a family of this name, or the class lacks something.
+    """
+    lacks = [each for each in ("model_types", "from_name") if not hasattr(family, each)]
+    if not isinstance(family, type) or lacks:
+        raise InputError(
+            "register: family expected a class with model_types and from_name, got "
+            f"{family!r}" + (f", without {' and '.join(lacks)}" if lacks else "")
+        )
+    if not name.isidentifier():
+        raise InputError(f"register: name expected letters, digits and underscores, got {name!r}")
+    if name in families():
+        raise InputError(
+            f"register: {name!r} is the name of a family of "
+            f"{describe(families()[name]).package}; give another"
+        )
+    _registered[name] = family
+
+
 def list_adapters() -> list[AdapterInfo]:
-    """Return every installed family, also one that cannot be imported, with the reason."""
-    return [describe(point) for point in families().values()]
+    """Return every family, also one that cannot be imported, with the reason."""
+    own = [_info(name, family.__module__, family) for name, family in sorted(_registered.items())]
+    return [*(describe(point) for point in families().values()), *own]
 
 
 def load_model(model: str | os.PathLike[str] | Adapter, **options: Any) -> Adapter:
@@ -139,12 +191,14 @@ def _open(family: type[AdapterFamily], name: str, model: str, options: dict[str,
 
 
 def _known() -> str:
-    names = ", ".join(families())
+    names = ", ".join([*families(), *sorted(_registered)])
     return names or "none installed (pip install vtcd-hf-videomae)"
 
 
 def _load_family(name: str) -> type[AdapterFamily]:
     """Import one family."""
+    if name in _registered:
+        return _registered[name]
     point = families().get(name)
     if point is None:
         raise InputError(f"load_model: unknown family {name!r}; known families: {_known()}")
@@ -166,6 +220,8 @@ def _family_of(source: str) -> type[AdapterFamily]:
         if model_type in family.model_types:
             return family
     hint = f" ({'; '.join(broken)})" if broken else ""
+    if "auto" in families():
+        hint += f"; auto:{source} works out any vision or video transformer of transformers"
     raise InputError(
         f"load_model: no adapter for models of type {model_type!r} ({source}); "
         f"known families: {_known()}{hint}"
@@ -173,7 +229,7 @@ def _family_of(source: str) -> type[AdapterFamily]:
 
 
 def _importable(broken: list[str]) -> Iterator[type[AdapterFamily]]:
-    for name in families():
+    for name in (*families(), *sorted(_registered)):
         try:
             yield _load_family(name)
         except InputError as error:
@@ -234,5 +290,9 @@ def describe(point: metadata.EntryPoint) -> AdapterInfo:
     except Exception as error:  # whatever a broken plug-in raises is a finding
         problem = f"{type(error).__name__}: {error}".splitlines()[0]
         return AdapterInfo(point.name, package, problem=problem)
+    return _info(point.name, package, family)
+
+
+def _info(name: str, package: str, family: type[Any]) -> AdapterInfo:
     bundled = tuple(getattr(family, "bundled_models", tuple)())  # optional
-    return AdapterInfo(point.name, package, tuple(family.model_types), bundled)
+    return AdapterInfo(name, package, tuple(family.model_types), bundled)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -17,7 +18,17 @@ from vtcd_ops.adapters import (
     frame_transform,
     linear_heads,
 )
-from vtcd_ops.adapters.huggingface import HuggingFaceMixin, attention_layers, classifier_attributes
+from vtcd_ops.adapters.huggingface import (
+    HuggingFaceMixin,
+    attention_layers,
+    classifier_attributes,
+    read_pretrained_config,
+)
+
+# What V-JEPA 2.1 has and 2.0 has not: names of weights, entries of a configuration.
+_KEYS_OF_21 = ("img_mod_embed", "video_mod_embed", "norms_block", "patch_embed_img",
+               "modality_embedding")  # fmt: skip
+_ENTRIES_OF_21 = ("use_modality_embeddings", "use_rope_interleave", "interpolate_rope")
 
 
 class VJEPA2Adapter(HuggingFaceMixin, ProjectionAdapter):
@@ -87,7 +98,8 @@ class VJEPA2Adapter(HuggingFaceMixin, ProjectionAdapter):
         num_frames: int | None = None,
     ) -> VJEPA2Adapter:
         """Load a directory or a Hub id such as ``"facebook/vjepa2-vitl-fpc64-256"``."""
-        return cls.load(name, device, dtype, num_frames=num_frames)
+        with vjepa21_explained(name, read_pretrained_config(cls.locate(name))):
+            return cls.load(name, device, dtype, num_frames=num_frames)
 
     def constructor_options(self) -> dict[str, Any]:
         """Return the frames of a clip, which the configuration need not say."""
@@ -110,6 +122,24 @@ class VJEPA2Adapter(HuggingFaceMixin, ProjectionAdapter):
         if isinstance(self.model, transformers.VJEPA2ForVideoClassification):
             return self.model(clips, **inputs)
         return self.model(clips, skip_predictor=True, **inputs)
+
+
+@contextlib.contextmanager
+def vjepa21_explained(source: str, config: Mapping[str, Any]) -> Iterator[None]:
+    """Refuse weights of V-JEPA 2.1 by their name: 2.0 would run without what they have more."""
+    told = (
+        f"load_model: {source} holds V-JEPA 2.1, which transformers {transformers.__version__} "
+        "does not have (huggingface/transformers#45496); run as V-JEPA 2 it would be another model"
+    )
+    entries = [name for name in _ENTRIES_OF_21 if config.get(name)]
+    if config.get("model_type") == "vjepa2" and entries:
+        raise InputError(f"{told}: its configuration has {', '.join(entries)}")
+    try:
+        yield
+    except InputError as error:
+        if any(key in str(error) for key in _KEYS_OF_21):
+            raise InputError(f"{told}: {error}") from error
+        raise
 
 
 def _projections(attention: nn.Module) -> Projections:
