@@ -54,6 +54,7 @@ from vtcd_ops.pruning.cost import Cost, count_cost  # noqa: E402
 from vtcd_ops.pruning.prune import prune  # noqa: E402
 from vtcd_ops.pruning.saving import save_pruned  # noqa: E402
 from vtcd_ops.reporting import report  # noqa: E402
+from vtcd_ops.rosetta_concepts.comparison import RunComparison, compare  # noqa: E402
 from vtcd_ops.rosetta_concepts.rosetta import rosetta  # noqa: E402
 from vtcd_ops.rosetta_concepts.store import Rosetta, load_rosetta  # noqa: E402
 from vtcd_ops.segmentation.choose_heads import choose_heads  # noqa: E402
@@ -76,6 +77,7 @@ __all__ = [
     "Rosetta",
     "RosettaTuples",
     "Run",
+    "RunComparison",
     "Sample",
     "Segmentation",
     "__version__",
@@ -84,6 +86,7 @@ __all__ = [
     "choose_heads",
     "choose_num_concepts",
     "cnmf",
+    "compare",
     "concept_mask",
     "contour_match",
     "count_cost",

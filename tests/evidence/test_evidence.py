@@ -12,7 +12,6 @@ from pipeline.videos import moving_square
 import vtcd_ops
 from vtcd_ops.adapters import example_adapter
 from vtcd_ops.common.errors import InputError
-from vtcd_ops.concept_evidence.copies import copies_there
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +34,7 @@ def test_copies_have_seeds_of_their_own_and_are_found_again(run, videos):
     found = vtcd_ops.evidence(run, example_adapter(), videos, starts=0, progress=False)
     names = [control["model"] for control in found.settings["controls"]]
     assert names == [f"example (weights randomised, seed {seed})" for seed in range(3)]
-    copies = copies_there(run)
+    copies = run.copies()
     assert len({copy.model["sha256"] for copy in copies}) == found.num_copies == 3
     assert not np.array_equal(found.copy_overlap[:, 0], found.copy_overlap[:, 1])
     before = files_below(run.path)

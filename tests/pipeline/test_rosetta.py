@@ -19,7 +19,7 @@ from vtcd_ops.common.errors import InputError
 from vtcd_ops.discovery.run import Run, load
 from vtcd_ops.ops import reference
 from vtcd_ops.rosetta_concepts.baseline import mean_of_all
-from vtcd_ops.rosetta_concepts.store import Baseline
+from vtcd_ops.rosetta_concepts.compared import Baseline
 from vtcd_ops.rosetta_concepts.supports import PackedSupports
 from vtcd_ops.storage.documents import encode_json, read_json
 

@@ -26,6 +26,7 @@ from vtcd_ops.importance.curves import Curves, curves
 from vtcd_ops.importance.importance import Importance
 from vtcd_ops.importance.ranking import rank
 from vtcd_ops.reporting import report
+from vtcd_ops.rosetta_concepts.comparison import RunComparison, compare
 from vtcd_ops.rosetta_concepts.rosetta import rosetta
 from vtcd_ops.rosetta_concepts.store import Rosetta
 from vtcd_ops.segmentation.segment import Segmentation, segment
@@ -130,6 +131,14 @@ def show_rosetta(found: Rosetta) -> None:
     _say(report(found))
 
 
+def show_comparison(found: RunComparison, out: Path | None) -> None:
+    """Print what is kept, new and lost, and write all of it."""
+    for line in found.lines():
+        _say(line)
+    if out is not None:
+        _say(found.write(out))
+
+
 def show_scores(table: Any, out: Path | None, frames: Path | None) -> None:
     """Print the scores of masks, and write them."""
     if out is not None:
@@ -180,6 +189,14 @@ rosetta_command = app.command("rosetta")(
         arguments={"runs": list[Path]},
         parsers={"importances": lambda text: None if text in ("all", "none") else text},
         required=["out"],
+    )
+)
+compare_command = app.command("compare")(
+    command_of(
+        compare,
+        show_comparison,
+        arguments={"run_a": Path, "run_b": Path},
+        more=[extra_option("out", Path | None, "Also write everything to a .json file.", None)],
     )
 )
 prune_command = app.command("prune")(

@@ -14,27 +14,9 @@ from vtcd_ops.discovery.identity import expect_model
 from vtcd_ops.discovery.own_samples import own_samples
 from vtcd_ops.discovery.pipeline import Pipeline
 from vtcd_ops.discovery.run import Run
-from vtcd_ops.discovery.run_files import RUN_FILE
+from vtcd_ops.discovery.run_files import copy_folder
 from vtcd_ops.discovery.settings import Settings
 from vtcd_ops.storage.folder import ResultFolder
-
-FOLDER = "evidence"  # in the run
-
-
-def copies_there(run: Run) -> list[Run]:
-    """Return the runs of weight-randomised copies that a run has, the one in its `sanity` first."""
-    first = run.sanity
-    found = [] if first is None else [first]
-    number = 1
-    while (run.path / copy_folder(number) / RUN_FILE).is_file():
-        found.append(run.control_in(run.path / copy_folder(number)))
-        number += 1
-    return found
-
-
-def copy_folder(number: int) -> str:
-    """Where a further copy's run is, below the run; numbers count from 1."""
-    return f"{FOLDER}/copy-{number}"
 
 
 def make_copies(
@@ -51,7 +33,7 @@ def make_copies(
 
     The copy in `RUN/sanity` has the run's seed, the others have the seeds after it.
     """
-    found = copies_there(run)[:count]
+    found = run.copies()[:count]
     if len(found) == count:
         return found
     if run.kind != "discovery":

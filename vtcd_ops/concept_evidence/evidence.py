@@ -14,7 +14,7 @@ from vtcd_ops.adapters.adapter import Adapter
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.common.settings import expect_whole
 from vtcd_ops.concept_evidence.coherence import coherence
-from vtcd_ops.concept_evidence.copies import copies_there, make_copies
+from vtcd_ops.concept_evidence.copies import make_copies
 from vtcd_ops.concept_evidence.explained import explained
 from vtcd_ops.concept_evidence.heads import degenerate_heads, num_videos_of
 from vtcd_ops.concept_evidence.measures import COPY
@@ -104,7 +104,7 @@ def evidence(
     if controls is not None:
         others = [one if isinstance(one, Run) else load(one) for one in controls]
     elif copies is None:
-        others = copies_there(run)
+        others = run.copies()
     else:
         others = make_copies(
             run, copies, model, samples, device=device, max_memory=max_memory, progress=progress

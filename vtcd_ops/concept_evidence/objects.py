@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from vtcd_ops.concept_evidence.overlap import expected_overlap
 from vtcd_ops.concept_evidence.per_video import PerVideo
 from vtcd_ops.discovery.records import LayerTubelets, VideoRecord
 from vtcd_ops.discovery.run import Run
+from vtcd_ops.estimates.chance_overlap import expected_overlap
 from vtcd_ops.video.masks import read_masks
 
 

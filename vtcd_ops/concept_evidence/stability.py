@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from vtcd_ops.common.errors import InputError
-from vtcd_ops.concept_evidence.overlap import expected_overlap
 from vtcd_ops.concept_evidence.per_video import PerVideo
 from vtcd_ops.discovery.concepts import encode
 from vtcd_ops.discovery.records import HeadConcepts
 from vtcd_ops.discovery.run import Run
+from vtcd_ops.estimates.chance_overlap import expected_overlap
 from vtcd_ops.ops import cnmf
 
 

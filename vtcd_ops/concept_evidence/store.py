@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 
 from vtcd_ops.common.errors import InputError
-from vtcd_ops.concept_evidence.copies import FOLDER
 from vtcd_ops.concept_evidence.measures import MEASURES
 from vtcd_ops.concept_evidence.per_video import PerVideo
 from vtcd_ops.concept_evidence.result import Evidence, ObjectRow
 from vtcd_ops.discovery.run import Run
-from vtcd_ops.discovery.run_files import RUN_FILE
+from vtcd_ops.discovery.run_files import EVIDENCE_FOLDER, RUN_FILE
 from vtcd_ops.storage.documents import (
     ANYTHING,
     TEXT,
@@ -52,7 +51,7 @@ def fingerprint(run: Run) -> str:
 
 def write_evidence(run: Run, evidence: Evidence) -> None:
     """Store evidence in its run; what was there before is replaced."""
-    results = ResultFolder(run.path / FOLDER / evidence.part, within=run.path)
+    results = ResultFolder(run.path / EVIDENCE_FOLDER / evidence.part, within=run.path)
     with naming(results.folder_of(RESULT_FILE)):
         (results.path / RESULT_FILE).unlink(missing_ok=True)
     tensors = {name: getattr(evidence, name) for name in _ARRAYS}
@@ -73,7 +72,7 @@ def write_evidence(run: Run, evidence: Evidence) -> None:
 
 def read_evidence(run: Run, part: str) -> Evidence | None:
     """Return what is stored of a part of a run; see :meth:`vtcd_ops.Run.evidence`."""
-    folder = run.path / FOLDER / part
+    folder = run.path / EVIDENCE_FOLDER / part
     if not (folder / RESULT_FILE).is_file():
         return None
     document = read_json(folder / RESULT_FILE)

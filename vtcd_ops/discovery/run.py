@@ -20,6 +20,7 @@ from vtcd_ops.discovery.run_files import (
     SANITY_FOLDER,
     clip_file,
     concept_file,
+    copy_folder,
     read_compactness,
     read_contents,
     read_record,
@@ -119,6 +120,19 @@ class Run:
         """
         folder = self.path / SANITY_FOLDER
         return self.control_in(folder) if (folder / RUN_FILE).is_file() else None
+
+    def copies(self) -> list[Run]:
+        """Return the runs of weight-randomised copies that there are.
+
+        That of ``discover(sanity=True)`` comes first, then those of :func:`vtcd_ops.evidence`.
+        """
+        first = self.sanity
+        found = [] if first is None else [first]
+        number = 1
+        while (self.path / copy_folder(number) / RUN_FILE).is_file():
+            found.append(self.control_in(self.path / copy_folder(number)))
+            number += 1
+        return found
 
     def control_in(self, folder: Path) -> Run:
         """Return a run in a folder, verified to be that of a weight-randomised copy.

@@ -44,6 +44,7 @@ RUN_FILE = "run.json"
 MANIFEST_FILE = "manifest.jsonl"
 COMPACTNESS_FILE = "compactness.json"
 SANITY_FOLDER = "sanity"
+EVIDENCE_FOLDER = "evidence"
 
 #: Settings on which tubelets do not depend: a run that differs in these alone can reuse them.
 CONCEPT_SETTINGS = ("criterion", "threshold", "assign")
@@ -144,6 +145,11 @@ def tubelet_file(video: int, part: str, layer: int) -> str:
 def concept_file(part: str, layer: int) -> str:
     """Where the concepts of a layer are, below the run."""
     return f"concepts/{part}-{layer:02d}.safetensors"
+
+
+def copy_folder(number: int) -> str:
+    """Where the run of a further copy with random weights is, below the run; counted from 1."""
+    return f"{EVIDENCE_FOLDER}/copy-{number}"
 
 
 def read_contents(path: Path, settings: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from vtcd_ops.discovery.records import LayerTubelets, VideoRecord, manifest_line
 from vtcd_ops.discovery.run_files import (
     COMPACTNESS_FILE,
     CONCEPT_SETTINGS,
+    EVIDENCE_FOLDER,
     FORMAT,
     MANIFEST_FILE,
     RUN_FILE,
@@ -49,7 +50,7 @@ _CONCEPT_TASK = 1 << 39
 #: What a run directory holds; everything else in it is not touched.
 _OWN = (
     RUN_FILE, MANIFEST_FILE, COMPACTNESS_FILE, "concepts", "videos", "importance", "curves",
-    "evidence", SANITY_FOLDER, "report.html", LOG_FILE, SETTINGS_FILE,
+    EVIDENCE_FOLDER, SANITY_FOLDER, "report.html", LOG_FILE, SETTINGS_FILE,
 )  # fmt: skip
 
 

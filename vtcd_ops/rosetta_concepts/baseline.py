@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from vtcd_ops.ops import rosetta_ratios
-from vtcd_ops.rosetta_concepts.store import Baseline
+from vtcd_ops.rosetta_concepts.compared import Baseline
 from vtcd_ops.rosetta_concepts.supports import PackedSupports
 
 _EXACT_WORDS = 4e9  # words of supports that scoring all tuples may read: seconds on two cores

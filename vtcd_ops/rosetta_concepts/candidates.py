@@ -23,6 +23,7 @@ def choose_candidates(
     parts: str | Sequence[str],
     importances: Any,
     epsilon: float | Sequence[float],
+    caller: str = "rosetta",
 ) -> list[Candidates]:
     """Return what of each run is compared: its most important concepts in the shared videos.
 
@@ -30,6 +31,7 @@ def choose_candidates(
         runs: 2 to 8.
         parts: of queries, keys, values, outputs; one for all, or one for each run.
         importances, epsilon: as in :func:`vtcd_ops.rosetta`.
+        caller: of whom an error speaks.
 
     Raises:
         InputError: the runs cannot be compared, or an argument does not fit them.
@@ -42,12 +44,12 @@ def choose_candidates(
         if not 0 < value <= 1:
             raise InputError(f"rosetta: epsilon expected above 0 and at most 1, got {value:g}")
     names = run_names(runs)
-    videos = match_videos(runs)
+    videos = match_videos(runs, caller)
     chosen = []
     for index, run in enumerate(runs):
         if each_part[index] not in run.parts:
             raise InputError(
-                f"rosetta: {run.path} has {', '.join(run.parts)}, not {each_part[index]}"
+                f"{caller}: {run.path} has {', '.join(run.parts)}, not {each_part[index]}"
             )
         units = run.units(each_part[index])
         values = _importance(run, index, len(runs), importances, units, each_part[index])
@@ -81,7 +83,7 @@ def _folder(path: Path) -> str:
     return "/".join(path.resolve().parts[-2:])
 
 
-def match_videos(runs: Sequence[Run]) -> list[tuple[int, ...]]:
+def match_videos(runs: Sequence[Run], caller: str = "rosetta") -> list[tuple[int, ...]]:
     """Return for each run which of its videos is each video of the first run, by content.
 
     Raises:
@@ -96,18 +98,18 @@ def match_videos(runs: Sequence[Run]) -> list[tuple[int, ...]]:
         order = []
         for record in first.videos:
             if not where[record.sha256]:
-                raise _different(record.name, first, run)
+                raise _different(caller, record.name, first, run)
             order.append(where[record.sha256].popleft())
         for record in run.videos:
             if record.index in where[record.sha256]:
-                raise _different(record.name, run, first)
+                raise _different(caller, record.name, run, first)
         matched.append(tuple(order))
     return matched
 
 
-def _different(name: str, has: Run, lacks: Run) -> InputError:
+def _different(caller: str, name: str, has: Run, lacks: Run) -> InputError:
     return InputError(
-        f"rosetta: the runs are over different videos: {name} of {has.path} is not in {lacks.path} "
+        f"{caller}: the runs are over different videos: {name} of {has.path} is not in {lacks.path} "
         "(videos are compared by content)"
     )
 

@@ -19,7 +19,11 @@ from vtcd_ops.ops.arguments import kernel_errors
 from vtcd_ops.ops.library import device_with_kernels
 from vtcd_ops.rosetta_concepts.baseline import mean_of_all
 from vtcd_ops.rosetta_concepts.candidates import choose_candidates
-from vtcd_ops.rosetta_concepts.store import ComparedRun, ComparedVideo, Rosetta, run_identity
+from vtcd_ops.rosetta_concepts.chance import copies_of
+from vtcd_ops.rosetta_concepts.common_grid import CommonGrid
+from vtcd_ops.rosetta_concepts.compared import Chance, ComparedRun, ComparedVideo
+from vtcd_ops.rosetta_concepts.partners import find_partners, sizes_of
+from vtcd_ops.rosetta_concepts.result import Rosetta, run_identity
 from vtcd_ops.rosetta_concepts.supports import Candidates, PackedSupports, pack, video_grids
 
 _SHARE = 0.7  # of a device's free memory, that supports may take
@@ -40,6 +44,7 @@ def rosetta(
     device: str = "auto",
     max_memory: int | str = "1GB",
     seed: int = 0,
+    chance: bool = True,
     progress: bool = True,
 ) -> Rosetta:
     """Find the concepts that several models share.
@@ -79,12 +84,14 @@ def rosetta(
         device: where supports are compared: "cpu", "cuda", "cuda:1", ...; "auto": "cuda" where
             torch sees one and the operators have kernels for it. The result is the same.
         max_memory: bytes of supports in main memory; beyond, they are read from a temporary file.
-        seed: of the tuples drawn for the mean of all.
+        seed: of what is drawn at random: tuples for the mean of all, concepts of copies.
+        chance: also search among copies of the models with random weights, where every run has one
+            (`discover(sanity=True)`, `vtcd_ops.evidence`).
         progress: show progress bars.
 
     Returns:
-        The tuples, best first for each number of models, their score in each video, and the mean
-        score of all tuples for comparison.
+        The tuples, best first for each number of models, their score in each video, and for
+        comparison the mean score of all tuples and what copies with random weights share.
 
     Raises:
         InputError: the runs cannot be compared, an argument is out of range, or no tuple was found;
@@ -93,10 +100,13 @@ def rosetta(
     opened = [run if isinstance(run, Run) else load(Path(run)) for run in runs]
     candidates = choose_candidates(opened, parts=parts, importances=importances, epsilon=epsilon)
     most = len(opened) if max_models is None else max_models
+    memory = parse_bytes(max_memory)
+    orders = range(min_models, most + 1)
     _check_numbers(len(opened), delta, top, min_models, most)
     grids = video_grids(candidates)
     chosen = _choose_device(device)  # before anything is packed
-    supports = pack(candidates, grids, max_memory=parse_bytes(max_memory), progress=progress)
+    supports = pack(candidates, grids, max_memory=memory, progress=progress)
+    sizes = sizes_of(supports)
     supports = _on_device(supports, chosen)
     limit: dict[str, Any] = {"delta": delta or 0.0, "top": top or 0, "max_tuples": max_tuples}
     tuples, scores = _search(supports, max_order=most, **limit)
@@ -118,7 +128,9 @@ def rosetta(
         settings,
         [each.units for each in candidates],
         (tuples.cpu().numpy(), scores.cpu().numpy(), ratios.cpu().numpy()),
-        [mean_of_all(supports, order, seed=seed) for order in range(min_models, most + 1)],
+        [mean_of_all(supports, order, seed=seed) for order in orders],
+        find_partners(supports, sizes),
+        _by_chance(candidates, grids, limit, orders, memory, chosen, seed) if chance else [],
     )
     if out is not None:
         result.save(Path(out))
@@ -174,6 +186,33 @@ def _search(
             max_tuples=max_tuples,
         )  # fmt: skip
     return tuples, scores
+
+
+def _by_chance(
+    candidates: Sequence[Candidates],
+    grids: Sequence[CommonGrid],
+    limit: dict[str, Any],
+    orders: range,
+    max_memory: int,
+    device: torch.device,
+    seed: int,
+) -> list[Chance]:
+    """What the same search finds among copies of the models; nothing where a run has none."""
+    copies = copies_of(candidates, seed)
+    if copies is None:
+        return []
+    supports = _on_device(pack(copies, grids, max_memory=max_memory), device)
+    try:
+        tuples, scores = _search(supports, max_order=orders[-1], **limit)
+    except ValueError as error:  # more of them than max_tuples
+        warn(f"rosetta: chance is left out, copies with random weights share too much: {error}")
+        return []
+    found = []
+    for order in orders:
+        of_order = scores[(tuples >= 0).sum(1) == order].cpu().numpy()
+        everything = mean_of_all(supports, order, seed=seed)
+        found.append(Chance(order, of_order, everything.mean, everything.num_tuples))
+    return found
 
 
 def _nothing_found(
