@@ -109,8 +109,8 @@ def match_videos(runs: Sequence[Run], caller: str = "rosetta") -> list[tuple[int
 
 def _different(caller: str, name: str, has: Run, lacks: Run) -> InputError:
     return InputError(
-        f"{caller}: the runs are over different videos: {name} of {has.path} is not in {lacks.path} "
-        "(videos are compared by content)"
+        f"{caller}: the runs are over different videos: {name} of {has.path} is not in "
+        f"{lacks.path} (videos are compared by content)"
     )
 
 

@@ -195,7 +195,9 @@ def compare(
     if not 0 < threshold <= 1:
         raise InputError(f"compare: threshold expected above 0 and at most 1, got {threshold:g}")
     runs = [one if isinstance(one, Run) else load(Path(one)) for one in (run_a, run_b)]
-    candidates = choose_candidates(runs, parts=parts, importances=None, epsilon=1.0, caller="compare")
+    candidates = choose_candidates(
+        runs, parts=parts, importances=None, epsilon=1.0, caller="compare"
+    )
     memory = parse_bytes(max_memory)
     found = _partners(candidates, memory, progress)
     copies = copies_of(candidates[1:], 0)
