@@ -34,14 +34,17 @@ def concepts() -> Ranked:
 
 
 CASES: list[tuple[dict[str, Any], str]] = [
-    ({}, "expected either importance or heads, got neither"),
-    ({"importance": Ranked(), "heads": [(0, 0)]}, "either importance or heads, got both"),
+    ({}, "expected either importance or heads and neurons, got neither"),
+    (
+        {"importance": Ranked(), "heads": [(0, 0)]},
+        "either importance or heads and neurons, got both",
+    ),
     ({"importance": Ranked(), "fraction": 1}, r"fraction expected a number in \[0, 1\), got 1"),
     ({"importance": Ranked(), "fraction": -0.1}, r"in \[0, 1\), got -0.1"),
     ({"importance": Ranked(), "fraction": float("nan")}, r"in \[0, 1\), got nan"),
     ({"importance": Ranked(), "fraction": "third"}, r"in \[0, 1\), got 'third'"),
     ({"importance": Ranked(), "fraction": True}, r"in \[0, 1\), got True"),
-    ({"importance": concepts()}, "importance expected of heads, got one of concepts"),
+    ({"importance": concepts()}, "importance expected of heads or neurons, got one of concepts"),
     (
         {"importance": Ranked(settings={"model": "hf_vivit:other"})},
         "importance expected of videomae, got one of hf_vivit:other",

@@ -48,7 +48,7 @@ def test_heads_by_name(run: vtcd_ops.Run, tmp_path: Path) -> None:
 
 def test_what_is_refused(run: vtcd_ops.Run, tmp_path: Path) -> None:
     for options, message in (
-        ({"ranking": "concepts"}, "importance expected of heads, got one of concepts"),
+        ({"ranking": "concepts"}, "importance expected of heads or neurons, got one of concepts"),
         ({"ranking": "heads", "heads": [(0, 0)]}, "expected either ranking or heads"),
         ({"ranking": "heads", "model": "hf_videomae:mini-ssl"}, "are not those of the run"),
     ):

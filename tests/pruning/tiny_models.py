@@ -73,6 +73,12 @@ def dinov2_registers() -> AttentionAdapter:
     return Dinov2Adapter(model, image_size=32)
 
 
+def dinov2_gated() -> AttentionAdapter:
+    """With gated neurons, as the giant one has."""
+    config = transformers.Dinov2Config(**SIZES, use_swiglu_ffn=True)
+    return Dinov2Adapter(drawn(transformers.Dinov2Model(config)), image_size=32)
+
+
 def vjepa2() -> AttentionAdapter:
     config = transformers.VJEPA2Config(
         crop_size=32, patch_size=8, frames_per_clip=4, hidden_size=96, num_hidden_layers=3,
@@ -139,6 +145,7 @@ FAMILIES: dict[str, Callable[[], AttentionAdapter]] = {
     "vivit": vivit,
     "dinov2": dinov2,
     "dinov2 with registers": dinov2_registers,
+    "dinov2 with gated neurons": dinov2_gated,
     "vjepa2": vjepa2,
     "timesformer, spatial": timesformer,
     "timesformer, temporal": lambda: timesformer("temporal"),

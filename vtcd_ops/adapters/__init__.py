@@ -19,6 +19,7 @@ from vtcd_ops.adapters.example import example_adapter
 from vtcd_ops.adapters.heads import HeadModules, linear_heads
 from vtcd_ops.adapters.layout import TokenLayout, TokenOrder
 from vtcd_ops.adapters.multihead import open_attention
+from vtcd_ops.adapters.neurons import NeuronModules
 from vtcd_ops.adapters.options import check_attention, frame_transform
 from vtcd_ops.adapters.projections import ProjectionAdapter, Projections
 from vtcd_ops.adapters.registry import (
@@ -53,6 +54,7 @@ __all__ = [
     "HeadModules",
     "InputError",
     "InputWarning",
+    "NeuronModules",
     "ProjectionAdapter",
     "Projections",
     "Sample",

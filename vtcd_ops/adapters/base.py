@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import abc
 import copy
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import Any
 
@@ -13,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vtcd_ops.adapters.adapter import Site, Visitor, model_device
+from vtcd_ops.adapters.adapter import model_device
 from vtcd_ops.adapters.colours import warn_of_colours
-from vtcd_ops.adapters.heads import HeadModules, cut_heads
-from vtcd_ops.adapters.layout import TokenLayout, TokenOrder
-from vtcd_ops.adapters.lock import alone_in, serialised
+from vtcd_ops.adapters.layout import TokenLayout
+from vtcd_ops.adapters.lock import serialised
+from vtcd_ops.adapters.prunable import PrunableAdapter
 from vtcd_ops.adapters.weights import moved
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.video.clips import VideoClip
@@ -41,7 +38,7 @@ _JOINT = TokenLayout()
 _DRAWING = torch.device("cpu")
 
 
-class AttentionAdapter(abc.ABC):
+class AttentionAdapter(PrunableAdapter):
     """Base class: the attributes of `vtcd_ops.Adapter` and the parts that seldom differ.
 
     A subclass says where the attention is, in `tap`. Args are those attributes, and
@@ -53,11 +50,6 @@ class AttentionAdapter(abc.ABC):
     model_types: tuple[str, ...] = ()
     #: Share of the units that a mask of `rank` removes, where the caller does not say (optional).
     cris_ratio: float = 0.5
-    #: Heads (layer, head) that were taken out of the model. They keep their numbers: features of
-    #: them are zero, and what an edit returns for them is dropped.
-    removed_heads: frozenset[tuple[int, int]] = frozenset()
-    #: Names that the model had before heads were taken out of it.
-    known_as: tuple[str, ...] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Let a subclass's own `forward` and `predict` run in one thread at a time."""
@@ -108,25 +100,20 @@ class AttentionAdapter(abc.ABC):
             f"heads x {self.head_dim} channels, {t}x{h}x{w} tokens)"
         )
 
-    @abc.abstractmethod
-    def tap(self, sites: Collection[Site], visit: Visitor) -> AbstractContextManager[None]:
-        """While open, passes the features of `sites` through `visit` in every forward."""
-
     def identity(self) -> dict[str, Any]:
         """Return what features depend on beside the weights: how frames and tokens are treated.
 
         It is stored with what is made of them, as JSON; a subclass adds what it has of its own.
         """
-        removed = {"removed_heads": sorted(self.removed_heads)} if self.removed_heads else {}
-        return {"frames": asdict(self.frames), "layout": asdict(self.layout), **removed}
+        return {
+            "frames": asdict(self.frames),
+            "layout": asdict(self.layout),
+            **self.removed_identity(),
+        }
 
     def answer_identity(self) -> dict[str, Any]:
         """Return what answers depend on beside weights and features: the names of the classes."""
         return {"class_names": self.class_names}
-
-    def layout_of(self, layer: int) -> TokenLayout | TokenOrder:
-        """Return how a layer arranges its tokens: as all of them do, unless a subclass knows."""
-        return self.layout
 
     def preprocess(self, frames: np.ndarray | Tensor) -> Tensor:
         """Turn frames, uint8 [T, H, W, 3], into the model's input, float32 [T, 3, H', W']."""
@@ -205,77 +192,6 @@ class AttentionAdapter(abc.ABC):
         adapter.model = model
         adapter.name = name
         return adapter
-
-    def head_modules(self, layer: int) -> HeadModules | None:
-        """Return where the heads of a layer are, so that they can be taken out; None: unknown."""
-        return None
-
-    def kept_heads(self, layer: int) -> list[int]:
-        """Return the heads that a layer has, by their own numbers."""
-        return [head for head in range(self.num_heads) if (layer, head) not in self.removed_heads]
-
-    def without_heads(
-        self, heads: Iterable[tuple[int, int]], name: str, *, inplace: bool = False
-    ) -> AttentionAdapter:
-        """Return the adapter of a smaller model, without some more of its heads (layer, head).
-
-        Args:
-            heads: which, by their own numbers; of a model whose `head_modules` are known.
-            name: of the smaller model.
-            inplace: take them out of this model instead of a copy, and return this adapter.
-        """
-        removed = self.removed_heads | set(heads)
-        with alone_in(self.model):
-            model = self.model if inplace else copy.deepcopy(self.model)
-            for layer in sorted({layer for layer, _ in removed - self.removed_heads}):
-                modules, had = self.head_modules(layer), self.kept_heads(layer)
-                if modules is None:
-                    raise InputError(f"{self.name}: nothing says where the heads of {layer} are")
-                kept = [place for place, head in enumerate(had) if (layer, head) not in removed]
-                cut_heads(model, modules, kept, len(had), self.head_dim)
-        adapter = self if inplace else copy.copy(self)
-        adapter.known_as = (*self.known_as, self.name)
-        adapter.model, adapter.name, adapter.removed_heads = model, name, frozenset(removed)
-        return adapter
-
-    def padded(self, visit: Visitor) -> Visitor:
-        """Return a visitor of the features of the heads that are left; `visit` sees all heads."""
-        if not self.removed_heads:
-            return visit
-
-        def show(part: str, layer: int, features: Tensor) -> Tensor:  # [B, heads left, P+N, C]
-            kept = self.kept_heads(layer)
-            if len(kept) == self.num_heads:
-                return visit(part, layer, features)
-            places = torch.tensor(kept, device=features.device)
-            batch, _, tokens, channels = features.shape
-            whole = features.new_zeros(batch, self.num_heads, tokens, channels)
-            whole = whole.index_copy(1, places, features)
-            edited = visit(part, layer, whole)
-            return features if edited is whole else edited.index_select(1, places)
-
-        return show
-
-    def hook_empty(self, layer: int, parts: Collection[str], visit: Visitor) -> Iterator[Any]:
-        """Hook a layer without heads, whose features are zeros; yields the handle."""
-        modules = self.head_modules(layer)
-        assert modules is not None
-        hook = self._show_zeros(layer, parts, visit)
-        attention = self.model.get_submodule(modules.attention)
-        yield attention.register_forward_pre_hook(hook, with_kwargs=True)
-
-    def _show_zeros(
-        self, layer: int, parts: Collection[str], visit: Visitor
-    ) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            tokens: Tensor = (*args, *kwargs.values())[0]  # [B', N', D]
-            batch, count, _ = tokens.shape
-            zeros = tokens.new_zeros(batch, self.num_heads, count, self.head_dim)
-            features = self.layout_of(layer).to_tokens(zeros, self.token_grid)
-            for part in parts:
-                visit(part, layer, features)
-
-        return hook
 
     def untrained_model(self) -> nn.Module:
         """Return a copy of the model with fresh weights, drawn from torch's global generator.

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from torch import Tensor
 
 from vtcd_ops.adapters.adapter import Adapter, Visitor
 from vtcd_ops.adapters.lock import alone_in
+from vtcd_ops.adapters.prunable import NeuronVisitor, PrunableAdapter
 from vtcd_ops.adapters.requests import check_request, describe
 from vtcd_ops.common.errors import InputError
 
-__all__ = ["edit"]
+__all__ = ["edit", "edit_neurons"]
 
 
 @contextlib.contextmanager
@@ -70,4 +71,22 @@ def edit(
 
     sites = {(part, layer) for part in wanted_parts for layer in wanted_layers}
     with alone_in(adapter.model), adapter.tap(sites, visit):
+        yield
+
+
+@contextlib.contextmanager
+def edit_neurons(
+    adapter: PrunableAdapter, fn: NeuronVisitor, layers: Iterable[int]
+) -> Iterator[None]:
+    """Change the hidden neurons of perceptrons inside the model for as long as it is open.
+
+    As :func:`edit`: gradients flow through `fn`, and other threads wait.
+
+    Args:
+        adapter: the model.
+        fn: `fn(layer, neurons [B', N', H])` returns what takes their place. Frames that a model
+            looks at one by one are its batch, clip by clip; a neuron that was pruned is not there.
+        layers: which layers, counted from 0.
+    """
+    with alone_in(adapter.model), adapter.tap_neurons(layers, fn):
         yield

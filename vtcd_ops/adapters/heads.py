@@ -9,7 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["RETURNS", "ConstantAttention", "HeadModules", "cut_heads", "linear_heads"]
+__all__ = [
+    "RETURNS",
+    "ConstantAttention",
+    "HeadModules",
+    "cut_heads",
+    "linear_heads",
+    "replace_parameter",
+]
 
 #: What an attention module returns: its output alone, in a tuple of one, or before None.
 RETURNS = ("tensor", "single", "pair")
@@ -105,17 +112,17 @@ def cut_heads(
         if old is None:
             continue
         parts = old.detach().unflatten(0, (repeated, num_heads, head_dim))
-        _replace(module, attribute, old, parts.index_select(1, index).flatten(0, 2))
+        replace_parameter(module, attribute, old, parts.index_select(1, index).flatten(0, 2))
         if isinstance(module, nn.Linear):
             module.out_features = len(getattr(module, attribute))
     columns = output.weight.detach().unflatten(1, (num_heads, head_dim)).index_select(1, index)
-    _replace(output, "weight", output.weight, columns.flatten(1, 2))
+    replace_parameter(output, "weight", output.weight, columns.flatten(1, 2))
     output.in_features = output.weight.shape[1]
     for name, each in modules.counts:
         owner, _, attribute = name.rpartition(".")
         setattr(model.get_submodule(owner), attribute, each * len(kept))
 
 
-def _replace(module: nn.Module, attribute: str, old: nn.Parameter, values: Tensor) -> None:
+def replace_parameter(module: nn.Module, attribute: str, old: nn.Parameter, values: Tensor) -> None:
     """Put a parameter in the place of another, to be trained or not as that was."""
     setattr(module, attribute, nn.Parameter(values, requires_grad=old.requires_grad))

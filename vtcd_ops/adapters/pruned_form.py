@@ -1,4 +1,4 @@
-"""Reading what `save_pruned` wrote: a model with fewer heads, its configuration and its weights.
+"""Reading what `save_pruned` wrote: a model with fewer heads or neurons, and all it needs.
 
     FOLDER/pruned.safetensors   the weights, in the shapes that are left
     FOLDER/config.json          everything else, and the SHA-256 of itself and of the other files
@@ -22,6 +22,7 @@ from vtcd_ops.adapters.adapter import Adapter
 from vtcd_ops.adapters.base import AttentionAdapter
 from vtcd_ops.adapters.checkpoints import check_shapes
 from vtcd_ops.adapters.configs import check_sizes, read_config
+from vtcd_ops.adapters.neurons import from_intervals
 from vtcd_ops.adapters.weights import floating_type, placed
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.storage.documents import (
@@ -50,7 +51,9 @@ _FIELDS = {
     "config": table(ANYTHING),
     "options": table(ANYTHING),
     "frames": table(ANYTHING),
+    "known_weights": listing(TEXT),
     "pruned_heads": table(listing(whole(0, 10**6), distinct=True)),
+    "pruned_neurons": table(listing(listing(whole(0, 10**6), 2))),
     "files": table(TEXT),
 }
 
@@ -112,7 +115,7 @@ def load_pruned(
 def _skeleton(
     document: dict[str, Any], folder: Path, family_of: Callable[[str], Any], name: str
 ) -> AttentionAdapter:
-    """The model with the heads that are left, before it has its weights."""
+    """The model with the heads and neurons that are left, before it has its weights."""
     family = family_of(document["family"])
     with torch.random.fork_rng(devices=[]):  # what is drawn here, the weights replace
         whole_model: AttentionAdapter = family.rebuild(
@@ -124,8 +127,15 @@ def _skeleton(
         layer >= whole_model.num_layers or head >= whole_model.num_heads for layer, head in heads
     ):
         raise InputError(f"{folder / CONFIG_FILE} is damaged: it has heads that no layer has")
-    adapter = whole_model.without_heads(heads, name, inplace=True)
+    neurons = {int(n): from_intervals(its) for n, its in document["pruned_neurons"].items()}
+    if any(
+        layer >= whole_model.num_layers or numbers[-1] >= whole_model.num_neurons(layer)
+        for layer, numbers in neurons.items()
+    ):
+        raise InputError(f"{folder / CONFIG_FILE} is damaged: it has neurons that no layer has")
+    adapter = whole_model.without(heads, neurons, name, inplace=True)
     adapter.known_as = tuple(document["known_as"])
+    adapter.known_weights = tuple(document["known_weights"])
     frames: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value
         for key, value in document["frames"].items()

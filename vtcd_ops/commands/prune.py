@@ -43,29 +43,33 @@ def prune_run(
     out: Path,
     ranking: str | None = None,
     fraction: float = 1 / 3,
+    of: str = "units",
     heads: list[tuple[int, int]] | None = None,
     model: str | None = None,
     overwrite: bool = False,
 ) -> PrunedModel:
-    """Write a model without the heads that matter least by a ranking of a run.
+    """Write a model without the heads, or neurons, that matter least by a ranking of a run.
 
     Args:
-        run: the directory of a run, whose heads were ranked (vtcd rank RUN --units heads).
+        run: the directory of a run, whose heads or neurons were ranked (vtcd rank RUN --units
+            heads, neurons or heads+neurons).
         out: the folder of the smaller model.
-        ranking: name of the ranking; the latest of heads by default.
-        fraction: share of the heads that goes, in [0, 1).
+        ranking: name of the ranking; the latest of heads or neurons by default.
+        fraction: share that goes, in [0, 1).
+        of: what it is a share of: units, the heads and groups of neurons that were ranked; or
+            cost, the multiply-adds, of which those go first that matter least for what they cost.
         heads: in place of a ranking: the heads to take out, as layer:head, such as 0:1,0:3.
         model: the run's model, where it moved.
         overwrite: replace a model that is in the folder.
 
     Raises:
-        InputError: no ranking of heads, another model than the run's, or a folder that is taken.
+        InputError: no such ranking, another model than the run's, or a folder that is taken.
     """
     opened = load(run)
     adapter = load_model(opened.model["name"] if model is None else model)
     expect_model("prune", adapter, opened.model, opened.path)
     if heads is None:
-        smaller = prune(adapter, _ranking(opened, ranking), fraction)
+        smaller = prune(adapter, _ranking(opened, ranking), fraction, of=of)
     elif ranking is not None:
         raise InputError(f"prune: expected either ranking or heads, got {ranking} and heads")
     else:
@@ -75,13 +79,13 @@ def prune_run(
 
 
 def _ranking(run: Run, name: str | None) -> Importance:
-    """The ranking of that name, else the latest of heads."""
+    """The ranking of that name, else the latest of heads or neurons."""
     for one in [name] if name is not None else reversed(run.importances()):
         found = run.importance(one)
-        if found is not None and (name is not None or found.settings["units"] == "heads"):
+        if found is not None and (name is not None or found.settings["units"] != "concepts"):
             return found
     raise InputError(
-        f"prune: {run.path} expected to hold a ranking of heads, found none: "
+        f"prune: {run.path} expected to hold a ranking of heads or neurons, found none: "
         f"vtcd rank {run.path} --units heads"
     )
 

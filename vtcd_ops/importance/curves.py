@@ -117,7 +117,7 @@ def curves(
     _check(num_points, num_random, seed)
     chosen = _rankings(run, rankings)
     target = chosen[0].target
-    units = choose_units(run, target.units, target.part, adapter)
+    units = choose_units(run, target.units, target.part, adapter, target.neurons_per_group)
     chosen_metric = get_metric(metric, adapter)
     videos, _ = find_videos(
         run, adapter, samples, classes=target.classes, assign=assign,

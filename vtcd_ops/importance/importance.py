@@ -13,6 +13,7 @@ from vtcd_ops.common.equality import same_fields
 from vtcd_ops.common.errors import counted
 from vtcd_ops.estimates.estimators import ESTIMATORS, Estimate, estimate, reliability
 from vtcd_ops.estimates.mask_scores import average_over_videos, from_unit_scale, to_unit_scale
+from vtcd_ops.importance.units import describe_unit
 from vtcd_ops.ops import cris_sample
 
 __all__ = ["Importance", "estimate_importance"]
@@ -26,14 +27,16 @@ class Target:
     """What a ranking ranks: curves compare rankings of the same.
 
     Args:
-        units: "concepts" or "heads".
+        units: "concepts", "heads", "neurons" or "heads+neurons".
         part: where they are removed.
         classes: over which it is averaged, each video being one of its own class; None: all as one.
+        neurons_per_group: neurons of a unit; None where there are none.
     """
 
     units: str
     part: str
     classes: tuple[str, ...] | None
+    neurons_per_group: int | None = None
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -79,7 +82,10 @@ class Importance:
 
     @property
     def units(self) -> np.ndarray:
-        """Layer, head and concept of each unit, int64 [U, 3]; concept -1: the whole head."""
+        """Layer, head and concept of each unit, int64 [U, 3].
+
+        Concept -1: the whole head; head -1: a group of `settings["neurons_per_group"]` neurons.
+        """
         return self.tensors["units"]
 
     @property
@@ -87,7 +93,8 @@ class Importance:
         """What is ranked."""
         classes = self.settings["classes"]
         kept = None if classes is None else tuple(classes)
-        return Target(self.settings["units"], self.settings["part"], kept)
+        group = self.settings.get("neurons_per_group")
+        return Target(self.settings["units"], self.settings["part"], kept, group)
 
     @property
     def num_masks(self) -> int:
@@ -134,6 +141,7 @@ class Importance:
         return {
             (int(layer), int(head)): float(share[(heads == (layer, head)).all(axis=1)].mean())
             for layer, head in np.unique(heads, axis=0)
+            if head >= 0
         }
 
     def summary(self, num_units: int = 5) -> list[str]:
@@ -148,8 +156,7 @@ class Importance:
             )
         lines = [first]
         for unit in self.order[:num_units]:
-            layer, head, concept = (int(number) for number in self.units[unit])
-            place = f"layer {layer} head {head}" + (f" concept {concept}" if concept >= 0 else "")
+            place = describe_unit(self.units[unit], settings.get("neurons_per_group", 0))
             lines.append(f"  {place}: {self.value[unit]:.4g} +- {self.stderr[unit]:.2g}")
         return lines
 

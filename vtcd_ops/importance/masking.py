@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from vtcd_ops.adapters.adapter import Adapter, model_device
-from vtcd_ops.adapters.edit import edit
+from vtcd_ops.adapters.edit import edit, edit_neurons
 from vtcd_ops.adapters.lock import evaluating
 from vtcd_ops.common.accelerator import ComingBack, going_to, is_out_of_memory, release_memory
 from vtcd_ops.common.errors import InputError, first_line, warn
 from vtcd_ops.importance.recording import MaskedClip, Recorder
 from vtcd_ops.importance.repeated_input import embedding_once
-from vtcd_ops.importance.units import TokenUnits, Units
+from vtcd_ops.importance.units import TokenUnits, Units, prunable
 from vtcd_ops.metrics import Metric, Scored, expect_finite, score_outputs
 from vtcd_ops.ops import concept_mask
 from vtcd_ops.ops.library import has_kernel
@@ -125,6 +125,10 @@ class MaskedModel:
         self._autocast = dtype == "bfloat16" and model_dtype(adapter.model) == torch.float32
         self._keep = torch.ones(1, len(units))
         self._units: Mapping[int, Tensor] = {}
+        self._neurons = {
+            layer: torch.from_numpy(units).to(self.device)
+            for layer, units in units.of_neurons(adapter).items()
+        }
         self._compiled = compiled
         self._predict = torch.compile(adapter.predict) if compiled else adapter.predict
         self._open = contextlib.ExitStack()
@@ -137,8 +141,12 @@ class MaskedModel:
         self._open.enter_context(evaluating(self.adapter.model))
         if not self._compiled:  # a graph would have to be compiled for either kind of input
             self._open.enter_context(embedding_once(self.adapter.model))
-        layers, parts = self.units.layers, (self.units.part,)
-        self._open.enter_context(edit(self.adapter, self._visit, layers=layers, parts=parts))
+        layers, parts = self.units.token_layers, (self.units.part,)
+        if layers:
+            self._open.enter_context(edit(self.adapter, self._visit, layers=layers, parts=parts))
+        if self._neurons:
+            masked = prunable(self.adapter)
+            self._open.enter_context(edit_neurons(masked, self._visit_neurons, self._neurons))
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -148,6 +156,12 @@ class MaskedModel:
         """Multiply features [B, A, P+N, C] by the keep of their tokens' units."""
         prefix = self.adapter.num_prefix_tokens
         return concept_mask(features, self._units[layer], self._keep, prefix)
+
+    def _visit_neurons(self, layer: int, neurons: Tensor) -> Tensor:
+        """Multiply neurons [B', N, H] by the keep of their units, at every token."""
+        keep = self._keep[:, self._neurons[layer]].to(neurons.dtype)
+        rows = neurons.shape[0] // keep.shape[0]  # frames that the model looks at one by one
+        return neurons * keep.repeat_interleave(rows, dim=0).unsqueeze(1)
 
     def answer(self, clip: MaskedClip, keep: Tensor) -> dict[str, Tensor]:
         """Return the model's answer to one clip under B masks, keep [B, U].

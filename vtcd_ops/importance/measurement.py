@@ -15,6 +15,7 @@ import torch
 
 from vtcd_ops.adapters.adapter import Adapter, model_device
 from vtcd_ops.adapters.placement import load_on
+from vtcd_ops.adapters.weights import weights_sha256
 from vtcd_ops.common.accelerator import current, free_memory
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.common.memory import parse_bytes
@@ -103,11 +104,13 @@ class Measurement:
         document = {
             "run": run_fingerprint(self.run),
             "model": self.adapter.name,
+            "weights": weights_sha256(self.adapter.model),
             "answers": answers_identity(self.adapter),
             "versions": library_versions(),
             **metric_identity(self.metric),
             "units": self.units.kind,
             "part": self.units.part,
+            **self.units.settings(),
             "videos": [video.identity() for video in self.videos],
             **more,
         }
@@ -173,7 +176,7 @@ class Measurement:
         frames = next(iter(clip.clips()))
         _, h, w = self.adapter.grid_for(frames.unsqueeze(0))
         everywhere = np.zeros((self.adapter.num_heads, clip.num_steps * h * w), dtype=np.int32)
-        tokens = dict.fromkeys(self.units.layers, everywhere)
+        tokens = dict.fromkeys(self.units.token_layers, everywhere)
         placed = masked.placed(clip, clip.windows[0], frames, tokens)
 
         def forward(num_masks: int) -> object:

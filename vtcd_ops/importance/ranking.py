@@ -44,6 +44,7 @@ def rank(
     *,
     method: str = "cris",
     units: str = "concepts",
+    neurons_per_group: int | None = None,
     part: str | None = None,
     num_masks: int = 4000,
     ratio: float | None = None,
@@ -63,7 +64,7 @@ def rank(
     max_memory: int | str = "1GB",
     progress: bool = True,
 ) -> Importance:
-    """Measure how much each concept, or head, of a run matters to the model's answer.
+    """Measure how much each concept, head or group of neurons matters to the model's answer.
 
     By default as the paper does (CRIS, equation 6): random sets of concepts of all layers and heads
     are removed at once, and a concept is important if the answer is worse where it was removed. The
@@ -96,7 +97,10 @@ def rank(
             number for every clip, larger is better; the model's own by default.
         method: "cris"; "occlusion": each unit alone is removed; "gradient": gradient x concept;
             "integrated_gradients"; "random": a random order.
-        units: "concepts" or "heads".
+        units: "concepts", "heads", "neurons" (groups of hidden neurons of the perceptrons, removed
+            at every token) or "heads+neurons".
+        neurons_per_group: of units of neurons; None: so many that a layer has as many groups as
+            heads, which cost about as much.
         part: "queries", "keys", "values" or "outputs", where units are removed; by default the
             run's first part.
         num_masks: M, of cris.
@@ -134,7 +138,7 @@ def rank(
     adapter = check_model("rank", run, model, device)
     ratio = getattr(adapter, "cris_ratio", DEFAULT_RATIO) if ratio is None else ratio
     _check(method, num_masks, ratio, design, estimator, stop_at, num_steps, seed)
-    chosen_units = choose_units(run, units, part, adapter)
+    chosen_units = choose_units(run, units, part, adapter, neurons_per_group)
     chosen_metric = get_metric(metric, adapter)
     _check_gradients(method, chosen_metric)
     videos, kept_classes = find_videos(
@@ -209,7 +213,7 @@ def _check(
 def _default_name(method: str, metric: Metric, units: Units, run: Run) -> str:
     """Name a ranking by what it is, the usual left out."""
     pieces = [method.replace("_", "-"), metric.name.replace("_", "-")]
-    pieces += [units.kind] if units.kind != "concepts" else []
+    pieces += [units.kind.replace("+", "-")] if units.kind != "concepts" else []
     pieces += [units.part] if units.part != run.parts[0] else []
     return "-".join(pieces)
 

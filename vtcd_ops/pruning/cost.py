@@ -13,10 +13,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from vtcd_ops.adapters.adapter import Adapter
+from vtcd_ops.adapters.base import AttentionAdapter
 from vtcd_ops.adapters.lock import evaluating
 from vtcd_ops.common.errors import InputError
 
-__all__ = ["Cost", "count_cost"]
+__all__ = ["Cost", "UnitCosts", "count_cost", "count_unit_costs"]
 
 
 @dataclass(frozen=True)
@@ -52,20 +53,60 @@ def count_cost(adapter: Adapter, *, inputs: Mapping[str, Tensor] | None = None) 
         adapter: the model; all that its `forward` runs is counted.
         inputs: what its forward takes beside a clip, with a batch axis, where it is no mask.
     """
+    parameters = sum(p.numel() for p in adapter.model.parameters())
+    return Cost(_count(_skeleton(adapter), inputs), parameters)
+
+
+@dataclass(frozen=True)
+class UnitCosts:
+    """What a model costs, and what of it one head or one neuron of each layer takes.
+
+    Attributes:
+        total: multiply-adds of a clip.
+        head, neuron: multiply-adds that a layer costs less without one; 0 where it has none.
+    """
+
+    total: int
+    head: list[int]
+    neuron: list[int]
+
+
+def count_unit_costs(adapter: AttentionAdapter) -> UnitCosts:
+    """Count what a clip costs less without a head, and without a neuron, of each layer."""
+    skeleton = _skeleton(adapter)
+    total = _count(skeleton)
+    heads, neurons = [], []
+    for layer in range(adapter.num_layers):
+        some = adapter.kept_heads(layer)[:1]
+        less = skeleton.without([(layer, head) for head in some], {}, "") if some else skeleton
+        heads.append(total - _count(less))
+        its = adapter.kept_neurons(layer)[:1]
+        less = skeleton.without([], {layer: its}, "") if its else skeleton
+        neurons.append(total - _count(less))
+    return UnitCosts(total, heads, neurons)
+
+
+def _skeleton(adapter: Any) -> Any:
+    """The same adapter, around the shapes alone of its model."""
     skeleton: Any = copy.copy(adapter)
     skeleton.model = _shapes_alone(adapter.model)
-    frames: Any = getattr(adapter, "frames", None)
+    return skeleton
+
+
+def _count(skeleton: Any, inputs: Mapping[str, Tensor] | None = None) -> int:
+    """The multiply-adds of one clip."""
+    frames: Any = getattr(skeleton, "frames", None)
     if frames is None:
-        raise InputError(f"count_cost: {adapter.name} expected to have frames, whose size it sees")
-    clip = torch.empty(1, adapter.num_frames, 3, *frames.size, device="meta")
+        raise InputError(f"count_cost: {skeleton.name} expected to have frames, whose size it sees")
+    clip = torch.empty(1, skeleton.num_frames, 3, *frames.size, device="meta")
     more = dict(inputs or {})
-    if inputs is None and "query_mask" in adapter.sample_fields:
-        more["query"] = torch.empty(1, 1, adapter.num_frames, *frames.size, device="meta")
+    if inputs is None and "query_mask" in skeleton.sample_fields:
+        more["query"] = torch.empty(1, 1, skeleton.num_frames, *frames.size, device="meta")
     more = {name: x.to("meta") for name, x in more.items()}
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), evaluating(skeleton.model), sdpa_kernel(SDPBackend.MATH), counter:
         skeleton.forward(clip, **more)
-    return Cost(counter.get_total_flops() // 2, sum(p.numel() for p in adapter.model.parameters()))
+    return counter.get_total_flops() // 2
 
 
 def _shapes_alone(model: nn.Module) -> nn.Module:

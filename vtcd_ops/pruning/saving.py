@@ -12,6 +12,7 @@ from safetensors.torch import save
 from vtcd_ops.adapters.adapter import Adapter
 from vtcd_ops.adapters.base import AttentionAdapter
 from vtcd_ops.adapters.heads import ConstantAttention
+from vtcd_ops.adapters.neurons import to_intervals
 from vtcd_ops.adapters.pruned_form import CONFIG_FILE, FORMAT, MODEL_TYPE, WEIGHTS_FILE
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.storage.documents import encode_json
@@ -50,7 +51,7 @@ def save_pruned(
     if not isinstance(adapter, AttentionAdapter) or not adapter.known_as:
         raise InputError(
             "save_pruned: adapter expected what prune returned, got "
-            f"{getattr(adapter, 'name', type(adapter).__name__)}, whose heads are all there"
+            f"{getattr(adapter, 'name', type(adapter).__name__)}, of which nothing was taken out"
         )
     made: Any = adapter
     family = getattr(made, "family", None)
@@ -88,7 +89,11 @@ def _document(adapter: AttentionAdapter, family: str, files: dict[str, str]) -> 
         **form.saved_form(),
         "frames": asdict(adapter.frames),
         "sampling_rate": adapter.sampling_rate,
+        "known_weights": list(adapter.known_weights),
         "pruned_heads": heads,
+        "pruned_neurons": {
+            str(layer): to_intervals(its) for layer, its in adapter.removed_neurons.items()
+        },
         "attributes": _attributes(adapter),
         "constant_attention": {
             name: module.returns

@@ -11,6 +11,7 @@ from vtcd_ops.discovery.run import Run
 from vtcd_ops.discovery.uniqueness import head_uniqueness
 from vtcd_ops.importance.curves import Curves, read_curves
 from vtcd_ops.importance.importance import Importance
+from vtcd_ops.importance.units import describe_unit
 from vtcd_ops.reporting.figures import Axis, round_axis
 from vtcd_ops.reporting.quantities import Quantity
 from vtcd_ops.reporting.shown import ShownRun
@@ -148,12 +149,15 @@ def _units(importance: Importance) -> tuple[Axis, list[Bar]]:
     value = importance.value[shown]
     error = 2 * np.nan_to_num(importance.stderr[shown])
     axis = round_axis([0.0, *(value - error).tolist(), *(value + error).tolist()])
-    part = importance.settings["part"]
+    part, group = importance.settings["part"], importance.settings.get("neurons_per_group", 0)
     bars = []
     for unit, middle, half in zip(shown, value.tolist(), error.tolist(), strict=True):
         layer, head, concept = importance.units[unit].tolist()
-        label = f"layer {layer} · head {head}" + (f" · concept {concept}" if concept >= 0 else "")
+        label = describe_unit((layer, head, concept), group)
+        for word in (" head", " concept", " neurons"):
+            label = label.replace(word, f" ·{word}")
         link = f"#{part}-L{layer}-H{head}" + (f"-C{concept}" if concept >= 0 else "")
+        link = link if head >= 0 else ""
         ends = (axis.position(middle - half), axis.position(middle + half))
         bars.append(Bar(label, link, middle, half / 2, axis.position(middle), *ends))
     return axis, bars

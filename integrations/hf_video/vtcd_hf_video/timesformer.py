@@ -10,9 +10,9 @@ import torch
 import transformers
 from torch import Tensor, nn
 from transformers.models.timesformer.modeling_timesformer import TimesformerSelfAttention
+from typing_extensions import Self
 
 from vtcd_ops.adapters import (
-    AttentionAdapter,
     HeadModules,
     InputError,
     InputWarning,
@@ -108,11 +108,16 @@ class TimesformerAdapter(HuggingFaceMixin, ProjectionAdapter):
         outer = inner.rpartition(".")[0]
         return HeadModules(outer, rows, names["outputs"], counts, returns="single")
 
-    def without_heads(
-        self, heads: Iterable[tuple[int, int]], name: str, *, inplace: bool = False
-    ) -> AttentionAdapter:
+    def without(
+        self,
+        heads: Iterable[tuple[int, int]],
+        neurons: Mapping[int, Iterable[int]],
+        name: str,
+        *,
+        inplace: bool = False,
+    ) -> Self:
         """Return the adapter of a smaller model, see `AttentionAdapter`."""
-        adapter = super().without_heads(heads, name, inplace=inplace)
+        adapter = super().without(heads, neurons, name, inplace=inplace)
         for layer in {layer for layer, _ in adapter.removed_heads}:
             if adapter.kept_heads(layer):
                 inner = self._module_names[layer]["qkv"].rpartition(".")[0]
