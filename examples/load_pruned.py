@@ -1,4 +1,4 @@
-"""Load a pruned Hugging Face model without vtcd_ops: a plain module, to train or to run.
+"""Load a pruned VideoMAE, ViViT, DINOv2 or V-JEPA 2 without vtcd_ops: a plain module to train.
 
 python examples/load_pruned.py FOLDER
 """
@@ -29,16 +29,14 @@ def load_pruned(folder):
     weights = load_file(Path(folder) / "pruned.safetensors")
     made = getattr(transformers, saved["config"]["architectures"][0])
     model = made(made.config_class.from_dict(saved["config"]))
+    new = dict(saved["attributes"])  # how many heads each layer has left
     for name, returns in saved["constant_attention"].items():
-        parent, _, child = name.rpartition(".")
-        constant = ConstantAttention(weights[f"{name}.bias"], returns)
-        setattr(model.get_submodule(parent), child, constant)
-    for name, count in saved["attributes"].items():  # how many heads each layer has left
+        new[name] = ConstantAttention(weights[f"{name}.bias"], returns)
+    whole = {name: x.shape for name, x in model.named_parameters() if name in weights}
+    new |= {n: torch.nn.Parameter(weights[n]) for n, x in whole.items() if x != weights[n].shape}
+    for name, value in new.items():
         parent, _, attribute = name.rpartition(".")
-        setattr(model.get_submodule(parent), attribute, count)
-    for name in [name for name, _ in model.named_parameters()]:
-        parent, _, attribute = name.rpartition(".")
-        setattr(model.get_submodule(parent), attribute, torch.nn.Parameter(weights[name]))
+        setattr(model.get_submodule(parent), attribute, value)
     model.load_state_dict(weights)  # all is there, nothing is left over
     return model.eval()
 

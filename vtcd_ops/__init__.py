@@ -51,7 +51,10 @@ from vtcd_ops.ops import (  # noqa: E402
     tubelet_pool,
 )
 from vtcd_ops.pruning.cost import Cost, count_cost  # noqa: E402
+from vtcd_ops.pruning.finetune import finetune  # noqa: E402
+from vtcd_ops.pruning.learned_keep import LearnedKeep, learn_keep  # noqa: E402
 from vtcd_ops.pruning.prune import prune  # noqa: E402
+from vtcd_ops.pruning.rounds import prune_and_finetune  # noqa: E402
 from vtcd_ops.pruning.saving import save_pruned  # noqa: E402
 from vtcd_ops.reporting import report  # noqa: E402
 from vtcd_ops.rosetta_concepts.comparison import RunComparison, compare  # noqa: E402
@@ -73,6 +76,7 @@ __all__ = [
     "Importance",
     "InputError",
     "KMeans",
+    "LearnedKeep",
     "NumConcepts",
     "Rosetta",
     "RosettaTuples",
@@ -96,13 +100,16 @@ __all__ = [
     "discover",
     "edit",
     "evidence",
+    "finetune",
     "head_uniqueness",
     "kmeans",
+    "learn_keep",
     "load",
     "load_model",
     "load_rosetta",
     "pack_supports",
     "prune",
+    "prune_and_finetune",
     "randomize_weights",
     "rank",
     "report",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import vtcd_ops
+from vtcd_ops.adapters import weights_sha256
 from vtcd_ops.commands.app import app
 from vtcd_ops.commands.prune import prune_run
 
@@ -44,6 +46,31 @@ def test_heads_by_name(run: vtcd_ops.Run, tmp_path: Path) -> None:
     CliRunner().invoke(app, arguments, catch_exceptions=False)
     loaded: Any = vtcd_ops.load_model(tmp_path)
     assert loaded.removed_heads == {(0, 1), (5, 3)}
+
+
+def test_it_is_trained(run: vtcd_ops.Run, tmp_path: Path) -> None:
+    """`--finetune` on labelled videos; the weights that stay are others then, and come back."""
+    manifest = tmp_path / "manifest.csv"
+    clips = Path(str(files("vtcd_hf_videomae") / "clips" / "evaluation"))
+    header, *rows = (clips / "manifest.csv").read_text().splitlines()
+    columns = header.split(",")
+    video, label = columns.index("video"), columns.index("label")
+    lines = [row.split(",") for row in rows[:4]]
+    text = [f"{(clips / line[video]).resolve()},{line[label]}" for line in lines]
+    manifest.write_text("\n".join(["video,label", *text]) + "\n")
+    common = ["prune", str(run.path), "--heads", "0:1,5:3", "--out"]
+    for out, more in (("plain", []), ("trained", ["--finetune", str(manifest), "--epochs", "1"])):
+        arguments = [*common, str(tmp_path / out), *more]
+        CliRunner().invoke(app, arguments, catch_exceptions=False)
+    plain, trained = (vtcd_ops.load_model(tmp_path / out) for out in ("plain", "trained"))
+    assert weights_sha256(plain.model) != weights_sha256(trained.model)
+    shapes = [
+        {name: value.shape for name, value in one.model.state_dict().items()}
+        for one in (plain, trained)
+    ]
+    assert shapes[0] == shapes[1]
+    with pytest.raises(vtcd_ops.InputError, match="holds a model already"):
+        CliRunner().invoke(app, [*common, str(tmp_path / "plain")], catch_exceptions=False)
 
 
 def test_what_is_refused(run: vtcd_ops.Run, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ HEADS = [(0, 1), (0, 3), *((1, head) for head in range(4)), (2, 0)]
 def saved(family: str, folder: Path, dtype: torch.dtype = torch.float32) -> AttentionAdapter:
     adapter = make(family)
     adapter.model.to(dtype)
-    smaller: Any = vtcd_ops.prune(adapter, heads=HEADS)
+    smaller: Any = vtcd_ops.prune(adapter, heads=HEADS, neurons={0: range(1, 30)})
     vtcd_ops.save_pruned(smaller, folder)
     return smaller
 

@@ -29,6 +29,33 @@ def test_compile_and_export(family: str) -> None:
         torch.testing.assert_close(answer(compiled(*arguments)), expected)
 
 
+def test_inductor_and_ahead_of_time(tmp_path: Path) -> None:
+    """Compiled by inductor, and to a package that runs without Python's model; no head, no neuron.
+
+    One layer suffices: the others are compiled in the same way.
+    """
+    whole: Any = make("videomae")
+    whole.model.videomae.encoder.layer = whole.model.videomae.encoder.layer[:2]
+    whole.num_layers = 2
+    smaller: Any = vtcd_ops.prune(
+        whole,
+        heads=[(0, 1), *((1, head) for head in range(4))],
+        neurons={0: range(40), 1: range(64)},
+    )
+    clips, _ = clips_of(smaller)
+    with torch.no_grad():
+        expected = smaller.model(clips).logits
+        compiled = torch.compile(smaller.model, fullgraph=True)
+        torch.testing.assert_close(compiled(clips).logits, expected, rtol=1e-4, atol=1e-5)
+        exported = torch.export.export(smaller.model, (clips,))
+        package = torch._inductor.aoti_compile_and_package(
+            exported, package_path=str(tmp_path / "smaller.pt2")
+        )
+        found = torch._inductor.aoti_load_package(package)(clips)
+    logits = found["logits"] if isinstance(found, dict) else found.logits
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_it_trains() -> None:
     smaller: Any = vtcd_ops.prune(make("videomae"), heads=HEADS)
     clips, _ = clips_of(smaller)

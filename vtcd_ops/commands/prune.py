@@ -7,11 +7,13 @@ from pathlib import Path
 
 from vtcd_ops.adapters import load_model
 from vtcd_ops.adapters.adapter import Adapter
+from vtcd_ops.adapters.pruned_form import CONFIG_FILE
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.discovery.identity import expect_model
 from vtcd_ops.discovery.run import Run, load
 from vtcd_ops.importance.importance import Importance
 from vtcd_ops.pruning.cost import Cost, count_cost
+from vtcd_ops.pruning.finetune import finetune as train_on
 from vtcd_ops.pruning.prune import prune
 from vtcd_ops.pruning.saving import save_pruned
 
@@ -46,6 +48,11 @@ def prune_run(
     of: str = "units",
     heads: list[tuple[int, int]] | None = None,
     model: str | None = None,
+    finetune: str | None = None,
+    epochs: int = 2,
+    batch_size: int = 8,
+    learning_rate: float = 1e-4,
+    device: str = "auto",
     overwrite: bool = False,
 ) -> PrunedModel:
     """Write a model without the heads, or neurons, that matter least by a ranking of a run.
@@ -60,11 +67,16 @@ def prune_run(
             cost, the multiply-adds, of which those go first that matter least for what they cost.
         heads: in place of a ranking: the heads to take out, as layer:head, such as 0:1,0:3.
         model: the run's model, where it moved.
+        finetune: labelled videos, a manifest say: what is left is trained on them, towards the
+            answers of the whole model too. The same command goes on where a killed one stopped.
+        epochs, batch_size, learning_rate, device: of that, as of :func:`vtcd_ops.finetune`.
         overwrite: replace a model that is in the folder.
 
     Raises:
         InputError: no such ranking, another model than the run's, or a folder that is taken.
     """
+    if (out / CONFIG_FILE).exists() and not overwrite:  # before hours of training
+        raise InputError(f"prune: {out} holds a model already: choose another folder, or overwrite")
     opened = load(run)
     adapter = load_model(opened.model["name"] if model is None else model)
     expect_model("prune", adapter, opened.model, opened.path)
@@ -74,6 +86,11 @@ def prune_run(
         raise InputError(f"prune: expected either ranking or heads, got {ranking} and heads")
     else:
         smaller = prune(adapter, heads=heads)
+    if finetune is not None:
+        train_on(
+            smaller, finetune, teacher=adapter, epochs=epochs, batch_size=batch_size,
+            learning_rate=learning_rate, device=device, out=out / "training",
+        )  # fmt: skip
     folder = save_pruned(smaller, out, overwrite=overwrite)
     return PrunedModel(folder, smaller, count_cost(adapter), count_cost(smaller))
 

@@ -230,7 +230,7 @@ class InternVideoAdapter(BundledModels, ProjectionAdapter):
 
     @property
     def _internvideo(self) -> InternVideo:
-        return self.model  # type: ignore[return-value]
+        return self.model
 
     def untrained_model(self) -> nn.Module:
         """Return a model of the same configuration, as it is before training."""

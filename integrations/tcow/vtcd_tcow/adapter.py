@@ -196,7 +196,7 @@ class TCOWAdapter(BundledModels, ProjectionAdapter):
 
     def untrained_model(self) -> nn.Module:
         """Return a model of the same configuration, as it is before training."""
-        return like_trained(TCOW(self.model.config), self.model)  # type: ignore[arg-type]
+        return like_trained(TCOW(self.model.config), self.model)
 
 
 def _layout(model: TCOW, attention: str) -> TokenLayout:
