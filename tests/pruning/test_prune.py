@@ -167,9 +167,13 @@ def test_frozen_weights_stay_frozen_and_modes_stay() -> None:
 @pytest.mark.parametrize("family", ["videomae", "timesformer, spatial", "tcow, spatial", "opened"])
 def test_the_untrained_control_has_the_same_heads(family: str) -> None:
     adapter = make(family)
-    smaller: Any = vtcd_ops.prune(adapter, heads=[(0, 1), *((1, head) for head in range(4))])
+    smaller: Any = vtcd_ops.prune(
+        adapter, heads=[(0, 1), *((1, head) for head in range(4))], neurons={2: range(7)}
+    )
     control: Any = vtcd_ops.randomize_weights(smaller, seed=1)
     assert control.removed_heads == smaller.removed_heads
+    assert control.removed_neurons == smaller.removed_neurons
+    assert weights_sha256(smaller.model) not in control.known_weights
     shapes = [
         {name: tuple(x.shape) for name, x in one.model.state_dict().items()}
         for one in (smaller, control)

@@ -191,6 +191,7 @@ class AttentionAdapter(PrunableAdapter):
         adapter = copy.copy(self)
         adapter.model = model
         adapter.name = name
+        adapter.known_weights = ()
         return adapter
 
     def untrained_model(self) -> nn.Module:

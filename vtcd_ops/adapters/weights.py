@@ -109,10 +109,10 @@ def randomize_weights(adapter: Adapter, seed: int = 0) -> Adapter:
         torch.manual_seed(seed)
         model = untrained()
     control: Any = with_model(model.eval(), f"{adapter.name} (weights randomised, seed {seed})")
-    removed = getattr(adapter, "removed_heads", None)
-    if removed and _shapes(model) != _shapes(adapter.model):  # built anew, with all its heads
-        control.removed_heads = frozenset()
-        control = control.without_heads(removed, control.name, inplace=True)
+    heads, neurons = (getattr(adapter, f"removed_{what}", {}) for what in ("heads", "neurons"))
+    if (heads or neurons) and _shapes(model) != _shapes(adapter.model):  # built anew, with all
+        control.removed_heads, control.removed_neurons = frozenset(), {}
+        control = control.without(heads, neurons, control.name, inplace=True)
     found: Adapter = control
     return found
 
