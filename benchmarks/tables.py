@@ -1,8 +1,9 @@
 """Write the tables of README.md (and docs/*.md) from the JSON in ``results/``.
 
 A table stands between ``<!-- benchmark:NAME -->`` and ``<!-- /benchmark -->``; whatever is between
-the two is replaced. ``python benchmarks/tables.py --check`` writes nothing and fails where a file
-does not say what the JSON says.
+the two is replaced. One between ``<!-- reproduced:NAME -->`` and ``<!-- /reproduced -->`` is that
+of ``reproduce/results/NAME.json``. ``python benchmarks/tables.py --check`` writes nothing and fails
+where a file does not say what the JSON says.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results"
+REPRODUCED = ROOT / "reproduce/results"
+MARKED_REPRODUCED = re.compile(
+    r"(<!-- reproduced:([\w-]+) -->\n).*?(<!-- /reproduced -->)", re.DOTALL
+)
 MARKED = re.compile(r"(<!-- benchmark:([\w-]+) -->\n).*?(<!-- /benchmark -->)", re.DOTALL)
 
 
@@ -27,6 +32,31 @@ def render(result: dict[str, Any]) -> str:
         cells = [_cell(row[key], form) for key, _, form in columns]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", f"{result['note']} {_measured_on(result['machine'])}", ""])
+
+
+def render_reproduced(result: dict[str, Any]) -> str:
+    """Return a result of `reproduce` as a Markdown table, its claims, and its notes."""
+    columns, digits = result["columns"], result["digits"]
+    lines = ["| | " + " | ".join(columns.values()) + " |", "|" + " --- |" * (len(columns) + 1)]
+    for row in result["rows"]:
+        cells = [_measured(row["cells"].get(name), digits) for name in columns]
+        lines.append(f"| {row['label']} | " + " | ".join(cells) + " |")
+    verdicts = {True: "Yes", False: "No", None: "Undecided"}
+    claims = [
+        f"- **{verdicts[claim['holds']]}:** {claim['text']} ({claim['evidence']})"
+        for claim in result["claims"]
+    ]
+    return "\n".join([*lines, "", *claims, "", " ".join(result["notes"]), ""])
+
+
+def _measured(cell: dict[str, Any] | None, digits: int) -> str:
+    """A number and its interval."""
+    if cell is None:
+        return "–"
+    value = f"{cell['value']:.{digits}f}"
+    if cell["low"] is None:
+        return value
+    return f"{value} [{cell['low']:.{digits}f}, {cell['high']:.{digits}f}]"
 
 
 def _cell(value: object, form: str) -> str:
@@ -55,7 +85,11 @@ def with_tables(text: str) -> str:
         result = json.loads((RESULTS / f"{match[2]}.json").read_text())
         return f"{match[1]}{render(result)}{match[3]}"
 
-    return MARKED.sub(table, text)
+    def reproduced(match: re.Match[str]) -> str:
+        result = json.loads((REPRODUCED / f"{match[2]}.json").read_text())
+        return f"{match[1]}{render_reproduced(result)}{match[3]}"
+
+    return MARKED_REPRODUCED.sub(reproduced, MARKED.sub(table, text))
 
 
 def main(arguments: list[str]) -> int:

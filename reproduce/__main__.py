@@ -19,7 +19,7 @@ from reproduce.results import Result
 from reproduce.study import FULL, QUICK, Study
 from vtcd_ops.common.errors import InputError
 
-MODULES = ("table4", "table1", "figure8", "figure9", "parts", "control", "rosetta")
+MODULES = ("table4", "table1", "figure8", "figure9", "parts", "control", "rosetta", "evidence")
 MINIATURE = (
     "Every number here is of a miniature model on rendered clips of 64 x 64 pixels, beside what "
     "the paper reports of the full-size models on Kubric and Something-Something: compare "

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pipeline.videos import moving_square
+from pruning import tiny_models
 
 import vtcd_ops
 from vtcd_ops.adapters import example_adapter
@@ -148,3 +149,14 @@ def test_controls_over_other_videos_are_refused(run, videos, tmp_path):
     )
     with pytest.raises(InputError, match="controls expected keys of the videos of"):
         vtcd_ops.evidence(run, controls=[other], progress=False)
+
+
+def test_heads_that_were_pruned_have_no_evidence(videos, tmp_path):
+    model = vtcd_ops.prune(tiny_models.videomae(), heads=[(2, 1), (2, 3)])
+    run = vtcd_ops.discover(
+        model, videos, out=tmp_path / "run", layers=[2], sanity=True, progress=False
+    )
+    found = vtcd_ops.evidence(run, copies=1, progress=False)
+    assert set(found.units[:, 1].tolist()) == {0, 2}
+    assert np.array_equal(found.units, run.units())
+    assert np.isfinite(found.values("copy")).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,12 +13,12 @@ from sklearn.metrics import r2_score
 from vtcd_ops.concept_evidence.coherence import coherence
 from vtcd_ops.concept_evidence.explained import colour_cells, place_cells, share_explained
 from vtcd_ops.concept_evidence.heads import is_degenerate
-from vtcd_ops.concept_evidence.objects import held_out
+from vtcd_ops.concept_evidence.objects import held_out, true_voxels
 from vtcd_ops.concept_evidence.overlap import best_overlaps
 from vtcd_ops.concept_evidence.per_video import PerVideo
 from vtcd_ops.concept_evidence.stability import _Head
 from vtcd_ops.concept_evidence.tokens import TokenConcepts
-from vtcd_ops.discovery.records import HeadConcepts
+from vtcd_ops.discovery.records import HeadConcepts, VideoRecord
 from vtcd_ops.estimates.chance_overlap import expected_overlap
 
 
@@ -196,6 +197,24 @@ def test_the_concept_judged_on_a_video_is_chosen_on_the_others():
     assert judged.values()[0] == pytest.approx((0.5 + 0.5 + 0.1) / 3)
     judged, chosen = held_out(PerVideo.mean_of(overlaps), np.array([False, False, True]))
     assert judged.values()[0] == pytest.approx(1 / 3)
+
+
+def seen_by(crop: tuple[float, float, float, float]) -> VideoRecord:
+    return VideoRecord(0, "a", None, "", 4, 8.0, (100, 100), crop, (0, 2), 1)
+
+
+def test_true_masks_are_read_where_the_features_were_interpolated_to():
+    mask = np.zeros((4, 100, 100), dtype=bool)
+    mask[2, :, :30] = True
+    volume = SimpleNamespace(shape=(2, 8, 8), padded_size=(2, 8, 8), grid=(2, 2, 2))
+    seen = true_voxels(seen_by((0, 0, 100, 100)), volume, mask)  # type: ignore[arg-type]
+    # between the tokens' middles at columns 25 and 75: at 25, 32.1, 39.3, ...
+    assert not seen[0].any()
+    assert seen[1].all(axis=0).tolist() == [True] + [False] * 7
+    volume = SimpleNamespace(shape=(1, 4, 4), padded_size=(1, 4, 4), grid=(1, 4, 4))
+    seen = true_voxels(seen_by((0, -100, 100, 200)), volume, mask)  # type: ignore[arg-type]
+    # one step, judged in the second frame; columns -75, -25, 25, 75
+    assert seen[0].all(axis=0).tolist() == [False, False, True, False]
 
 
 def test_the_interval_of_a_median_holds_the_means_of_videos_drawn_again():

@@ -28,6 +28,8 @@ def degenerate_heads(run: Run, part: str) -> np.ndarray:
 
 def is_degenerate(concepts: HeadConcepts, num_videos: int) -> bool:
     """Return whether a head's concepts are hardly concepts; see :func:`degenerate_heads`."""
+    if concepts.k == 0:  # a head that was pruned
+        return False
     of_one_video = float((num_videos_of(concepts) <= 1).mean()) if num_videos > 1 else 0.0
     return concepts.k > MOST_CONCEPTS * len(concepts.concept) or of_one_video > MOST_OF_ONE_VIDEO
 

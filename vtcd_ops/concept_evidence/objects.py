@@ -65,8 +65,11 @@ def true_voxels(record: VideoRecord, tubelets: LayerTubelets, masks: Any) -> np.
 
     A voxel stands where the features were interpolated to, between the middles of the first and
     the last token; the mask is read at the pixel there, by share of the frame's height and width.
+    A volume of fewer steps than frames (a token grid) is judged in the middle frame of each step.
     """
-    truth = read_masks(masks, record.frame_indices).numpy()
+    steps, num_frames = tubelets.shape[0], record.num_frames
+    middles = (2 * np.arange(steps) + 1) * num_frames // (2 * steps)
+    truth = read_masks(masks, [record.frame_indices[frame] for frame in middles]).numpy()
     rows = _pixels(tubelets, 1, record.crop[0], record.crop[2], record.frame_size[0])
     columns = _pixels(tubelets, 2, record.crop[1], record.crop[3], record.frame_size[1])
     row, row_seen = _indices(rows, truth.shape[1])

@@ -7,6 +7,7 @@
     RUN/compactness.json                of every layer, where it was chosen from the features
     RUN/manifest.jsonl                  the samples
     RUN/run.json                        size and SHA-256 of every file; written last
+    RUN/sanity, RUN/evidence/copy-1, .. runs of copies with random weights
     RUN/log.jsonl                       time stamps, the only thing that differs between equal runs
 
 No file holds code; all are checked when they are read.
