@@ -87,8 +87,8 @@ def discover(
             and what is decoded of the next video, and the libraries themselves; see docs/runs.md.
             Of another device half of what it has free is planned with.
         resume: False: refuse a directory that holds a run.
-        overwrite: begin anew: a run in the directory is removed, with its rankings, curves, control,
-            evidence and report. It is refused while another process works on that run.
+        overwrite: begin anew: a run in the directory is removed, with its rankings, curves,
+            control, evidence and report. It is refused while another process works on that run.
         reuse: another run of the same model and settings, but for criterion, threshold and assign:
             videos that it has under the same numbers are not looked at again, their tubelets are
             taken over (as hard links where the file system has them).
