@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,20 +23,19 @@ pytestmark = pytest.mark.skipif(
 
 # Every clip of a shown run: concept, video, and the bars below it, drawn from decoded supports.
 CLIPS = """
-[...document.querySelectorAll(".column.%s .concept:not(.overview)")].flatMap((card) =>
-  [...card.querySelectorAll("figure")].map((figure) => ({
-    concept: Number(card.querySelector(".chip").textContent),
+[...document.querySelectorAll("#rows .concept:not(.overview)")].flatMap((row) =>
+  [...row.querySelectorAll(".beside > .clips figure")].map((figure) => ({
+    concept: Number(row.querySelector(".chip").textContent),
     video: Number(figure.querySelector("figcaption").textContent.replace("video ", "")),
     bars: [...figure.querySelectorAll(".coverage i")].map((i) => i.style.getPropertyValue("--v")),
   })))
 """
 ALL_DRAWN = """
-document.querySelectorAll(".coverage").length > 0 &&
-[...document.querySelectorAll(".coverage")].every((bars) => bars.childElementCount > 0)
+(() => {
+  const bars = [...document.querySelectorAll(".view.current .coverage")];
+  return bars.length > 0 && bars.every((each) => each.childElementCount > 0);
+})()
 """
-PRESS = (
-    "document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key: '%s', bubbles: true}))"
-)
 SEEK = """
 (() => {
   const slider = document.querySelector("[data-frame]");
@@ -43,14 +45,15 @@ SEEK = """
 """
 PIXELS = """
 (() => {
-  const canvas = document.getElementById("CARD").querySelector("canvas");
+  const canvas = document.getElementById("ROW").querySelector("canvas");
   const { width, height } = canvas;
   const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
   return { width, height, data: [...data] };
 })()
 """
-ANY_CLIP = "document.querySelectorAll('.clip').length > 0"
+CURRENT = "[...document.querySelectorAll('.view.current')].map(({ id }) => id).join()"
 TITLE = "document.getElementById('head-title').textContent"
+CARD = "document.getElementById('card')"
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +63,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def address(run: Run) -> str:
-    return report(run).as_uri()
+    return report(run, progress=False).as_uri()
 
 
 @pytest.fixture(scope="module")
-def _browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    browser = Browser(tmp_path_factory.mktemp("browser"))
+def _browser() -> Iterator[Browser]:
+    browser = Browser()
     yield browser
     browser.close()
 
@@ -85,9 +88,10 @@ def test_scripts_read_the_supports_of_the_run(
     shown = run if run_id == "model" else run.sanity
     assert shown is not None
     browser.open(f"{address}#keys-L1-H1", 1280, 9000)
+    browser.evaluate(f"document.querySelector('#view input[value={run_id}]').click()")
     browser.wait_for(ALL_DRAWN)
     assert browser.evaluate(TITLE) == "Layer 1 · Head 1"
-    clips = browser.evaluate(CLIPS % run_id)
+    clips = browser.evaluate(CLIPS)
     assert {clip["concept"] for clip in clips} == set(range(shown.concepts(1, 1).k))
     for clip in clips:
         share = (shown.support(clip["video"], 1, 1) == clip["concept"]).mean(axis=(1, 2))
@@ -98,10 +102,10 @@ def test_scripts_read_the_supports_of_the_run(
 def test_outside_of_a_concept_is_dimmed(tmp_path: Path, browser: Browser) -> None:
     """Inside, the pixels are the video's; outside, they are dark and grey."""
     run = write_run(tmp_path, num_videos=1, concepts=(2,), shape=(1, 32, 32))
-    browser.open(report(run).as_uri(), 1280, 4000)
+    browser.open(report(run, progress=False).as_uri() + "#keys-L0-H0", 1280, 4000)
     browser.wait_for(ALL_DRAWN)
     for concept in range(2):
-        pixels = browser.evaluate(PIXELS.replace("CARD", f"keys-L0-H0-C{concept}"))
+        pixels = browser.evaluate(PIXELS.replace("ROW", f"row-keys-L0-H0-C{concept}"))
         shown = np.array(pixels["data"]).reshape(pixels["height"], pixels["width"], 4)[..., :3]
         inside = np.kron(run.support(0, 0, 0)[0] == concept, np.ones((9, 9))) > 0
         rows = np.linspace(0, len(shown) - 1, len(inside)).round().astype(int)
@@ -112,24 +116,47 @@ def test_outside_of_a_concept_is_dimmed(tmp_path: Path, browser: Browser) -> Non
         assert shown[~inside].mean() < 0.8 * shown[inside].mean()
 
 
-def test_both_runs_stand_side_by_side_where_there_is_room(address: str, browser: Browser) -> None:
-    columns = (
-        "[...document.querySelectorAll('.column')].map((column) => column.classList[1]).join()"
-    )
+def test_clips_start_at_the_frame_of_which_the_concept_covers_most(
+    run: Run, address: str, browser: Browser
+) -> None:
+    browser.open(f"{address}#keys-L1-H1", 1280, 9000, reduced_motion="reduce")
+    browser.wait_for(ALL_DRAWN)
+    found = browser.evaluate(CLIPS.replace(
+        "bars: [...", "now: [...figure.querySelectorAll('.coverage i')]"
+        ".findIndex((i) => i.classList.contains('now')), bars: [..."))  # fmt: skip
+    for clip in found:
+        share = (run.support(clip["video"], 1, 1) == clip["concept"]).mean(axis=(1, 2))
+        assert share[clip["now"]] == share.max()
+
+
+def test_the_first_screen_says_what_was_found(address: str, browser: Browser) -> None:
+    browser.open(address, 1440, 900)
+    browser.wait_for(ALL_DRAWN)
+    assert browser.evaluate(CURRENT) == "view-findings"
+    assert "copy is as good" in browser.evaluate("document.querySelector('h1').textContent")
+    top = "document.querySelector('#hero canvas').getBoundingClientRect().bottom"
+    assert browser.evaluate(top) < 900
+    assert browser.evaluate("document.querySelectorAll('.hero-match canvas').length") == 2
+
+
+def test_parts_are_reached_by_their_links(address: str, browser: Browser) -> None:
     browser.open(address, 1280, 900)
-    browser.wait_for(ANY_CLIP)
-    assert browser.evaluate(columns) == "model,control"
-    browser.open(address, 360, 800)
-    browser.wait_for(ANY_CLIP)
-    assert browser.evaluate(columns) == "model"
+    for part in ("heads", "concepts", "videos", "control", "method", "export", "findings"):
+        browser.page.click(f"nav a[data-view={part}]")
+        browser.wait_for(f"{CURRENT} === 'view-{part}'")
+        assert browser.evaluate("document.querySelector('nav [aria-current]').dataset.view") == part
+
+
+@pytest.mark.parametrize("part", ["findings", "heads", "concepts", "videos", "control", "method"])
+def test_nothing_is_wider_than_a_phone(address: str, browser: Browser, part: str) -> None:
+    browser.open(f"{address}#{part}", 360, 800)
+    browser.wait_for(f"{CURRENT} === 'view-{part}'")
     assert browser.evaluate("document.documentElement.scrollWidth") <= 360
-    browser.evaluate("document.querySelector('#view input[value=control]').click()")
-    assert browser.evaluate(columns) == "control"
 
 
 def test_arrow_keys_move_through_the_map(address: str, browser: Browser) -> None:
-    browser.open(address, 1280, 900)
-    browser.wait_for(ANY_CLIP)
+    browser.open(f"{address}#keys-L0-H0", 1280, 900)
+    browser.wait_for(ALL_DRAWN)
     browser.evaluate("document.querySelector('#head-map button').focus()")
     for key, title in (
         ("ArrowLeft", "Layer 0 · Head 0"),
@@ -138,12 +165,33 @@ def test_arrow_keys_move_through_the_map(address: str, browser: Browser) -> None
         ("Home", "Layer 1 · Head 0"),
         ("ArrowUp", "Layer 0 · Head 0"),
     ):
-        browser.evaluate(PRESS % key)
+        browser.press(key)
         assert browser.evaluate(TITLE) == title
     labels = browser.evaluate(
         "[...document.querySelectorAll('#head-map button')].map((cell) => cell.ariaLabel).join()"
     )
     assert "layer 1, head 0: Number of concepts 3" in labels
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_digits_of_the_map_can_be_read(address: str, browser: Browser, scheme: str) -> None:
+    """WCAG 2: 4.5 at least, from the colours that the browser computed."""
+    browser.open(f"{address}#heads", 1280, 900, color_scheme=scheme)
+    browser.wait_for(ALL_DRAWN)
+    pairs = browser.evaluate(
+        "[...document.querySelectorAll('#head-map button')].map((cell) => {"
+        "const style = getComputedStyle(cell); return [style.color, style.backgroundColor]; })"
+    )
+    assert len(pairs) == 4
+    for pair in pairs:
+        lower, higher = sorted(map(_luminance, pair))
+        assert (higher + 0.05) / (lower + 0.05) >= 4.5
+
+
+def _luminance(colour: str) -> float:
+    channels = np.array([int(x) for x in colour[4:-1].split(",")]) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
 def test_clips_play_and_pause(address: str, browser: Browser) -> None:
@@ -157,7 +205,7 @@ def test_clips_play_and_pause(address: str, browser: Browser) -> None:
 
 
 def test_every_frame_is_drawn(address: str, browser: Browser) -> None:
-    browser.open(address, 1280, 1600, reduced_motion="reduce")
+    browser.open(f"{address}#heads", 1280, 1600, reduced_motion="reduce")
     browser.wait_for(ALL_DRAWN)
     seen = set()
     for frame in range(4):
@@ -165,7 +213,7 @@ def test_every_frame_is_drawn(address: str, browser: Browser) -> None:
         browser.wait_for(
             f"document.querySelectorAll('.coverage i:nth-child({frame + 1}).now').length"
         )
-        seen.add(browser.screenshot()[500:].tobytes())
+        seen.add(browser.screenshot()[200:].tobytes())
     assert len(seen) == 4
 
 
@@ -174,36 +222,136 @@ def test_clips_stand_still_for_those_who_prefer_it(address: str, browser: Browse
     browser.wait_for(ALL_DRAWN)
     tick = "document.querySelector('[data-frame]').value"
     before = browser.evaluate(tick)
-    browser.evaluate("window.later = false, setTimeout(() => { window.later = true }, 400), 0")
-    browser.wait_for("window.later")
+    browser.page.wait_for_timeout(400)
     assert browser.evaluate(tick) == before
     assert browser.evaluate("document.querySelector('[data-play]').ariaLabel") == "Play"
 
 
 def test_dark_and_light(address: str, browser: Browser) -> None:
     browser.open(address, 1280, 900, color_scheme="dark")
-    browser.wait_for(ANY_CLIP)
+    browser.wait_for(ALL_DRAWN)
     assert browser.screenshot()[2, 2].max() < 40
     browser.evaluate("document.getElementById('theme').click()")  # from automatic to light
     assert browser.screenshot()[2, 2].min() > 220
 
 
-def test_enlarged_clip_opens_and_closes(address: str, browser: Browser) -> None:
+def test_enlarged_clip_steps_to_the_next_and_closes(address: str, browser: Browser) -> None:
     browser.open(address, 1280, 900)
-    browser.wait_for(ANY_CLIP)
-    browser.evaluate("document.querySelectorAll('.clip')[4].click()")
+    browser.wait_for(ALL_DRAWN)
+    browser.page.click("#hero .clip")
     assert browser.evaluate("document.querySelectorAll('#enlarged canvas').length") == 2
-    browser.evaluate("document.getElementById('close').click()")
+    text = "document.querySelector('#enlarged p.explanation').textContent"
+    assert browser.evaluate(text).startswith("Clip 1 of 3.")
+    browser.press("ArrowRight")
+    assert browser.evaluate(text).startswith("Clip 2 of 3.")
+    browser.press("Escape")
     assert browser.evaluate("document.getElementById('enlarged').open") is False
 
 
+def test_an_address_opens_the_card_and_closing_leaves_it(address: str, browser: Browser) -> None:
+    browser.open(f"{address}#keys-L1-H1-C1", 1280, 900)
+    browser.wait_for(f"{CARD}.open")
+    title = "document.getElementById('card-title').textContent"
+    assert browser.evaluate(title) == "1 Layer 1 · head 1 · concept 1"
+    assert browser.evaluate("document.querySelectorAll('#card .small-figure svg').length") == 2
+    browser.page.click("#card-next")
+    browser.wait_for(f"{title} === '0 Layer 1 · head 1 · concept 0' || {title}.startsWith('2 ')")
+    browser.press("Escape")
+    browser.wait_for(f"!{CARD}.open")
+    assert browser.evaluate("location.hash") == "#findings"
+
+
+def test_a_name_that_is_given_is_shown_kept_and_exported(address: str, browser: Browser) -> None:
+    browser.open(f"{address}#keys-L1-H1-C1", 1280, 900)
+    browser.wait_for(f"{CARD}.open")
+    browser.page.fill("#card input", "<b>the square</b>")
+    browser.press("Tab")
+    assert "<b>the square</b>" in browser.evaluate(
+        "document.getElementById('card-title').textContent"
+    )
+    browser.page.goto("about:blank")
+    browser.page.goto(f"{address}#concepts")
+    browser.page.fill("#wall-search", "square")
+    browser.wait_for("document.querySelectorAll('#wall li').length === 1")
+    browser.page.click("nav a[data-view=export]")
+    given = json.loads(browser.download("#export-names"))
+    assert given == {"keys-L1-H1-C1": "<b>the square</b>"}
+
+
+def test_the_wall_filters_and_sorts(run: Run, address: str, browser: Browser) -> None:
+    browser.open(f"{address}#concepts", 1280, 900)
+    count = "document.querySelectorAll('#wall li').length"
+    browser.wait_for(f"{count} === {len(run.units())}")
+    browser.page.select_option("#wall-layer", "1")
+    assert browser.evaluate(count) == int((run.units()[:, 0] == 1).sum())
+    browser.page.select_option("#wall-sort", "size")
+    facts = "[...document.querySelectorAll('.tile-facts')].map((each) => each.textContent)"
+    sizes = [float(text.split()[1]) for text in browser.evaluate(facts)]
+    assert sizes == sorted(sizes, reverse=True)
+    browser.page.fill("#wall-search", "h1 c0")
+    assert browser.evaluate(count) == 1
+    browser.page.focus("#wall a")
+    browser.press("Enter")
+    browser.wait_for(f"{CARD}.open")
+
+
 def test_table_sorts(address: str, browser: Browser) -> None:
-    browser.open(address, 1280, 900)
-    browser.wait_for(ANY_CLIP)
-    browser.evaluate("document.querySelector('#concept-table thead button').click()")
+    browser.open(f"{address}#concepts", 1280, 900)
+    browser.page.click(".all-concepts summary")
+    browser.page.click("#table-concepts thead button")
     values = browser.evaluate(
-        "[...document.querySelectorAll('#concept-table tbody tr')]"
+        "[...document.querySelectorAll('#table-concepts tbody tr')]"
         ".map((row) => Number(row.cells[1].dataset.value))"
     )
     assert values == sorted(values, reverse=True)
     assert len(values) == 10
+
+
+def test_tables_and_figures_can_be_taken_along(run: Run, address: str, browser: Browser) -> None:
+    browser.open(f"{address}#export", 1280, 900)
+    rows = list(csv.reader(io.StringIO(browser.download("[data-csv=concepts]"))))
+    assert len(rows) == 1 + len(run.units())
+    assert rows[0][:2] == ["Concept", "Videos ↕"] or rows[0][:2] == ["Concept", "Videos"]
+    heads = list(csv.reader(io.StringIO(browser.download("#export-heads"))))
+    assert len(heads) == 1 + len(run.layers) * len(run.heads)
+    browser.page.click("nav a[data-view=control]")
+    svg = browser.download("#view-control [data-svg]")
+    assert svg.startswith("<svg")
+    assert "Videos a concept occurs in" in svg
+    assert "var(--muted)" not in svg.replace('style="fill:var', "")
+
+
+def test_a_video_shows_all_its_concepts(run: Run, address: str, browser: Browser) -> None:
+    browser.open(f"{address}#videos", 1280, 900)
+    browser.page.select_option("#video-head", "keys-L1-H0")
+    browser.wait_for("document.querySelectorAll('.time-row i').length > 0")
+    support = run.support(0, 1, 0)
+    for concept in range(run.concepts(1, 0).k):
+        bars = browser.evaluate(
+            f"[...document.querySelectorAll('#time-C{concept} i')]"
+            ".map((i) => Number(i.style.getPropertyValue('--v')))"
+        )
+        share = (support == concept).mean(axis=(1, 2))
+        np.testing.assert_allclose(np.square(bars), share, atol=2e-3)
+
+
+def test_print_shows_clips_and_figures(address: str, browser: Browser) -> None:
+    """All that is laid out for the printer is drawn, also what was never on the screen."""
+    browser.open(f"{address}#keys-L1-H1", 1000, 400)
+    browser.wait_for(ALL_DRAWN)
+    ready = "[...document.querySelectorAll('main canvas')].every(({ clip }) => clip.sheet)"
+    browser.wait_for(ready)
+    browser.page.emulate_media(media="print")
+    shown = "document.getElementById('view-%s').offsetHeight > 0"
+    for part, expected in (("findings", True), ("heads", True), ("control", True),
+                           ("method", True), ("concepts", False)):  # fmt: skip
+        assert browser.evaluate(shown % part) is expected, part
+    assert browser.evaluate("document.querySelector('.transport').offsetHeight") == 0
+    blank = """
+    [...document.querySelectorAll("main canvas")].filter((canvas) => {
+      if (!canvas.clientWidth) return false;
+      const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+      return !data.some((value) => value > 0);
+    }).length
+    """
+    browser.wait_for(f"({blank}) === 0", seconds=10)

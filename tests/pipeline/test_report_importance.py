@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pipeline.report_page import Page, links
 import vtcd_ops
 from vtcd_ops import Run
 from vtcd_ops.importance.curves import Curves
+from vtcd_ops.importance.per_video import costs_per_video
 from vtcd_ops.reporting.importance import curve_figure
 
 FAST: dict[str, Any] = {"progress": False, "dtype": "float32", "masks_per_forward": 16}
@@ -54,10 +56,16 @@ def test_the_section(ranked: tuple[Run, Page]) -> None:
     importance = run.importance()
     assert importance is not None
     layer, head, concept = importance.units[importance.order[0]]
-    bars = [a["href"] for tag, a in page.elements if tag == "a" and "-C" in str(a.get("href"))]
+    start = [a.get("id") for _, a in page.elements].index("figure-most-important")
+    bars = [
+        a["href"]
+        for tag, a in page.elements[start:]
+        if tag == "a" and "-C" in str(a.get("href"))
+    ]
     assert bars[0] == f"#values-L{layer}-H{head}-C{concept}"
     assert f"{importance.reliability:.2f}" in page.text
-    assert sum(tag == "polyline" for tag, _ in page.elements) == 5
+    assert sum(a.get("class") == "curve" for _, a in page.elements) == 5
+    assert sum(a.get("class") == "band" for _, a in page.elements) == 5
     curves = vtcd_ops.curves(run, additive_adapter(), samples(), **FAST)
     area = f"{curves.area('cris-logit', 'positive'):.3g}".replace("-", "−")
     assert area in page.text
@@ -85,12 +93,44 @@ def test_a_ranking_of_heads(tmp_path: Path) -> None:
 
 
 def test_curves_lie_where_their_numbers_are() -> None:
-    """From 0 to 1 over the width; the axis' ends at the box's."""
+    """Along straight axes: as far apart in the drawing as the numbers are."""
     scores = np.array([[1.0, 0.5, 0.0]] * 3)
     curves = Curves(
         "x", {"metric": "logit"}, np.array([0.0, 0.5, 1.0]), {("a", "positive"): scores}
     )
     figure = curve_figure(curves)
-    assert (figure.axis.low, figure.axis.high) == (0.0, 1.0)
-    assert figure.lines[0].points == "0.00,0.00 50.00,30.00 100.00,60.00"
-    assert figure.lines[0].area == 0.5
+    [(_, points)] = re.findall(r'<polyline class="(curve)" points="([^"]*)"', figure.svg)
+    x, y = np.array([point.split(",") for point in points.split()], float).T
+    assert np.allclose(np.diff(x), np.diff(x)[0], atol=0.2)
+    assert np.diff(x)[0] > 0
+    assert np.allclose(np.diff(y), np.diff(y)[0], atol=0.2)
+    assert np.diff(y)[0] > 0  # downwards
+    assert [row[1:3] for row in figure.table.rows] == [(0.0, 1.0), (0.5, 0.5), (1.0, 0.0)]
+    for text in ("Share of the concepts removed (%)", "Answer (logit)"):
+        assert text in figure.svg
+
+
+def test_costs_of_a_video_are_its_own(ranked: tuple[Run, Page]) -> None:
+    """What removing a concept costs a video is the mean of its scores with it less without it."""
+    run, page = ranked
+    importance = run.importance()
+    assert importance is not None
+    costs = costs_per_video(importance)
+    assert costs is not None
+    settings, scores = importance.settings, importance.tensors["scores"]
+    keep = reference_masks(settings["num_units"], scores.shape[1], settings["ratio"],
+                           settings["seed"], settings["design"])  # fmt: skip
+    for unit in range(0, len(importance.value), 5):
+        expected = [
+            video[keep[:, unit]].mean() - video[~keep[:, unit]].mean() for video in scores
+        ]
+        present = importance.tensors["present"][:, unit]
+        np.testing.assert_allclose(costs[present, unit], np.array(expected)[present], rtol=1e-9)
+        assert np.isnan(costs[~present, unit]).all()
+    shown = [c["costs"] for head in page.heads() for c in head["concepts"]]
+    assert any(shown)
+
+
+def reference_masks(units: int, masks: int, ratio: float, seed: int, design: str) -> np.ndarray:
+    keep = vtcd_ops.cris_sample(units, masks, ratio, seed, design=design)
+    return keep.numpy()

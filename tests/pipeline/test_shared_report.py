@@ -120,8 +120,8 @@ def test_a_result_that_was_not_saved_needs_a_place(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    browser = Browser(tmp_path_factory.mktemp("browser"))
+def browser() -> Iterator[Browser]:
+    browser = Browser()
     yield browser
     browser.close()
     assert browser.problems == []

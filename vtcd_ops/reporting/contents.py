@@ -18,11 +18,13 @@ from tqdm import tqdm
 
 from vtcd_ops.discovery.records import HeadConcepts
 from vtcd_ops.discovery.run import Run
+from vtcd_ops.reporting.choices import choose_clips
 from vtcd_ops.reporting.clips import choose_videos, rank_videos
 from vtcd_ops.reporting.comparison import add_margins
+from vtcd_ops.reporting.details import add_details
 from vtcd_ops.reporting.importance import add_importance
 from vtcd_ops.reporting.previews import contact_sheet
-from vtcd_ops.reporting.quantities import concept_values, head_values
+from vtcd_ops.reporting.quantities import concept_values, head_values, head_warning
 from vtcd_ops.reporting.shown import Head, ShownRun
 from vtcd_ops.reporting.supports import (
     pack_supports,
@@ -41,7 +43,7 @@ class Limits:
     clips: int = 3  #: clips a concept
     videos: int = 40  #: videos in the page
     frames: int = 24  #: preview frames a video
-    frame_edge: int = 224  #: longest edge of a preview frame, in pixels
+    frame_edge: int = 320  #: longest edge of a preview frame, in pixels
     support_edge: int = 64  #: longest edge of a support, in voxels
 
 
@@ -68,9 +70,8 @@ def gather(
     rankings = [ranking for view in shown for head in view.heads for ranking in head.rankings]
     chosen = sorted(choose_videos(rankings, limits.videos, limits.clips))
     position = {video: index for index, video in enumerate(chosen)}
-    for view in shown:
-        for head in view.heads:
-            _choose_clips(head, position, limits.clips)
+    add_details(shown, position, progress)
+    choose_clips(shown, position, limits.clips)
     videos, sheets = _videos(shown, chosen, limits, progress)
     heads = [(view, head) for view in shown for head in view.heads]
     for view, head in tqdm(heads, desc="supports", unit="head", disable=not progress):
@@ -96,7 +97,8 @@ def _head(
     of_concepts = concept_values(concepts, volumes)
     of_head = head_values(concepts, volumes, of_concepts)
     rankings = [rank_videos(concepts, index) for index in range(concepts.k)]
-    return Head(part, layer, head, of_concepts, of_head, rankings)
+    warning = head_warning(concepts, len(volumes))
+    return Head(part, layer, head, of_concepts, of_head, rankings, warning)
 
 
 def _volumes(run: Run) -> dict[int, int]:
@@ -108,15 +110,6 @@ def _label_shape(run: Run, video: int) -> tuple[int, int, int]:
     return run.tubelets(video, run.layers[0], run.parts[0]).shape
 
 
-def _choose_clips(head: Head, position: dict[int, int], num_clips: int) -> None:
-    """Give every concept the best of the videos that are in the page."""
-    head.clips = [
-        [position[video] for video in ranking if video in position][:num_clips]
-        for ranking in head.rankings
-    ]
-    head.packed = sorted({video for clips in head.clips for video in clips})
-
-
 def _videos(
     shown: list[ShownRun], chosen: list[int], limits: Limits, progress: bool
 ) -> tuple[list[dict[str, Any]], list[str]]:
@@ -126,13 +119,15 @@ def _videos(
         record = run.videos[index]
         preview = run.preview(index)
         frames = sample_frames(len(preview), limits.frames)
-        sheet = contact_sheet(preview[frames], limits.frame_edge)
+        _, _, height, width = record.crop
+        sheet = contact_sheet(preview[frames], limits.frame_edge, aspect=width / height)
         sheets.append(sheet.webp)
         videos.append(
             {
                 "index": index,
                 "name": record.name,
                 "label": record.label,
+                "text": record.text,
                 "frames": frames,
                 "total": len(preview),
                 "columns": sheet.columns,

@@ -1,14 +1,10 @@
-"""Geometry of the page's figures; the templates draw them as inline SVG."""
+"""Axes that start and end on round numbers."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
-
-from vtcd_ops.reporting.shown import ShownRun
 
 
 @dataclass(frozen=True)
@@ -22,23 +18,6 @@ class Axis:
     def position(self, value: float) -> float:
         """Place a value between 0 and 1 along the axis."""
         return (value - self.low) / (self.high - self.low)
-
-
-@dataclass(frozen=True)
-class Strip:
-    """Silhouettes of one layer's heads in one shown run."""
-
-    run: str
-    values: list[float]
-    median: float
-
-
-@dataclass(frozen=True)
-class SilhouetteFigure:
-    """Silhouettes layer by layer, the model's beside its control's."""
-
-    axis: Axis
-    rows: list[tuple[int, list[Strip]]]  #: layer, one strip a shown run
 
 
 def round_axis(values: Sequence[float], num_ticks: int = 5) -> Axis:
@@ -62,24 +41,3 @@ def round_axis(values: Sequence[float], num_ticks: int = 5) -> Axis:
     last = max(last, first + 1)
     ticks = [round(index * step, 10) for index in range(first, last + 1)]
     return Axis(ticks[0], ticks[-1], ticks)
-
-
-def silhouette_figure(shown: list[ShownRun], part: str) -> SilhouetteFigure | None:
-    """Collect the silhouettes of all heads, or None where no head has one (k = 1 everywhere)."""
-    found: dict[tuple[int, str], list[float]] = {}
-    for view in shown:
-        for head in view.heads:
-            value = head.values["silhouette"]
-            if head.part == part and value is not None:
-                found.setdefault((head.layer, view.id), []).append(value)
-    if not found:
-        return None
-    rows = []
-    for layer in sorted({layer for layer, _ in found}):
-        strips = [
-            Strip(view.id, values, float(np.median(values)))
-            for view in shown
-            if (values := found.get((layer, view.id)))
-        ]
-        rows.append((layer, strips))
-    return SilhouetteFigure(round_axis([v for values in found.values() for v in values]), rows)

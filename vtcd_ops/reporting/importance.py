@@ -12,7 +12,7 @@ from vtcd_ops.discovery.uniqueness import head_uniqueness
 from vtcd_ops.importance.curves import Curves, read_curves
 from vtcd_ops.importance.importance import Importance
 from vtcd_ops.importance.units import describe_unit
-from vtcd_ops.reporting.figures import Axis, round_axis
+from vtcd_ops.reporting.charts import Curve, Figure, Interval, curve_chart, interval_figure
 from vtcd_ops.reporting.quantities import Quantity
 from vtcd_ops.reporting.shown import ShownRun
 
@@ -38,38 +38,12 @@ _COLOURS = ("--accent", "--negative", "--teal", "--violet", "--olive", "--rose")
 
 
 @dataclass(frozen=True)
-class Bar:
-    """A unit or a layer with its importance along an axis, 0 to 1."""
+class Area:
+    """The area below a curve, which sums it up."""
 
-    label: str
-    link: str
+    name: str
     value: float
-    error: float
-    position: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Line:
-    """One attribution curve as points of an SVG."""
-
-    ranking: str
-    direction: str
-    colour: str
-    points: str
-    band: str
-    area: float
     interval: tuple[float, float]
-
-
-@dataclass(frozen=True)
-class CurveFigure:
-    """Attribution curves of one metric."""
-
-    metric: str
-    axis: Axis
-    lines: list[Line]
 
 
 @dataclass(frozen=True)
@@ -77,11 +51,9 @@ class ImportanceContent:
     """What the section shows."""
 
     importance: Importance
-    facts: list[tuple[str, str]]
-    layers: list[Bar]
-    axis: Axis
-    units: list[Bar]
-    curves: CurveFigure | None
+    facts: list[tuple[str, str, str]]  #: name, value, what it means
+    figures: list[Figure]
+    areas: list[Area]
 
 
 def add_importance(view: ShownRun) -> None:
@@ -114,60 +86,84 @@ def importance_content(run: Run) -> ImportanceContent | None:
     importance = run.importance()
     if importance is None:
         return None
-    layers = [
-        Bar(f"layer {layer}", "", share, 0.0, share, share, share)
-        for layer, share in importance.per_layer().items()
-    ]
-    axis, units = _units(importance)
-    found = read_curves(run)
-    figure = None if found is None else curve_figure(found)
-    return ImportanceContent(importance, _facts(importance), layers, axis, units, figure)
+    figures = [_most_important(importance)]
+    if (found := read_curves(run)) is not None:
+        figures.append(curve_figure(found, importance.settings["units"]))
+    figures.append(_layers(importance))
+    areas = [] if found is None else _areas(found)
+    return ImportanceContent(importance, _facts(importance), figures, areas)
 
 
-def _facts(importance: Importance) -> list[tuple[str, str]]:
-    """What was measured, as (name, value)."""
+def _facts(importance: Importance) -> list[tuple[str, str, str]]:
+    """What was measured, as (name, value, what it means)."""
     settings = importance.settings
+    videos = counted(len(settings["videos"]), "video")
     facts = [
-        ("Measured on", f"{settings['metric']}, {counted(len(settings['videos']), 'video')}"),
-        ("Method", settings["method"]),
+        ("Answer", f"{settings['metric']}, {videos}", "The number whose loss is importance."),
+        ("Method", settings["method"], "How units are removed and their loss is measured."),
     ]
     if importance.num_masks:
+        removed = f"{importance.num_masks:,}, each removes {settings['ratio']:.0%} of all"
         facts += [
-            ("Masks", f"{importance.num_masks:,}, each removes {settings['ratio']:.0%} of all"),
-            ("Estimator", importance.estimator),
-            ("Reliability of the order", f"{importance.reliability:.2f}"),
-            ("R² of an additive model on held-out masks", f"{importance.r2:.2f}"),
-        ]
+            ("Masks", removed, "Random sets of units that were removed together."),
+            ("Estimator", importance.estimator,
+             "How the loss of one unit follows from the losses of sets."),
+            ("Reliability of the order", f"{importance.reliability:.2f}",
+             "Rank correlation to expect with the order that as many other masks would give: "
+             "1 = the same."),
+            ("Explained by adding up", f"{importance.r2:.2f}",
+             "R²: share of the variance of the answers under masks that was held out which the sum "
+             "of the units' importances explains; 1 = units do not interact."),
+        ]  # fmt: skip
     if settings["classes"] is not None:
-        facts.append(("Averaged over classes", ", ".join(settings["classes"])))
+        classes = ", ".join(settings["classes"])
+        facts.append(("Averaged over classes", classes, "Each class counts the same."))
     return facts
 
 
-def _units(importance: Importance) -> tuple[Axis, list[Bar]]:
+def _most_important(importance: Importance) -> Figure:
     """The most important units with two standard errors to both sides."""
+    settings = importance.settings
     shown = [unit for unit in importance.order[:MOST_SHOWN] if np.isfinite(importance.value[unit])]
-    value = importance.value[shown]
-    error = 2 * np.nan_to_num(importance.stderr[shown])
-    axis = round_axis([0.0, *(value - error).tolist(), *(value + error).tolist()])
-    part, group = importance.settings["part"], importance.settings.get("neurons_per_group", 0)
     bars = []
-    for unit, middle, half in zip(shown, value.tolist(), error.tolist(), strict=True):
+    for unit in shown:
         layer, head, concept = importance.units[unit].tolist()
-        label = describe_unit((layer, head, concept), group)
+        value, error = float(importance.value[unit]), float(np.nan_to_num(importance.stderr[unit]))
+        label = describe_unit((layer, head, concept), settings.get("neurons_per_group", 0))
         for word in (" head", " concept", " neurons"):
             label = label.replace(word, f" ·{word}")
-        link = f"#{part}-L{layer}-H{head}" + (f"-C{concept}" if concept >= 0 else "")
+        label = label.replace("· concept ", "· C")
+        link = f"#{settings['part']}-L{layer}-H{head}" + (f"-C{concept}" if concept >= 0 else "")
         link = link if head >= 0 else ""
-        ends = (axis.position(middle - half), axis.position(middle + half))
-        bars.append(Bar(label, link, middle, half / 2, axis.position(middle), *ends))
-    return axis, bars
+        bars.append(Interval(label, link, value, value - 2 * error, value + 2 * error))
+    source = "masks" if importance.num_masks else "videos"
+    return interval_figure(
+        "most-important",
+        f"The most important {settings['units']}",
+        f"Loss of the answer ({settings['metric']}) without it",
+        bars,
+        f"Lines: two standard errors to both sides, from the {source}.",
+    )
 
 
-def curve_figure(curves: Curves) -> CurveFigure:
-    """Place curves and their bands in a box of 100 by 60."""
-    spans = {key: curves.band(*key) for key in curves.scores}
-    ends = [float(x) for low, high in spans.values() for x in (low.min(), high.max())]
-    axis = round_axis(ends)
+def _layers(importance: Importance) -> Figure:
+    """The mean place of each layer's units."""
+    bars = [
+        Interval(f"layer {layer}", "#heads", 100 * share, 100 * share, 100 * share)
+        for layer, share in importance.per_layer().items()
+    ]
+    return interval_figure(
+        "layer-importance",
+        "Importance of a layer",
+        "Importance (% of all that matter no more), mean",
+        bars,
+        f"Mean over the layer's {importance.settings['units']} of the same importance that colours "
+        "the head map; 50 % is average.",
+    )
+
+
+def curve_figure(curves: Curves, units: str = "concepts") -> Figure:
+    """Draw what is left of the answer as units are removed, with 95 % bands over videos."""
     rankings = list(dict.fromkeys(ranking for ranking, _ in curves.scores))
     lines = []
     for key in curves.scores:
@@ -175,26 +171,32 @@ def curve_figure(curves: Curves) -> CurveFigure:
         colour = (
             "--muted" if ranking == "random" else _COLOURS[rankings.index(ranking) % len(_COLOURS)]
         )
-        low, high = spans[key]
-        band = _points(curves.fractions, low, axis) + _points(curves.fractions, high, axis)[::-1]
-        lines.append(
-            Line(
-                ranking,
-                direction,
-                colour,
-                " ".join(_points(curves.fractions, curves.mean(*key), axis)),
-                " ".join(band),
-                curves.area(*key),
-                curves.area_interval(*key),
-            )
-        )
-    return CurveFigure(curves.settings["metric"], axis, lines)
+        low, high = curves.band(*key)
+        name = curve_name(ranking, direction)
+        dashed = direction == "negative"
+        lines.append(Curve(name, colour, dashed, curves.fractions, curves.mean(*key), low, high))
+    return curve_chart(
+        "curves",
+        f"What is left of the answer without {units}",
+        f"Share of the {units} removed (%)",
+        f"Answer ({curves.settings['metric']})",
+        lines,
+        "The most important first: lower is better. The least important first: higher is better. "
+        "Bands: 95 % over videos.",
+    )
 
 
-def _points(fractions: np.ndarray, scores: np.ndarray, axis: Axis) -> list[str]:
+def curve_name(ranking: str, direction: str) -> str:
+    """Say in words in which order a curve removes."""
+    if ranking == "random":
+        return "in random order"
+    return f"{ranking}, {'most' if direction == 'positive' else 'least'} important first"
+
+
+def _areas(curves: Curves) -> list[Area]:
     return [
-        f"{100 * x:.2f},{60 * (1 - axis.position(float(y))):.2f}"
-        for x, y in zip(fractions, scores, strict=True)
+        Area(curve_name(*key), curves.area(*key), curves.area_interval(*key))
+        for key in curves.scores
     ]
 
 

@@ -3,42 +3,76 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from vtcd_ops.common.errors import counted
 from vtcd_ops.discovery.run import Run
-from vtcd_ops.reporting.comparison import MARGIN, compare
+from vtcd_ops.reporting import palette
+from vtcd_ops.reporting.charts import Figure, layer_figure
+from vtcd_ops.reporting.comparison import MARGIN, Comparison, compare
 from vtcd_ops.reporting.contents import FRAMES_PER_SECOND, Limits, gather
-from vtcd_ops.reporting.figures import silhouette_figure
+from vtcd_ops.reporting.findings import by_layer, find
 from vtcd_ops.reporting.importance import (
     IMPORTANCE,
     UNIQUENESS,
     importance_content,
     significant,
 )
-from vtcd_ops.reporting.quantities import CONCEPT_QUANTITIES, HEAD_QUANTITIES, Quantity, Values
-from vtcd_ops.reporting.shown import ShownRun
+from vtcd_ops.reporting.quantities import (
+    BEYOND,
+    CONCEPT_QUANTITIES,
+    HEAD_QUANTITIES,
+    OVERLAP,
+    PLACE,
+    Quantity,
+    Values,
+)
+from vtcd_ops.reporting.shown import Head, ShownRun
 
-_FORMAT = 1  # of the data in the page; docs/report.md describes it
-_STYLES = ("page.css", "headmap.css", "clips.css", "importance.css")
+_FORMAT = 2  # of the data in the page; docs/report.md describes it
+_STYLES = ("page.css", "headmap.css", "clips.css", "findings.css", "figures.css", "card.css")
 _SCRIPTS = (
     "data.js",
     "contours.js",
     "clips.js",
-    "headmap.js",
-    "headview.js",
     "controls.js",
+    "exports.js",
+    "names.js",
+    "figures.js",
+    "headmap.js",
+    "enlarged.js",
+    "card.js",
+    "headview.js",
+    "findings.js",
+    "wall.js",
+    "videos.js",
     "page.js",
 )
+_MINIATURE = re.compile(r":mini(-|$)")
+_GLOSSARY = (
+    ("Tubelet", "A segment of space and time in which a head's vectors are alike; the smallest "
+     "thing that concepts are made of."),
+    ("Clip", "A concept's clips are those whose tubelets belong to it most clearly; \"middle\" is "
+     "from the middle of that order, \"random\" drawn by lot."),
+    ("Keys, queries, values, outputs", "The four vectors of a token in an attention head; those of "
+     "the run are said above."),
+    ("Tags", "What the simplest measures suggest: \"place\", the same part of the frame in every "
+     "video; \"background\", most of the frame; \"event\", one moment of the video. No names."),
+    ("Standard error", "How far a number would scatter if its masks, or its videos, were drawn "
+     "again; two of them to both sides hold it in 19 of 20 cases."),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page below the head map: a template and what it shows.
+    """A part of the page: a template and what it shows.
 
-    A new one (curves, concepts shared by models) is one template and one entry in `_sections`.
+    A new one is one template and one entry in `_sections`.
     """
 
     id: str
@@ -47,28 +81,45 @@ class Section:
     content: Any
 
 
-def render_page(run: Run, limits: Limits, progress: bool) -> str:
+@dataclass(frozen=True)
+class PartControl:
+    """Model beside control for one part of the heads."""
+
+    name: str
+    numbers: Comparison | None
+    figures: list[Figure]
+
+
+def render_page(run: Run, limits: Limits, names: dict[str, str], progress: bool) -> str:
     """Write the whole report of a run into one HTML text.
 
     Args:
         run: The run.
         limits: What bounds the size of the page.
+        names: Of concepts, by address.
         progress: Show progress bars.
 
     Returns:
-        HTML that needs no other file. The same run and limits give the same text.
+        HTML that needs no other file. The same arguments give the same text.
     """
     shown, videos, sheets = gather(run, limits, progress)
     heads = shown[0].heads
     known = (IMPORTANCE, *HEAD_QUANTITIES, MARGIN, UNIQUENESS)
     of_head = _defined(known, [head.values for head in heads])
-    known = (IMPORTANCE, *CONCEPT_QUANTITIES)
+    known = (IMPORTANCE, *CONCEPT_QUANTITIES, OVERLAP, BEYOND, PLACE)
     of_concept = _defined(known, [values for head in heads for values in head.concepts])
+    findings = find(shown)
     document = {
         "format": _FORMAT,
+        "run": run.model.get("sha256", "")[:16] + f"-{len(run.videos)}-{len(heads)}",
         "framesPerSecond": FRAMES_PER_SECOND,
+        "palette": [[colour, palette.ink_on(colour)] for colour in palette.CONCEPTS],
+        "ramps": {"plain": palette.RAMP, "diverging": palette.DIVERGING},
         "headQuantities": [asdict(quantity) for quantity in of_head],
         "conceptQuantities": [asdict(quantity) for quantity in of_concept],
+        "telling": findings.telling,
+        "names": names,
+        "answers": _answers(run, videos),
         "videos": videos,
         "runs": [
             {"id": view.id, "title": view.title, "heads": [h.document() for h in view.heads]}
@@ -83,8 +134,11 @@ def render_page(run: Run, limits: Limits, progress: bool) -> str:
         facts=_facts(run, shown),
         provenance=_provenance(run),
         notes=_notes(run, len(videos)),
+        findings=findings,
+        ranked=run.importance() is not None,
         head_quantities=of_head,
         concept_quantities=of_concept,
+        glossary=_glossary((*of_head, *of_concept)),
         sections=_sections(run, shown),
         document=script_json(document),
         sheets=sheets,
@@ -109,35 +163,83 @@ def _defined(quantities: tuple[Quantity, ...], values: list[Values]) -> list[Qua
 
 
 def _sections(run: Run, shown: list[ShownRun]) -> list[Section]:
-    control = shown[1] if len(shown) > 1 else None
-    comparisons = [
-        {
-            "part": part,
-            "numbers": compare(shown[0], control, part) if control else None,
-            "figure": silhouette_figure(shown, part),
-        }
-        for part in run.parts
-    ]
+    """The parts of the page, in the order of its navigation."""
     importance = importance_content(run)
     ranked = Section("importance", "Importance", "importance.html.j2", importance)
     return [
+        Section("findings", "Findings", "findings.html.j2", None),
+        Section("heads", "Heads", "heads.html.j2", None),
+        Section("concepts", "Concepts", "concepts.html.j2", None),
+        Section("videos", "Videos", "videos.html.j2", None),
         *([] if importance is None else [ranked]),
-        Section("control", "Sanity control", "control.html.j2", comparisons),
-        Section("concepts", "All concepts", "concepts.html.j2", shown[0]),
-        Section("settings", "Settings", "settings.html.j2", _settings(run)),
+        Section("control", "Control", "control.html.j2", _controls(run, shown)),
+        Section("method", "Method", "method.html.j2", _settings(run)),
+        Section("export", "⤓ Export", "export.html.j2", None),
     ]
 
 
-def _facts(run: Run, shown: list[ShownRun]) -> list[tuple[str, str]]:
-    """Return what the header counts: (number, noun) each."""
-    concepts = sum(len(head.concepts) for head in shown[0].heads)
-    counts = [
-        (len(run.videos), "video"),
-        (len(run.layers), "layer"),
-        (len(shown[0].heads), "head"),
-        (concepts, "concept"),
+def _controls(run: Run, shown: list[ShownRun]) -> list[PartControl]:
+    """Numbers and figures of every part, beside the control where there is one."""
+    found = []
+    for part in run.parts:
+        measures = (
+            ("silhouettes", "Silhouette of every head", "Silhouette (−1 to 1)", "silhouette"),
+            ("recurrence", "Videos of a concept", "Videos a concept occurs in (mean)", "videos"),
+            ("numbers", "Concepts of a head", "Number of concepts", "concepts"),
+        )
+        figures = [
+            layer_figure(f"{identifier}-{part}", title, axis, by_layer(shown, _of(part, key)))
+            for identifier, title, axis, key in measures
+        ]
+        numbers = compare(shown[0], shown[1], part) if len(shown) > 1 else None
+        found.append(PartControl(part, numbers, [each for each in figures if each is not None]))
+    return found
+
+
+def _of(part: str, key: str) -> Callable[[Head], float | None]:
+    return lambda head: head.values[key] if head.part == part else None
+
+
+def _answers(run: Run, videos: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The model's answer to every video of the page, in a run that was ranked."""
+    importance = run.importance()
+    if importance is None or "baseline" not in importance.tensors:
+        return None
+    of_video = {
+        video["sha256"]: float(answer)
+        for video, answer in zip(
+            importance.settings["videos"], importance.tensors["baseline"], strict=True
+        )
+    }
+    answers = [of_video.get(run.videos[video["index"]].sha256) for video in videos]
+    return {
+        "metric": importance.settings["metric"],
+        "values": [None if answer is None else round(answer, 4) for answer in answers],
+    }
+
+
+def _glossary(quantities: tuple[Quantity, ...]) -> list[tuple[str, str]]:
+    """Every word that the page explains, once."""
+    found = dict(_GLOSSARY)
+    for quantity in quantities:
+        found.setdefault(quantity.label, quantity.explanation)
+    return sorted(found.items())
+
+
+def _facts(run: Run, shown: list[ShownRun]) -> list[str]:
+    """Return what the header says of the run."""
+    heads = shown[0].heads
+    layers = run.model.get("num_layers")
+    of = f" of {layers}" if layers and layers != len(run.layers) else ""
+    frames = sorted({video.num_frames for video in run.videos})
+    span = str(frames[0]) if len(frames) == 1 else f"{frames[0]} to {frames[-1]}"
+    facts = [
+        f"{counted(len(run.videos), 'video')} × {span} frames",
+        f"{len(run.layers)}{of} layers",
+        counted(len(heads), "head"),
+        counted(sum(len(head.concepts) for head in heads), "concept"),
     ]
-    return [(f"{number:,}", noun + ("" if number == 1 else "s")) for number, noun in counts]
+    return facts + (["image model, frame by frame"] if run.model.get("num_frames") == 1 else [])
 
 
 def _provenance(run: Run) -> str:
@@ -148,10 +250,19 @@ def _provenance(run: Run) -> str:
     return f"{', '.join(run.parts).capitalize()} · {span} frames a video · {made_with}"
 
 
+def is_miniature(name: str) -> bool:
+    """Whether a model is one of the bundled miniatures.
+
+    >>> is_miniature("tcow:mini"), is_miniature("hf_videomae:mini-ssl"), is_miniature("a/minim")
+    (True, True, False)
+    """
+    return _MINIATURE.search(name.partition("?")[0]) is not None
+
+
 def _notes(run: Run, num_shown: int) -> list[str]:
     """Return what a reader must know before believing the page."""
     notes = []
-    if ":mini-" in run.model["name"]:
+    if is_miniature(run.model["name"]):
         notes.append(
             "This is a miniature model, trained on rendered scenes so that everything here can be "
             "tried in minutes. It shows how the method works, and nothing about full-size models."

@@ -26,6 +26,7 @@ class ContactSheet:
 def contact_sheet(
     frames: npt.NDArray[np.uint8],  # [T, H, W, 3]
     max_edge: int,
+    aspect: float | None = None,
 ) -> ContactSheet:
     """Shrink frames to ``max_edge`` pixels and lay them out in a near-square sheet.
 
@@ -36,6 +37,7 @@ def contact_sheet(
     Args:
         frames: uint8 [T, H, W, 3], T >= 1.
         max_edge: Longest edge of a frame in the sheet, in pixels; small frames are not enlarged.
+        aspect: width over height of what the frames show, where not that of their pixels.
 
     Returns:
         The sheet. The same frames give the same bytes.
@@ -43,6 +45,8 @@ def contact_sheet(
     from PIL import Image
 
     num_frames, height, width = frames.shape[:3]
+    if aspect is not None:  # undo the stretching of a model that sees all videos in one shape
+        width, height = _of_aspect(width, height, aspect)
     scale = min(1.0, max_edge / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     # Wide frames stack higher than they stand side by side, so that the sheet is near square:
@@ -58,3 +62,14 @@ def contact_sheet(
     buffer = io.BytesIO()
     sheet.save(buffer, "WEBP", quality=_QUALITY, method=4)
     return ContactSheet(columns, *size, base64.b64encode(buffer.getvalue()).decode("ascii"))
+
+
+def _of_aspect(width: int, height: int, aspect: float) -> tuple[int, int]:
+    """A size of an aspect ratio, which makes one edge longer and none shorter.
+
+    >>> _of_aspect(224, 224, 854 / 480)
+    (399, 224)
+    """
+    if aspect >= width / height:
+        return max(1, round(height * aspect)), height
+    return width, max(1, round(width / aspect))

@@ -81,6 +81,49 @@ HEAD_QUANTITIES: tuple[Quantity, ...] = (
 )
 
 
+OVERLAP = Quantity(
+    "overlap",
+    "Overlap with copy",
+    "Largest overlap (intersection over union, mean over videos) with any concept of the weight-"
+    "randomised copy: near 1, a network that has learnt nothing shows the same.",
+    "fraction",
+)
+BEYOND = Quantity(
+    "beyond",
+    "Copy beyond chance",
+    "Largest overlap with a concept of the copy less what supports of these sizes have at random "
+    "places, so that small concepts are not called new for being small: 0 = chance, 1 = the same.",
+    "fraction",
+)
+PLACE = Quantity(
+    "place",
+    "Same place",
+    "How much where it lies in one video tells where it lies in the others: near 1, it is a place "
+    "in the frame and need not have been learnt.",
+    "fraction",
+)
+
+_MOST_CONCEPTS = 0.5  # of a head's tubelets; with more, a concept is hardly more than a tubelet
+_MOST_OF_ONE_VIDEO = 0.5  # of a head's concepts
+
+
+def head_warning(concepts: HeadConcepts, num_videos: int) -> str | None:
+    """Say why the concepts of a head are none, or return None.
+
+    Args:
+        concepts: Concept table of the head.
+        num_videos: of the run.
+    """
+    k, num_tubelets = concepts.k, len(concepts.concept)
+    if num_tubelets and k > 1 and k > _MOST_CONCEPTS * num_tubelets:
+        return f"{k} concepts from {num_tubelets} tubelets: hardly anything was grouped"
+    videos = [len(set(concepts.video[concepts.concept == index].tolist())) for index in range(k)]
+    single = sum(count <= 1 for count in videos)
+    if num_videos > 1 and single > _MOST_OF_ONE_VIDEO * k:
+        return f"{single} of {k} concepts are of one video: they tell of it, not of the model"
+    return None
+
+
 def concept_values(concepts: HeadConcepts, volumes: Mapping[int, int]) -> list[Values]:
     """Measure every concept of a head.
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.common.settings import expect_count
 from vtcd_ops.discovery.run import Run, load
+from vtcd_ops.reporting.concept_names import read_names
 from vtcd_ops.reporting.contents import Limits
 from vtcd_ops.reporting.page import render_page
 from vtcd_ops.reporting.shared_page import render_shared
@@ -24,6 +27,7 @@ def report(
     max_clips: int = 3,
     max_videos: int = 40,
     max_cards: int = 40,
+    names: Mapping[str, Any] | str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> Path:
     """Write the concepts of a run as one HTML file that plays offline.
@@ -45,6 +49,8 @@ def report(
         max_clips: Clips shown of every concept or tuple, its best ones, each from another video.
         max_videos: Videos in the page. With ``max_clips`` it bounds the size of the file.
         max_cards: Of a result of `rosetta`, the tuples shown of every number of models.
+        names: Names of concepts by address, such as {"keys-L11-H2-C0": "the subject"}, or the JSON
+            file that the page's export gives; the page's readers can change them.
         progress: Show progress bars.
 
     Returns:
@@ -69,7 +75,8 @@ def report(
             progress=progress,
         )  # fmt: skip
     else:
-        page = render_page(opened, Limits(clips=max_clips, videos=max_videos), progress)
+        limits = Limits(clips=max_clips, videos=max_videos)
+        page = render_page(opened, limits, read_names(names), progress)
     write_atomic(target, page.encode("utf-8", errors="replace"))
     return target
 

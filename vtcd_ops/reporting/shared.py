@@ -18,6 +18,7 @@ from tqdm import tqdm
 from vtcd_ops.reporting.clips import choose_videos
 from vtcd_ops.reporting.previews import contact_sheet
 from vtcd_ops.reporting.supports import (
+    MAX_CONCEPTS,
     pack_supports,
     sample_frames,
     sample_support,
@@ -98,19 +99,22 @@ def gather_shared(
         videos.append(entry)
         sheets.append(sheet)
     heads = _heads(found, cards, shown)
-    supports = {
-        f"run{run}-{_key(layer, head)}": pack_supports(
+    supports, shares = {}, {}
+    for (run, layer, head), packed in tqdm(
+        heads.items(), desc="supports", unit="head", disable=not progress
+    ):
+        volumes = [
             _support(sides[run], found, shown[video], layer, head, videos[video])
             for video in packed
-        )
-        for (run, layer, head), packed in tqdm(
-            heads.items(), desc="supports", unit="head", disable=not progress
-        )
-    }
+        ]
+        supports[f"run{run}-{_key(layer, head)}"] = pack_supports(volumes)
+        for video, volume in zip(packed, volumes, strict=True):
+            counts = np.bincount(volume.ravel(), minlength=MAX_CONCEPTS + 1)
+            shares[run, layer, head, video] = counts[1:] / volume.size
     document = {
         "videos": videos,
         "runs": [_run_document(run, found, heads) for run in range(len(sides))],
-        "cards": [_card_document(card, found, shown) for card in cards],
+        "cards": [_card_document(card, found, shown, shares) for card in cards],
     }
     return SharedPage(document, sheets, supports)
 
@@ -228,7 +232,30 @@ def _run_document(
     return {"id": f"run{run}", "title": found.runs[run].name, "heads": mine}
 
 
-def _card_document(card: Card, found: Rosetta, shown: list[int]) -> dict[str, Any]:
+def by_chance(shares: list[float]) -> float:
+    """What supports of these shares of the video overlap at random places: expected both / any.
+
+    >>> round(by_chance([0.5, 0.5]), 3)
+    0.333
+    """
+    either = 1 - float(np.prod([1 - share for share in shares]))
+    return float(np.prod(shares)) / either if either > 0 else 0.0
+
+
+def _card_document(
+    card: Card,
+    found: Rosetta,
+    shown: list[int],
+    shares: dict[tuple[int, int, int, int], npt.NDArray[np.float64]],
+) -> dict[str, Any]:
+    def chance(video: int) -> float:
+        return by_chance(
+            [
+                float(shares[member.run, member.layer, member.head, video][member.concept])
+                for member in found.members(card.index)
+            ]
+        )
+
     members = [
         {
             "run": f"run{member.run}",
@@ -247,7 +274,11 @@ def _card_document(card: Card, found: Rosetta, shown: list[int]) -> dict[str, An
         "score": round(float(found.scores[card.index]), 4),
         "members": members,
         "videos": [
-            {"video": shown.index(video), "ratio": round(float(ratios[video]), 4)}
+            {
+                "video": shown.index(video),
+                "ratio": round(float(ratios[video]), 4),
+                "chance": round(chance(shown.index(video)), 4),
+            }
             for video in card.videos
         ],
     }

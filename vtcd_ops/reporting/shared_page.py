@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from vtcd_ops.reporting import palette
 from vtcd_ops.reporting.contents import FRAMES_PER_SECOND
-from vtcd_ops.reporting.page import asset, environment, script_json, short_name
+from vtcd_ops.reporting.page import asset, environment, is_miniature, script_json, short_name
 from vtcd_ops.reporting.shared import gather_shared
 from vtcd_ops.rosetta_concepts.store import Rosetta
 
 _FORMAT = 1  # of the data in the page
-_STYLES = ("page.css", "clips.css", "shared.css")
-_SCRIPTS = ("data.js", "contours.js", "clips.js", "controls.js", "shared.js")
+_STYLES = ("page.css", "clips.css", "findings.css", "figures.css", "shared.css")
+_SCRIPTS = (
+    "data.js", "contours.js", "clips.js", "controls.js", "exports.js", "enlarged.js", "shared.js",
+)  # fmt: skip
 
 
 def render_shared(
@@ -37,7 +40,12 @@ def render_shared(
     names = [_side_name(run.name) for run in found.runs]
     for run, name in zip(page.document["runs"], names, strict=True):
         run["title"] = name
-    document = {"format": _FORMAT, "framesPerSecond": FRAMES_PER_SECOND, **page.document}
+    document = {
+        "format": _FORMAT,
+        "framesPerSecond": FRAMES_PER_SECOND,
+        "palette": [[colour, palette.ink_on(colour)] for colour in palette.CONCEPTS],
+        **page.document,
+    }
     template = environment().get_template("shared.html.j2")
     return str(
         template.render(
@@ -47,6 +55,8 @@ def render_shared(
             orders=[d for d in sorted(found.orders, reverse=True) if len(found.of_order(d))],
             summary=sorted(found.summary(), key=lambda row: -row["order"]),
             notes=_notes(found, page.document),
+            headline=headline(found),
+            chance_note=_CHANCE,
             document=script_json(document),
             sheets=page.sheets,
             supports=page.supports,
@@ -54,6 +64,30 @@ def render_shared(
             scripts="\n".join(asset(name) for name in _SCRIPTS),
         )
     )
+
+
+_CHANCE = (
+    "Below each clip row stands what supports of these sizes at random places would overlap. Places "
+    "in the frame need no learning: run the same among weight-randomised copies (RUN/sanity) and "
+    "compare the two tables."
+)
+_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
+
+
+def headline(found: Rosetta) -> str:
+    """Say in one sentence how much the models share, beside what all tuples share."""
+    for order in sorted(found.orders, reverse=True):
+        chosen = found.without_repeats(order)
+        if not chosen:
+            continue
+        best = float(found.scores[chosen[0]])
+        count, models = len(chosen), _NUMBERS[order]
+        return (
+            f"{models.capitalize()} models share {count} concept{'' if count == 1 else 's'}: the "
+            f"best lies in the same places to {best:.2f}, where all tuples average "
+            f"{found.baselines[order].mean:.3f}."
+        )
+    return "No concept of these models lies in the same places as one of another."
 
 
 def _side_name(name: str) -> str:
@@ -64,7 +98,7 @@ def _side_name(name: str) -> str:
 
 def _notes(found: Rosetta, document: dict[str, Any]) -> list[str]:
     notes = []
-    if any(":mini-" in run.model for run in found.runs):
+    if any(is_miniature(run.model) for run in found.runs):
         notes.append(
             "Miniature models, trained on rendered scenes, are among these. They show how the "
             "method works, and nothing about full-size models."

@@ -8,6 +8,7 @@ const clock = {
   tick: 0, // frames since the start, not whole while playing
   last: null,
   clips: new Set(),
+  aligned: false, // all clips at the same frame; otherwise each starts at its own peak
   onFrame: () => {},
 
   step(now) {
@@ -42,10 +43,11 @@ const onResize = new ResizeObserver((entries) => {
 });
 
 // What a clip shows: `concept` outlined and all else dimmed, or every concept in its colour
-// (concept === "all"), or the bare video (concept === null).
+// (concept === "all"), or the bare video (concept === null). It starts at the frame of which the
+// concept covers most; a still one stays there.
 class Clip {
-  constructor(runId, head, concept, videoIndex) {
-    Object.assign(this, { runId, head, concept, videoIndex });
+  constructor(runId, head, concept, videoIndex, { still = false } = {}) {
+    Object.assign(this, { runId, head, concept, videoIndex, still, peak: 0 });
     this.video = report.videos[videoIndex];
     this.drawn = -1;
     this.canvas = element("canvas", { role: "img", "aria-label": this.description() });
@@ -62,6 +64,18 @@ class Clip {
     return `Video ${name} with concept ${this.concept} outlined`;
   }
 
+  // Where it is, for the title of the enlarged view.
+  title() {
+    const { layer, head } = this.head;
+    const what = this.concept === "all" ? "all concepts" : `concept ${this.concept}`;
+    return `Layer ${layer} · head ${head} · ${what} · ${runs.get(this.runId).title}`;
+  }
+
+  // The clip and the bare video, for the enlarged view.
+  largePair() {
+    return [this.concept, null].map((shown) => new Clip(this.runId, this.head, shown, this.videoIndex));
+  }
+
   async prepare() {
     if (this.sheet) return;
     const [sheet, supports] = await Promise.all([
@@ -69,7 +83,10 @@ class Clip {
       this.concept === null ? null : supportsOf(this.runId, this.head),
     ]);
     this.volume = supports?.get(this.videoIndex);
-    if (typeof this.concept === "number") this.shares = coverage(this.volume, this.concept + 1);
+    if (typeof this.concept === "number") {
+      this.shares = coverage(this.volume, this.concept + 1);
+      this.peak = this.shares.indexOf(Math.max(...this.shares));
+    }
     this.sheet = sheet;
     this.invalidate();
   }
@@ -85,8 +102,15 @@ class Clip {
     onResize.unobserve(this.canvas);
   }
 
+  frameAt(tick) {
+    const count = this.video.frames.length;
+    if (this.still) return this.peak;
+    if (this.follows) return this.follows.frameAt(tick);
+    return (Math.floor(tick) + (clock.aligned ? 0 : this.peak)) % count;
+  }
+
   drawIfChanged(tick) {
-    const frame = Math.floor(tick) % this.video.frames.length;
+    const frame = this.frameAt(tick);
     if (!this.sheet || frame === this.drawn || !this.canvas.clientWidth) return;
     this.drawn = frame;
     this.draw(frame);
@@ -134,7 +158,7 @@ class Clip {
     context.save();
     context.clip(outside, "evenodd");
     this.drainColour(context);
-    context.fillStyle = "rgb(14 17 22 / 64%)";
+    context.fillStyle = "rgb(14 17 22 / 45%)";
     context.fillRect(0, 0, width, height);
     context.restore();
     this.outline(context, path, this.concept, ratio);

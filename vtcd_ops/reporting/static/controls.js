@@ -15,17 +15,18 @@ function setUpPlayback() {
   const longest = Math.max(...report.videos.map(({ frames }) => frames.length), 1);
   const sliders = [...document.querySelectorAll("[data-frame]")];
   const numbers = [...document.querySelectorAll("[data-frame-number]")];
-  if (!clock.playing) clock.tick = Math.floor(longest / 2);
   setPlaying(clock.playing);
   clock.onFrame = (tick) => {
     const frame = Math.floor(tick) % longest;
     for (const slider of sliders) if (slider.valueAsNumber !== frame) slider.value = String(frame);
-    for (const number of numbers) number.textContent = `${frame + 1} / ${longest}`;
+    const text = clock.aligned ? `${frame + 1} / ${longest}` : `peak + ${frame}`;
+    for (const number of numbers) if (number.textContent !== text) number.textContent = text;
   };
   for (const slider of sliders) {
     slider.max = String(longest - 1);
     slider.addEventListener("input", () => {
       setPlaying(false);
+      clock.aligned = true; // the slider counts frames of the videos
       clock.tick = slider.valueAsNumber;
     });
   }
@@ -33,7 +34,7 @@ function setUpPlayback() {
     button.addEventListener("click", () => setPlaying(!clock.playing));
   }
   document.addEventListener("keydown", (event) => {
-    const busy = event.target.closest("button, input, select, summary, a");
+    const busy = event.target.closest?.("button, input, select, textarea, summary, a");
     if (event.key !== " " || busy) return;
     event.preventDefault();
     setPlaying(!clock.playing);
@@ -49,9 +50,16 @@ function setUpTheme() {
     const current = document.documentElement.dataset.theme ?? "auto";
     const next = themes[(themes.indexOf(current) + 1) % themes.length];
     document.documentElement.dataset.theme = next;
-    button.querySelector("span").textContent = capitalise(next);
+    button.title = `Colours: ${next}`;
+    document.dispatchEvent(new Event("themechange"));
     button.ariaLabel = `Colours: ${next === "auto" ? "automatic" : next}`;
   });
+}
+
+// A word with its explanation, for mouse, finger and keyboard.
+function term(word, explanation) {
+  const tip = element("span", { class: "tip", role: "tooltip" }, explanation);
+  return element("button", { type: "button", class: "term" }, word, tip);
 }
 
 function plural(count, noun) {

@@ -6,15 +6,17 @@ const headsOf = new Map(
   report.runs.map((run) => [run.id, new Map(run.heads.map((head) => [head.key, head]))]),
 );
 
-// Okabe and Ito's palette, told apart with every kind of colour blindness. Concepts beyond the
-// eighth take the colours again with a dashed outline; the number is always shown as well.
-const PALETTE = ["#56b4e9", "#e69f00", "#00a878", "#f0e442", "#cc79a7", "#d55e00", "#3f8fd2", "#c9ccd1"];
-
+// Concepts beyond the last colour take the colours again with a dashed outline; the number is
+// always shown as well.
 function conceptStyle(concept) {
-  return {
-    colour: PALETTE[concept % PALETTE.length],
-    dashed: Math.floor(concept / PALETTE.length) % 2 === 1,
-  };
+  const [colour, ink] = report.palette[concept % report.palette.length];
+  return { colour, ink, dashed: Math.floor(concept / report.palette.length) % 2 === 1 };
+}
+
+function chip(concept) {
+  const { colour, ink, dashed } = conceptStyle(concept);
+  const style = { class: dashed ? "chip dashed" : "chip", "--colour": colour, "--ink": ink };
+  return element("span", style, String(concept));
 }
 
 function formatNumber(value, style) {

@@ -59,23 +59,27 @@ class HeadMap {
     const valueOf = (cell) => this.headOf(cell)?.values[quantity.key] ?? null;
     const values = this.cells.map(valueOf).filter((value) => value !== null);
     const scale = this.scale(quantity, values);
-    this.table.classList.toggle("diverging", quantity.diverging);
+    const ramp = report.ramps[quantity.diverging ? "diverging" : "plain"];
     for (const cell of this.cells) {
       const value = valueOf(cell);
-      const place = value === null ? 0 : scale.place(value);
-      cell.style.setProperty("--v", place.toFixed(3));
-      const strength = quantity.diverging ? Math.abs(2 * place - 1) : place;
-      cell.classList.toggle("over-light", strength > 0.6);
-      cell.classList.toggle("over-dark", strength > (quantity.diverging ? 0.62 : 0.42));
+      const head = this.headOf(cell);
       cell.classList.toggle("empty", value === null);
+      cell.classList.toggle("flagged", Boolean(head?.warning));
+      if (value === null) cell.removeAttribute("style");
+      else {
+        const colour = alongRamp(ramp, scale.place(value));
+        cell.style.backgroundColor = `rgb(${colour.join(" ")})`;
+        cell.style.color = inkOn(colour);
+      }
       cell.textContent = shortNumber(value, quantity.style);
-      const { layer, head } = cell.dataset;
+      const { layer, head: number } = cell.dataset;
       const written = formatNumber(value, quantity.style);
-      cell.ariaLabel = `layer ${layer}, head ${head}: ${quantity.label} ${written}`;
-      cell.title = `layer ${layer}, head ${head}\n${quantity.label} ${written}`;
+      const warning = head?.warning ? `; ${head.warning}` : "";
+      cell.ariaLabel = `layer ${layer}, head ${number}: ${quantity.label} ${written}${warning}`;
+      cell.title = `layer ${layer}, head ${number}\n${quantity.label} ${written}${warning}`;
     }
     this.layerMeans(quantity, scale, valueOf);
-    this.legend(quantity, scale);
+    this.legend(quantity, scale, ramp);
   }
 
   scale(quantity, values) {
@@ -97,12 +101,32 @@ class HeadMap {
     }
   }
 
-  legend(quantity, scale) {
+  legend(quantity, scale, ramp) {
     document.getElementById("legend-low").textContent = formatNumber(scale.low, quantity.style);
     document.getElementById("legend-high").textContent = formatNumber(scale.high, quantity.style);
-    document.querySelector(".legend").classList.toggle("diverging", quantity.diverging);
+    document.querySelector(".legend .ramp").style.background = `linear-gradient(to right, ${ramp.join(", ")})`;
     document.getElementById("explanation").textContent = quantity.explanation;
   }
+}
+
+// The colour at a place between 0 and 1 of a ramp, as red, green, blue.
+function alongRamp(ramp, place) {
+  const at = Math.min(Math.max(place, 0), 1) * (ramp.length - 1);
+  const first = Math.min(Math.floor(at), ramp.length - 2);
+  const [low, high] = [ramp[first], ramp[first + 1]].map((colour) =>
+    [1, 3, 5].map((start) => parseInt(colour.slice(start, start + 2), 16)),
+  );
+  return low.map((channel, i) => Math.round(channel + (high[i] - channel) * (at - first)));
+}
+
+// Dark or white ink, whichever has the larger contrast (WCAG 2): never less than 4.5.
+function inkOn(colour) {
+  const linear = colour.map((channel) => {
+    const c = channel / 255;
+    return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+  });
+  const luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+  return 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.0578 ? "#ffffff" : "#14171b";
 }
 
 // A number short enough for a square: .31, 14, 6.

@@ -6,13 +6,25 @@ const CARDS_AT_A_TIME = 12;
 class MemberClip extends Clip {
   constructor(member, videoIndex) {
     super(member.run, headsOf.get(member.run).get(member.key), member.concept, videoIndex);
+    this.member = member;
     this.colour = report.runs.findIndex(({ id }) => id === member.run);
   }
 
   outline(context, path, _concept, ratio) {
     super.outline(context, path, this.colour, ratio);
   }
+
+  title() {
+    const { layer, head } = this.head;
+    return `${runs.get(this.runId).title} · layer ${layer} · head ${head} · concept ${this.concept}`;
+  }
+
+  largePair() {
+    return [new MemberClip(this.member, this.videoIndex), new Clip(this.runId, this.head, null, this.videoIndex)];
+  }
 }
+
+const enlarged = new Enlarged();
 
 const shown = { cards: [], count: CARDS_AT_A_TIME, clips: [] };
 
@@ -26,34 +38,43 @@ function matches(card) {
   });
 }
 
-function memberFigure(member, videoIndex, named) {
-  const clip = new MemberClip(member, videoIndex);
-  shown.clips.push(clip);
-  const who = element(
-    "p",
-    { class: "who" },
-    element("b", { title: runs.get(member.run).title }, runs.get(member.run).title),
-    element("span", {}, `layer ${member.layer} · head ${member.head} · concept ${member.concept}`),
-  );
-  return element("figure", {}, ...(named ? [who] : []), clip.canvas, coverageBars(clip));
+// A row of clips, a model each, in one video; they enlarge and step from model to model.
+function memberRow(card, videoIndex, named) {
+  const clips = card.members.map((member) => new MemberClip(member, videoIndex));
+  shown.clips.push(...clips);
+  const figures = clips.map((clip) => {
+    const figure = clipFigure(clip, clips);
+    if (named) figure.prepend(memberName(clip.member));
+    return figure;
+  });
+  return element("div", { class: "members", "--members": card.members.length }, ...figures);
 }
 
-function tupleCard(card) {
-  const rows = card.videos.flatMap(({ video, ratio }, row) => [
-    element(
-      "div",
-      { class: "members", "--members": card.members.length },
-      ...card.members.map((member) => memberFigure(member, video, row === 0)),
-    ),
-    element("p", { class: "video-name" }, `${report.videos[video].name} · overlap ${formatNumber(ratio, "fraction")}`),
+function memberName(member) {
+  const { title } = runs.get(member.run);
+  return element(
+    "p",
+    { class: "who" },
+    element("b", { title }, title),
+    element("span", {}, `layer ${member.layer} · head ${member.head} · concept ${member.concept}`),
+  );
+}
+
+const addressOf = (card) => `tuple-${card.order}-${card.rank}`;
+
+function tupleCard(card, { most = Infinity } = {}) {
+  const rows = card.videos.slice(0, most).flatMap(({ video, ratio, chance }, row) => [
+    memberRow(card, video, row === 0),
+    element("p", { class: "video-name" }, `${report.videos[video].name} · overlap ${formatNumber(ratio, "fraction")}, by chance at these sizes ${formatNumber(chance, "fraction")}`),
   ]);
+  const address = addressOf(card);
   return element(
     "article",
-    { class: "tuple", "--members": card.members.length },
+    { class: "tuple", "--members": card.members.length, id: most === Infinity ? address : null },
     element(
       "header",
       {},
-      element("h3", {}, `${card.order} models · no. ${card.rank}`),
+      element("h3", {}, element("a", { href: `#${address}` }, `${card.order} models · no. ${card.rank}`)),
       element("span", { class: "score" }, `score ${formatNumber(card.score, "fraction")}`),
       ...(card.unique ? [] : [element("span", { class: "repeats" }, "shares a concept with a better one")]),
     ),
@@ -78,14 +99,31 @@ function applyFilters() {
   renderCards();
 }
 
-byId("guide").open = window.matchMedia("(min-width: 64rem)").matches;
+// An address ends in #tuple-3-1, the best tuple of three models.
+function followAddress() {
+  const at = shown.cards.findIndex((card) => addressOf(card) === location.hash.slice(1));
+  if (at < 0) return;
+  if (at >= shown.count) {
+    shown.count = at + 1;
+    renderCards();
+  }
+  byId(location.hash.slice(1)).scrollIntoView({ block: "start" });
+}
+
 byId("filters").addEventListener("change", applyFilters);
 byId("filters").addEventListener("submit", (event) => event.preventDefault());
 byId("more").addEventListener("click", () => {
   shown.count += CARDS_AT_A_TIME;
   renderCards();
 });
+window.addEventListener("hashchange", followAddress);
 setUpPlayback();
 setUpTheme();
-if ("DecompressionStream" in window) applyFilters();
-else byId("cards").textContent = "The clips need a browser of 2024 or later.";
+setUpExports();
+if ("DecompressionStream" in window) {
+  const best = report.cards[0]; // its clips are never disposed of: it stays
+  if (best) byId("hero-tuple").append(tupleCard(best, { most: 1 }));
+  shown.clips = [];
+  applyFilters();
+  followAddress();
+} else byId("cards").textContent = "The clips need a browser of 2024 or later.";
