@@ -58,9 +58,7 @@ def test_the_section(ranked: tuple[Run, Page]) -> None:
     layer, head, concept = importance.units[importance.order[0]]
     start = [a.get("id") for _, a in page.elements].index("figure-most-important")
     bars = [
-        a["href"]
-        for tag, a in page.elements[start:]
-        if tag == "a" and "-C" in str(a.get("href"))
+        a["href"] for tag, a in page.elements[start:] if tag == "a" and "-C" in str(a.get("href"))
     ]
     assert bars[0] == f"#values-L{layer}-H{head}-C{concept}"
     assert f"{importance.reliability:.2f}" in page.text
@@ -121,9 +119,7 @@ def test_costs_of_a_video_are_its_own(ranked: tuple[Run, Page]) -> None:
     keep = reference_masks(settings["num_units"], scores.shape[1], settings["ratio"],
                            settings["seed"], settings["design"])  # fmt: skip
     for unit in range(0, len(importance.value), 5):
-        expected = [
-            video[keep[:, unit]].mean() - video[~keep[:, unit]].mean() for video in scores
-        ]
+        expected = [video[keep[:, unit]].mean() - video[~keep[:, unit]].mean() for video in scores]
         present = importance.tensors["present"][:, unit]
         np.testing.assert_allclose(costs[present, unit], np.array(expected)[present], rtol=1e-9)
         assert np.isnan(costs[~present, unit]).all()

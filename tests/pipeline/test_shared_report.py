@@ -26,8 +26,8 @@ EYES = {
     "cropped <b>": Eye(crop=(0.0, 16.0, 96.0, 96.0), tokens=(24, 14, 14)),
     "slow": Eye(frames=tuple(range(8, 40, 2)), tokens=(8, 12, 16)),
 }
-DRAWN = "document.querySelector('.tuple .coverage')?.childElementCount > 0"
-CARDS = "document.querySelectorAll('.tuple').length"
+DRAWN = "document.querySelector('#cards .tuple .coverage')?.childElementCount > 0"
+CARDS = "document.querySelectorAll('#cards .tuple').length"
 CHOOSE = """
 (() => {
   const control = document.querySelector(%r);

@@ -25,7 +25,7 @@ from vtcd_ops.discovery.run import Run
 from vtcd_ops.importance.curves import Curves, curves
 from vtcd_ops.importance.importance import Importance
 from vtcd_ops.importance.ranking import rank
-from vtcd_ops.reporting import report
+from vtcd_ops.reporting import card, report
 from vtcd_ops.rosetta_concepts.comparison import RunComparison, compare
 from vtcd_ops.rosetta_concepts.rosetta import rosetta
 from vtcd_ops.rosetta_concepts.store import Rosetta
@@ -227,7 +227,12 @@ segment_command = app.command("segment")(
         before=expect_place,
     )
 )
-report_command = app.command("report")(command_of(report, _say, arguments={"run": Path}))
+report_command = app.command("report")(
+    command_of(report, _say, arguments={"run": Path}, parsers={"names": Path})
+)
+card_command = app.command("card")(
+    command_of(card, _say, arguments={"run": Path, "concept": str}, required=["out"])
+)
 evaluate_command = app.command("evaluate")(
     command_of(
         evaluate,

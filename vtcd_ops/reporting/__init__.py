@@ -4,9 +4,11 @@
 
 `quantities` and `clips` say what is measured and which clips are shown, `previews` and `supports`
 make them small, `contents` gathers everything as plain data (`shown`), `page` writes it into
-`templates/` with the styles and scripts of `static/`, and `report` into a file.
+`templates/` with the styles and scripts of `static/`, and `report` into a file. `card` writes one
+concept as an animation.
 """
 
+from vtcd_ops.reporting.card import card
 from vtcd_ops.reporting.report import report
 
-__all__ = ["report"]
+__all__ = ["card", "report"]

@@ -89,7 +89,7 @@ def headline(model: ShownRun, control: ShownRun | None) -> str:
         )
     layer, (found, of), (copied, copies) = _best_layer(model, control, needed)
     return (
-        f"Layer {layer} sees the same things in different videos: {found} of its {of} concepts "
+        f"Layer {layer} puts things of different videos together: {found} of its {of} concepts "
         f"recur in at least {needed} of {num_videos}. In its randomised copy: {copied} of {copies}."
     )
 

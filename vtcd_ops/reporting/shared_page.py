@@ -67,8 +67,8 @@ def render_shared(
 
 
 _CHANCE = (
-    "Below each clip row stands what supports of these sizes at random places would overlap. Places "
-    "in the frame need no learning: run the same among weight-randomised copies (RUN/sanity) and "
+    "Below each row of clips stands what supports of these sizes at random places would overlap. "
+    "Places in the frame need no learning: run the same among weight-randomised copies (RUN/sanity) and "
     "compare the two tables."
 )
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
