@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from itertools import combinations
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
-from pipeline.report_page import write_controlled_run, write_run
+from pipeline.report_page import Page, write_controlled_run, write_run
+from pipeline.videos import moving_square
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 import vtcd_ops
+from vtcd_ops.adapters import example_adapter
 from vtcd_ops.common.errors import InputError
+from vtcd_ops.concept_evidence.result import ObjectRow
 from vtcd_ops.discovery.run import Run
 from vtcd_ops.reporting import palette
+from vtcd_ops.reporting.evidence import object_sentence
 from vtcd_ops.reporting.findings import headline
 from vtcd_ops.reporting.overlaps import overlaps
 from vtcd_ops.reporting.quantities import head_warning
@@ -99,6 +104,40 @@ def test_the_sentence_says_when_the_copy_is_as_good(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
+    ("copies", "low", "said"),
+    [
+        (0.07, 0.5, "Layer 3 has a concept that fits the true object to 0.63"),
+        (0.55, 0.5, "Copies with random weights fit the true object as well: 0.55"),
+        (None, 0.5, "Without copies with random weights nobody can say"),
+    ],
+)
+def test_the_sentence_on_objects(copies: float | None, low: float, said: str) -> None:
+    rows = [
+        ObjectRow(layer, value, low, 0.9, copies, 0.05, (layer, 0, 0), 4)
+        for layer, value in ((1, 0.2), (3, 0.63))
+    ]
+    assert said in str(object_sentence(SimpleNamespace(objects=rows)))  # type: ignore[arg-type]
+    assert object_sentence(SimpleNamespace(objects=[])) is None  # type: ignore[arg-type]
+
+
+def test_evidence_is_in_the_page(tmp_path: Path) -> None:
+    model = example_adapter()
+    videos = [moving_square(seed=seed) for seed in range(4)]
+    run = vtcd_ops.discover(model, videos, out=tmp_path, layers=[2], sanity=True, progress=False)
+    found = vtcd_ops.evidence(run, model, videos, copies=1, starts=1, shuffles=9, progress=False)
+    page = Page(vtcd_ops.report(run, progress=False))
+    assert found.sentence() in page.text
+    for row in found.summary():
+        assert row.measure.label in page.text
+    place = dict(zip(map(tuple, found.units.tolist()), found.values("place"), strict=True))
+    for head in page.heads():
+        for index, concept in enumerate(head["concepts"]):
+            expected = place[head["layer"], head["head"], index]
+            if np.isfinite(expected):
+                assert concept["values"]["evidence-place"] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(
     ("videos", "concepts", "warning"),
     [([0, 1, 2, 3], [0, 1, 2, 2], "3 concepts from 4 tubelets"),
      ([0, 0, 0, 1, 1, 1], [0, 0, 0, 1, 1, 1], "2 of 2 concepts are of one video"),
@@ -107,8 +146,6 @@ def test_the_sentence_says_when_the_copy_is_as_good(run: Run) -> None:
 def test_heads_that_should_not_be_believed(
     videos: list[int], concepts: list[int], warning: str | None
 ) -> None:
-    from types import SimpleNamespace
-
     head = SimpleNamespace(k=max(concepts) + 1, video=np.array(videos), concept=np.array(concepts))
     found = head_warning(head, num_videos=4)  # type: ignore[arg-type]
     assert found is None if warning is None else str(found).startswith(warning)

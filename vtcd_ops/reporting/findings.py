@@ -11,6 +11,7 @@ from scipy.stats import binomtest
 from vtcd_ops.importance.curves import RANDOM, Curves, read_curves
 from vtcd_ops.importance.importance import Importance
 from vtcd_ops.reporting.charts import Figure, Series, layer_figure
+from vtcd_ops.reporting.evidence import object_figure, object_sentence
 from vtcd_ops.reporting.importance import IMPORTANCE
 from vtcd_ops.reporting.quantities import BEYOND, OVERLAP, PLACE, Values
 from vtcd_ops.reporting.shown import Head, ShownRun
@@ -37,6 +38,7 @@ class Findings:
     """The first screen."""
 
     headline: str
+    evidence: str  #: what `vtcd evidence` says of the run as a whole; empty where it was not run
     importance: str  #: a second sentence, on what the answer needs; empty where nothing is known
     telling: list[tuple[str, int]]  #: key of the head and concept, the most telling first
     tiles: list[Tile]
@@ -48,12 +50,18 @@ def find(shown: Sequence[ShownRun]) -> Findings:
     model = shown[0]
     control = shown[1] if len(shown) > 1 else None
     importance = model.run.importance()
+    evidence = model.run.evidence()
+    by_objects = None if evidence is None else object_sentence(evidence)
+    figure = _recurrence_figure(shown)
+    if evidence is not None and by_objects is not None:
+        figure = object_figure(evidence) or figure
     return Findings(
-        headline(model, control),
+        by_objects or headline(model, control),
+        "" if evidence is None else evidence.sentence(),
         _importance_sentence(importance, read_curves(model.run)),
         _telling(model),
         _tiles(model, control, importance),
-        _recurrence_figure(shown),
+        figure,
     )
 
 
@@ -177,6 +185,8 @@ def _telling(model: ShownRun) -> list[tuple[str, int]]:
         found = (values["videos"] or 0.0) / num_videos
         found *= 1 - max(values.get(BEYOND.key) or 0.0, 0.0)
         found *= 1 - 0.5 * (values.get(PLACE.key) or 0.0)
+        if values.get("evidence-object") is not None:
+            found *= 0.2 + (values["evidence-object"] or 0.0)
         if values.get(IMPORTANCE.key) is not None:
             found *= values[IMPORTANCE.key] or 0.0
         size = values["size"] or 0.0

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from vtcd_ops.common.errors import counted
+from vtcd_ops.concept_evidence.result import SummaryRow
 from vtcd_ops.discovery.run import Run
 from vtcd_ops.reporting import palette
 from vtcd_ops.reporting.charts import Figure, layer_figure
 from vtcd_ops.reporting.comparison import MARGIN, Comparison, compare
 from vtcd_ops.reporting.contents import FRAMES_PER_SECOND, Limits, gather
+from vtcd_ops.reporting.evidence import add_evidence
 from vtcd_ops.reporting.findings import by_layer, find
 from vtcd_ops.reporting.importance import (
     IMPORTANCE,
@@ -87,6 +89,7 @@ class PartControl:
 
     name: str
     numbers: Comparison | None
+    evidence: list[SummaryRow]
     figures: list[Figure]
 
 
@@ -104,9 +107,10 @@ def render_page(run: Run, limits: Limits, names: dict[str, str], progress: bool)
     """
     shown, videos, sheets = gather(run, limits, progress)
     heads = shown[0].heads
+    measured = add_evidence(shown[0])
     known = (IMPORTANCE, *HEAD_QUANTITIES, MARGIN, UNIQUENESS)
     of_head = _defined(known, [head.values for head in heads])
-    known = (IMPORTANCE, *CONCEPT_QUANTITIES, OVERLAP, BEYOND, PLACE)
+    known = (IMPORTANCE, *CONCEPT_QUANTITIES, OVERLAP, BEYOND, PLACE, *measured)
     of_concept = _defined(known, [values for head in heads for values in head.concepts])
     findings = find(shown)
     document = {
@@ -192,7 +196,11 @@ def _controls(run: Run, shown: list[ShownRun]) -> list[PartControl]:
             for identifier, title, axis, key in measures
         ]
         numbers = compare(shown[0], shown[1], part) if len(shown) > 1 else None
-        found.append(PartControl(part, numbers, [each for each in figures if each is not None]))
+        evidence = run.evidence(part)
+        measured = [] if evidence is None else evidence.summary()
+        found.append(
+            PartControl(part, numbers, measured, [each for each in figures if each is not None])
+        )
     return found
 
 
@@ -310,7 +318,7 @@ def asset(name: str) -> str:
 
 def _write_number(value: float | None, style: str) -> str:
     """Write a quantity the way the page's scripts do."""
-    if value is None:
+    if value is None or value != value:
         return "–"
     if style == "percent":
         return f"{100 * value:.1f} %" if value < 0.1 else f"{100 * value:.0f} %"

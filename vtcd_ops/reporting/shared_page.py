@@ -67,9 +67,9 @@ def render_shared(
 
 
 _CHANCE = (
+    "Copies: the same search among copies of the models with random weights. "
     "Below each row of clips stands what supports of these sizes at random places would overlap. "
-    "Places in the frame need no learning: run the same among weight-randomised copies (RUN/sanity) and "
-    "compare the two tables."
+    "Places in the frame need no learning."
 )
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
 
@@ -82,11 +82,23 @@ def headline(found: Rosetta) -> str:
             continue
         best = float(found.scores[chosen[0]])
         count, models = len(chosen), _NUMBERS[order]
-        return (
+        said = (
             f"{models.capitalize()} models share {count} concept{'' if count == 1 else 's'}: the "
             f"best lies in the same places to {best:.2f}, where all tuples average "
             f"{found.baselines[order].mean:.3f}."
         )
+        chance = found.chance.get(order)
+        if chance is None:
+            return said
+        copies = float(chance.scores.max()) if len(chance.scores) else 0.0
+        ours = len(found.of_order(order)) / max(found.baselines[order].num_tuples, 1)
+        theirs = len(chance.scores) / max(chance.num_tuples, 1)
+        if copies >= best or theirs >= ours:
+            return (
+                f"{said} Their copies with random weights share as much: the best {copies:.2f}, "
+                f"{theirs:.1%} of their tuples are found, of the models' {ours:.1%}."
+            )
+        return f"{said} Of their copies with random weights the best reaches {copies:.2f}."
     return "No concept of these models lies in the same places as one of another."
 
 
