@@ -23,12 +23,15 @@ VERBS: dict[str, Callable[..., Any]] = {
     "discover": vtcd_ops.discover,
     "rank": vtcd_ops.rank,
     "curves": vtcd_ops.curves,
+    "evidence": vtcd_ops.evidence,
     "rosetta": vtcd_ops.rosetta,
+    "compare": vtcd_ops.compare,
     "report": vtcd_ops.report,
     "segment": vtcd_ops.segment,
     "evaluate": vos_metrics.evaluate,
 }
 OF_THE_COMMAND = {
+    "compare": {"out"},
     "curves": {"out"},
     "segment": {"out", "overwrite"},
     "evaluate": {"out", "frames"},

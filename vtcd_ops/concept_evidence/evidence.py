@@ -19,7 +19,7 @@ from vtcd_ops.concept_evidence.explained import explained
 from vtcd_ops.concept_evidence.heads import degenerate_heads, num_videos_of
 from vtcd_ops.concept_evidence.measures import COPY
 from vtcd_ops.concept_evidence.objects import ObjectOverlap, held_out, object_overlap
-from vtcd_ops.concept_evidence.overlap import BestOverlap, best_overlaps
+from vtcd_ops.concept_evidence.overlap import BestOverlap, best_overlaps, best_scores
 from vtcd_ops.concept_evidence.per_video import PerVideo
 from vtcd_ops.concept_evidence.result import Evidence, ObjectRow
 from vtcd_ops.concept_evidence.stability import stability
@@ -83,8 +83,8 @@ def evidence(
         starts: other starts of the clustering, and divisions of the videos into halves; 0: none.
         shuffles: of the tokens, for the p-values of contiguity.
         seed: of everything drawn at random.
-        device: as of :func:`vtcd_ops.discover`, for copies.
-        max_memory: as of :func:`vtcd_ops.discover`, for copies.
+        device: as of :func:`vtcd_ops.discover`.
+        max_memory: as of :func:`vtcd_ops.discover`.
         progress: show progress bars.
 
     Returns:
@@ -249,7 +249,7 @@ class _Measuring:
             return best, []
         following = [*others[1:], others[0]] if len(others) > 2 else [others[1], others[0]]
         pairs = zip(others, following, strict=True)
-        return best, [best_overlaps(one, other, self._seed).score for one, other in pairs]
+        return best, [best_scores(one, other) for one, other in pairs]
 
     def _matching(self, control: Run, concepts: TokenConcepts) -> TokenConcepts:
         same = [v.content for v in control.videos] == [v.content for v in self._run.videos]

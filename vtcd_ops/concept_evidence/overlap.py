@@ -12,7 +12,7 @@ from vtcd_ops.concept_evidence.tokens import TokenConcepts
 from vtcd_ops.estimates.chance_overlap import expected_overlap
 from vtcd_ops.ops import pack_supports, rosetta_ratios
 
-_PAIRS = 1 << 18  # scored at a time
+_RATIOS = 1 << 22  # of pairs in videos, at a time
 _NUM_MOVES = 4  # placements of the other run's supports at random
 
 
@@ -54,15 +54,18 @@ def best_overlaps(one: TokenConcepts, other: TokenConcepts, seed: int = 0) -> Be
     )
 
 
+def best_scores(one: TokenConcepts, other: TokenConcepts) -> np.ndarray:
+    """Return the score alone of every concept of a run, float64 [U]; see :func:`best_overlaps`."""
+    return _best(one, other)[0]
+
+
 def _best(one: TokenConcepts, other: TokenConcepts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Best scores [U], whose they are [U], and their ratio in every video [U, V]."""
-    words, videos = pack_supports(
-        [torch.cat(pair) for pair in zip(_supports(one), _supports(other), strict=True)]
-    )
+    words, videos = _packed(one, other)
     models = torch.tensor([0, len(one), len(one) + len(other)])
     every = torch.arange(len(other), dtype=torch.int32)
     scores, chosen, ratios = [], [], []
-    step = max(_PAIRS // len(other), 1)
+    step = max(_RATIOS // (len(other) * len(one.maps)), 1)
     for begin in range(0, len(one), step):
         mine = torch.arange(begin, min(begin + step, len(one)), dtype=torch.int32)
         pairs = torch.cartesian_prod(mine, every)
@@ -77,13 +80,21 @@ def _best(one: TokenConcepts, other: TokenConcepts) -> tuple[np.ndarray, np.ndar
     return np.concatenate(scores), np.concatenate(chosen), np.concatenate(ratios)
 
 
-def _supports(concepts: TokenConcepts) -> list[torch.Tensor]:
-    """For each video the support of every concept, bool [U, tokens]."""
-    found = []
-    for units in concepts.maps:
-        rows = units.reshape(len(units), -1)
-        supports = np.zeros((len(concepts), rows.shape[1]), dtype=bool)
-        head, token = np.nonzero(rows >= 0)
-        supports[rows[head, token], token] = True
-        found.append(torch.from_numpy(supports))
-    return found
+def _packed(one: TokenConcepts, other: TokenConcepts) -> tuple[torch.Tensor, torch.Tensor]:
+    """The supports of both, as `rosetta_ratios` takes them; a video at a time, for the memory."""
+    words, ends = [], [0]
+    for pair in zip(one.maps, other.maps, strict=True):
+        masks = [_supports(units, len(of)) for units, of in zip(pair, (one, other), strict=True)]
+        packed, offsets = pack_supports([torch.cat(masks)])
+        words.append(packed)
+        ends.append(ends[-1] + int(offsets[-1]))
+    return torch.cat(words), torch.tensor(ends)
+
+
+def _supports(units: np.ndarray, num_units: int) -> torch.Tensor:
+    """The support of every concept in one video, bool [U, tokens], from the units [H, t, h, w]."""
+    rows = units.reshape(len(units), -1)
+    supports = np.zeros((num_units, rows.shape[1]), dtype=bool)
+    head, token = np.nonzero(rows >= 0)
+    supports[rows[head, token], token] = True
+    return torch.from_numpy(supports)
