@@ -68,7 +68,7 @@ def all_logits(outputs: Any, sample: Sample) -> Tensor:
         ({"method": "cirs"}, "method expected one of cris, occlusion, .*, got 'cirs'"),
         ({"design": "none"}, "design expected one of .*, got 'none'"),
         ({"estimator": "none"}, "estimator expected one of .*, got 'none'"),
-        ({"units": "layers"}, "units expected one of concepts, heads, got 'layers'"),
+        ({"units": "layers"}, r"units expected one of concepts, heads, .*, got 'layers'"),
         ({"part": "keys"}, "part expected one of values, got 'keys'"),
         ({"num_masks": 1}, "num_masks expected a whole number from 2 on, got 1"),
         ({"stop_at": 1.5}, "stop_at expected a number above 0, at most 1, got 1.5"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from vtcd_ops.adapters import weights_sha256
 from vtcd_ops.pruning.batches import ClipBatches
 from vtcd_ops.pruning.rounds import share_of_round
 
+ROOT = Path(__file__).parents[2]
 HEADS = [(0, 1), (2, 2), *((1, head) for head in range(4))]
 
 
@@ -174,6 +176,26 @@ def test_rounds_go_on(tmp_path: Path) -> None:
         vtcd_ops.prune_and_finetune(
             make("videomae"), ranked, samples(), 0.4, out=tmp_path, **settings
         )
+
+
+def test_the_example_goes_through_all_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A third of the cost goes, and what is left is written."""
+    spec: Any = importlib.util.spec_from_file_location(
+        "prune_and_finetune", ROOT / "examples" / "prune_and_finetune.py"
+    )
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    example.main(tmp_path, per_class=1, masks=16, epochs=1)
+    _, pruned, trained = capsys.readouterr().out.splitlines()
+    assert pruned.partition(" right, ")[2] == trained.partition(" right, ")[2]
+    loaded = vtcd_ops.load_model(tmp_path / "smaller")
+    share = (
+        vtcd_ops.count_cost(loaded).macs
+        / vtcd_ops.count_cost(vtcd_ops.load_model("hf_videomae:mini")).macs
+    )
+    assert 0.6 < share <= 2 / 3
 
 
 @pytest.mark.parametrize("rounds", [1, 2, 5])
