@@ -59,7 +59,8 @@ def export_coco(
                 numbers[layer, head, concept] = len(numbers) + 1
                 categories.append({"id": len(numbers), "name": name(layer, head, concept),
                                    "supercategory": f"layer {layer}"})  # fmt: skip
-    documents, annotations = [], []
+    documents: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for video in chosen:
         size = run.support(video, layers[0], heads[0], part).shape
         documents.append(_video(run, video, size))

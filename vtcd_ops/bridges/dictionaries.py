@@ -31,12 +31,12 @@ __all__ = ["Dictionary", "read_dictionary", "store_dictionary"]
 _WEIGHTS = "sae_weights.safetensors"
 # Names under which the tensors are found, the first that is there.
 _NAMES = {
-    "decoder": ("W_dec", "dictionary", "decoder.weight", "dictionary._fused_dictionary", "D"),
+    "decoder": ("W_dec", "dictionary", "decoder.weight"),
     "encoder": ("W_enc", "encoder.weight"),
     "encoder_bias": ("b_enc", "encoder.bias"),
-    "decoder_bias": ("b_dec", "decoder.bias"),
+    "decoder_bias": ("b_dec",),
 }
-_ACTIVATIONS = ("standard", "topk", "batchtopk", "jumprelu", "gated", "relu")
+_ARCHITECTURES = ("standard", "topk", "jumprelu")
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Dictionary:
         centre: float32 [D], taken off what is encoded.
         threshold: float32 [K], below which a feature is inactive (of JumpReLU).
         top: features that are active at a time (of TopK); None: all that are above 0.
+        rescaled: whether a feature is as active as if its vector had length 1.
     """
 
     vectors: Tensor
@@ -58,6 +59,7 @@ class Dictionary:
     centre: Tensor | None = None
     threshold: Tensor | None = None
     top: int | None = None
+    rescaled: bool = False
 
     def encode(self, features: Tensor) -> Tensor:
         """Return how active every feature is, float32 [N, K], in features [N, D]."""
@@ -70,6 +72,8 @@ class Dictionary:
         else:
             before = features @ self.encoder
             before = before if self.encoder_bias is None else before + self.encoder_bias
+        if self.rescaled:
+            before = before * self.vectors.norm(dim=1)
         active = before.clamp(min=0)
         if self.threshold is not None:
             active = torch.where(before > self.threshold, active, 0.0)
@@ -96,10 +100,10 @@ def read_dictionary(path: str | Path) -> Dictionary:
     path = Path(path)
     config: dict[str, Any] = read_config(path / "cfg.json") if path.is_dir() else {}
     kind = str(config.get("architecture", "standard")).lower()
-    if kind not in _ACTIVATIONS or kind == "gated":
+    if kind not in _ARCHITECTURES:
         raise InputError(
-            f"read_dictionary: {path} expected an architecture among standard, topk, batchtopk, "
-            f"jumprelu, got {kind[:40]!r}"
+            f"read_dictionary: {path} expected an architecture among {', '.join(_ARCHITECTURES)}, "
+            f"got {kind[:40]!r}"
         )
     if config.get("normalize_activations", "none") not in (None, "none"):
         raise InputError(
@@ -129,7 +133,7 @@ def read_dictionary(path: str | Path) -> Dictionary:
         found["decoder_bias"] = None
     dictionary = Dictionary(
         vectors.contiguous(), encoder, found["encoder_bias"], found["decoder_bias"],
-        tensors.get("threshold"), _top(config),
+        tensors.get("threshold"), _top(config), bool(config.get("rescale_acts_by_decoder_norm")),
     )  # fmt: skip
     _check(file, dictionary)
     return dictionary

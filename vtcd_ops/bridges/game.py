@@ -68,7 +68,7 @@ class Game:
             scores: np.ndarray = self._scores(rows).numpy()
             return scores
         if rows.requires_grad:
-            found: Tensor = _Scores.apply(rows, self)  # type: ignore[no-untyped-call]
+            found: Tensor = _Scores.apply(rows, self)
             return found
         return self._scores(rows)
 
