@@ -12,14 +12,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from reproduce import page, processes, results
+from reproduce import page, processes, results, spill_clips
 from reproduce.models import ROLES
 from reproduce.registry import EXPERIMENTS, Experiment
 from reproduce.results import Result
 from reproduce.study import FULL, QUICK, Study
 from vtcd_ops.common.errors import InputError
 
-MODULES = ("table4", "table1", "figure8", "figure9", "parts", "control", "rosetta", "evidence")
+MODULES = (
+    "table4", "table1", "table2", "figure8", "figure9", "parts", "control", "rosetta", "evidence",
+)  # fmt: skip
 MINIATURE = (
     "Every number here is of a miniature model on rendered clips of 64 x 64 pixels, beside what "
     "the paper reports of the full-size models on Kubric and Something-Something: compare "
@@ -48,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         study = Study(args.work, scale, _pairs(args.model), _pairs(args.data))
         args.work.mkdir(parents=True, exist_ok=True)
-        names = args.only or EXPERIMENTS
+        names = args.only or _possible(args.work)
         if args.helper:
             _help(replace(study, talks=False), names, args.helper / args.processes)
             return 0
@@ -59,6 +61,16 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     _write_page(study, made)
     return 0
+
+
+def _possible(folder: Path) -> list[str]:
+    """The experiments that can be made here: one has clips that must be rendered."""
+    names = list(EXPERIMENTS)
+    reason = spill_clips.why_not(folder / "clips")
+    if reason is not None:
+        print(f"table2 is left out: {reason}")
+        names.remove("table2")
+    return names
 
 
 def _parser() -> argparse.ArgumentParser:

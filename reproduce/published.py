@@ -13,6 +13,9 @@ TABLE_1 = {
     ("SLIC, CRIS (VTCD)", "videomae"): {"positive": 0.094, "negative": 0.625},
 }
 
+#: Table 2: accuracy in per cent on the six classes, by the per cent of the heads that is pruned.
+TABLE_2 = {"0": 37.1, "33": 41.4, "50": 37.8}
+
 #: Table 4: mean IoU of the best concept with the true masks, in per cent.
 TABLE_4 = {
     "Random crops": {"target": 3.0, "occluder": 31.5, "container": 43.3},

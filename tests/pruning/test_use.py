@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,13 @@ def test_discover_rank_and_prune_again(tmp_path: Path) -> None:
     assert "keys-L0-H0" in page
     assert "keys-L0-H1" not in page
     assert "keys-L1-" not in page
+    cells = re.findall(r'<td data-state="(\w+)">', page)
+    assert len(cells) == 12
+    assert [place for place, state in enumerate(cells) if state == "gone"] == [1, 4, 5, 6, 7]
+    least = importance.units[importance.order[-2:], :2].tolist()  # a third of the seven left
+    assert {place for place, state in enumerate(cells) if state == "next"} == {
+        4 * layer + head for layer, head in least
+    }
     again: Any = vtcd_ops.prune(smaller, importance, 0.5)
     assert len(again.removed_heads) == len(HEADS) + 4
     assert again.removed_heads > set(HEADS)

@@ -25,6 +25,7 @@ from vtcd_ops.reporting.importance import (
     importance_content,
     significant,
 )
+from vtcd_ops.reporting.pruning import pruning_content
 from vtcd_ops.reporting.quantities import (
     BEYOND,
     CONCEPT_QUANTITIES,
@@ -170,12 +171,15 @@ def _sections(run: Run, shown: list[ShownRun]) -> list[Section]:
     """The parts of the page, in the order of its navigation."""
     importance = importance_content(run)
     ranked = Section("importance", "Importance", "importance.html.j2", importance)
+    pruned = pruning_content(run)
+    smaller = Section("pruning", "Pruning", "pruning.html.j2", pruned)
     return [
         Section("findings", "Findings", "findings.html.j2", None),
         Section("heads", "Heads", "heads.html.j2", None),
         Section("concepts", "Concepts", "concepts.html.j2", None),
         Section("videos", "Videos", "videos.html.j2", None),
         *([] if importance is None else [ranked]),
+        *([] if pruned is None else [smaller]),
         Section("control", "Control", "control.html.j2", _controls(run, shown)),
         Section("method", "Method", "method.html.j2", _settings(run)),
         Section("export", "⤓ Export", "export.html.j2", None),
