@@ -83,7 +83,7 @@ def pruning_content(run: Run) -> PruningContent | None:
         for layer in range(run.model["num_layers"])
     ]
     name = None if ranking is None else ranking.name
-    return PruningContent(layers, len(gone), sum(neurons.values()), len(taken), name, str(run.path))
+    return PruningContent(layers, len(gone), sum(neurons.values()), len(taken), name)
 
 
 def _ranking(run: Run) -> Importance | None:
