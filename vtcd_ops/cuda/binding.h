@@ -21,11 +21,11 @@ aoti_torch_get_current_cuda_stream(int32_t device_index, void** ret_stream);
 namespace vtcd {
 
 // Makes the device of a tensor the current one, and holds its current stream. Where the tensor is
-// on the CPU and another argument is not, it holds none: the checks of the operator tell of that.
+// on no GPU and another argument is, it holds none: the checks of the operator tell of that.
 class OnDevice {
  public:
   explicit OnDevice(const torch::stable::Tensor& tensor) {
-    if (tensor.is_cpu()) return;
+    if (!tensor.is_cuda()) return;
     guard_.emplace(tensor.get_device_index());
     stream_ = current(tensor.get_device_index());
   }
