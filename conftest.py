@@ -113,12 +113,15 @@ def _fail_on_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that hold slow tests, so that no process is left alone with them."""
+    """Begin with the files that take longest, so that no process is left alone with one of them.
+
+    First comes the one of the C++ tests, which are many; then those that hold slow tests.
+    """
     for item in items:
         if "cuda_device" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.cuda)
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: (item.path.name != "test_cpp.py", item.path not in slow))
 
 
 @pytest.hookimpl(wrapper=True)

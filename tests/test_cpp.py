@@ -2,7 +2,7 @@
 
 The torch-free core, and the CUDA kernels as they run on the host, are compiled once for each
 configuration into ``build/cpp-<name>``; a case runs in its own process, so that a crash fails one
-test. The thread sanitizer takes every fourth of a kernel's numbered problems.
+test. What the thread sanitizer leaves out, `is_worth_its_time` says; the others take everything.
 """
 
 from __future__ import annotations
@@ -35,6 +35,10 @@ SANITIZER_ENVIRONMENT = {
 # Costly where every CUDA thread has a stack of its own: ten times the time.
 ONLY_THE_CORE = ":detect_stack_use_after_return=1"
 CASE_TIMEOUT_S = 300
+SOURCES = ROOT / "tests/cpp"
+CASE = re.compile(r"^TEST\((\w+), (\w+)\) \{(.*\}$|\n(?:(?!\}$).*\n)*\}$)", re.MULTILINE)
+# Problems like those of the table of Slic3dKernel: here only which way was taken is looked at.
+ONCE_MORE = "Slic3dKernels.GoesVoxelByVoxelWhereRoundingMayDecide"
 
 
 @dataclass(frozen=True)
@@ -98,19 +102,30 @@ def _build(configuration: str, folder: Path) -> list[Build]:
     return [Build(folder / name) for name in EXECUTABLES]
 
 
-def is_worth_its_time(configuration: str, result: Build, case: str) -> bool:
-    """Whether a case runs: of a kernel's table of problems the thread sanitizer takes every fourth.
+def threaded_cases() -> dict[str, bool]:
+    """The cases of the core, and whether they use threads: by their text in ``tests/cpp``."""
+    text = "".join(path.read_text() for path in sorted(SOURCES.glob("*.cpp")))
+    return {f"{suite}.{name}": "threaded_for(" in body for suite, name, body in CASE.findall(text)}
 
-    Barriers are the same for all of them, and each takes thirty times as long there.
+
+def is_worth_its_time(configuration: str, result: Build, case: str) -> bool:
+    """Whether a case runs: the thread sanitizer, which takes many times as long, leaves some out.
+
+    Of the core it takes what uses threads; of a kernel's table of problems every fourth, as the
+    barriers are the same for all of them.
     """
-    numbered = re.fullmatch(r".*/Case(\d+)", case)
-    if configuration != "tsan" or result.executable.name != "kernel_tests" or not numbered:
+    if configuration != "tsan":
         return True
-    return int(numbered[1]) % 4 == 0
+    if result.executable.name == "core_tests":
+        return threaded_cases().get(case, True)
+    numbered = re.fullmatch(r".*/Case(\d+)", case)
+    return case != ONCE_MORE and (not numbered or int(numbered[1]) % 4 == 0)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Build every configuration and list its cases."""
+    if "executable" not in metafunc.fixturenames:
+        return
     parameters = []
     for configuration in SANITIZERS:
         for result in build(configuration):
@@ -128,3 +143,19 @@ def test_cpp(executable: Build, case: str) -> None:
     done = executable.run(f"--gtest_filter={case}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "[  PASSED  ] 1 test." in done.stdout, done.stdout
+
+
+def test_threads_are_seen() -> None:
+    """Only cases use threads themselves, so that the text of a case tells whether it does."""
+    files = [path for path in SOURCES.glob("*.cpp") if '"threads.h"' in path.read_text()]
+    assert files
+    for path in files:
+        text = path.read_text()
+        uses = sum(body.count("threaded_for(") for _, _, body in CASE.findall(text))
+        assert uses == text.count("threaded_for(") > 0, path
+    cases = threaded_cases()
+    assert len(cases) == sum(
+        line.startswith("TEST(") for path in SOURCES.glob("*.cpp") for line in path.open()
+    )
+    assert any(cases.values())
+    assert not all(cases.values())

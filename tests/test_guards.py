@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -90,3 +91,29 @@ def test_skips_that_are_not_listed_fail(
     failed.assert_outcomes(passed=1, failed=1, errors=1, skipped=1, xfailed=1)
     listed = "*skipped for a reason that tests/allowed_skips.txt does not list: {}"
     failed.stdout.fnmatch_lines_random([listed.format("not today"), listed.format("no such tool")])
+
+
+class _Item(SimpleNamespace):
+    """What the order of tests asks of one."""
+
+    def get_closest_marker(self, name: str) -> bool:
+        return name == "slow" and self.slow
+
+
+def test_files_that_take_longest_come_first(request: pytest.FixtureRequest) -> None:
+    [guards] = [
+        plugin
+        for plugin in request.config.pluginmanager.get_plugins()
+        if getattr(plugin, "__file__", None) == str(ROOT / "conftest.py")
+    ]
+    given = [
+        ("test_a.py", False),
+        ("test_b.py", False),
+        ("test_b.py", True),
+        ("test_cpp.py", False),
+    ]
+    items = [_Item(path=Path(name), slow=slow) for name, slow in given]
+    guards.pytest_collection_modifyitems(items)
+    assert [item.path.name for item in items] == [
+        "test_cpp.py", "test_b.py", "test_b.py", "test_a.py",
+    ]  # fmt: skip

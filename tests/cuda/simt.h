@@ -73,26 +73,44 @@ inline void run_grid(const std::vector<unsigned>& order) {
   }
 }
 
-// What the thread sanitizer takes for the threads of a block; those of the next block are the same,
-// since it runs after. Making them costs more than all else that is emulated.
-class SanitizerFibers {
+// Stacks, and what the thread sanitizer takes for the threads of a block, kept for the blocks of
+// all launches, which run one after the other: making them costs more than all else.
+class Fibers {
  public:
-  explicit SanitizerFibers(std::vector<Thread>& threads) : threads_(threads) {
+  ~Fibers() { clear(); }
+
+  // Gives every thread of a block its own.
+  void lend(std::vector<Thread>& threads) {
+    while (stacks_.size() < threads.size()) {
+      stacks_.emplace_back(new char[kStackBytes]);  // not filled: most of it is never used
 #if defined(__SANITIZE_THREAD__)
-    for (Thread& thread : threads_) thread.tsan_fiber = __tsan_create_fiber(0);
+      of_tsan_.push_back(__tsan_create_fiber(0));
 #endif
-  }
-  ~SanitizerFibers() {
+    }
+    for (size_t i = 0; i < threads.size(); ++i) {
+      threads[i].stack = stacks_[i].get();
 #if defined(__SANITIZE_THREAD__)
-    for (Thread& thread : threads_) __tsan_destroy_fiber(thread.tsan_fiber);
+      threads[i].tsan_fiber = of_tsan_[i];
 #endif
+    }
   }
-  SanitizerFibers(const SanitizerFibers&) = delete;
-  SanitizerFibers& operator=(const SanitizerFibers&) = delete;
+
+  // After a kernel that failed: its threads have not come to the end of their calls.
+  void clear() {
+#if defined(__SANITIZE_THREAD__)
+    for (void* fiber : of_tsan_) __tsan_destroy_fiber(fiber);
+    of_tsan_.clear();
+#endif
+    stacks_.clear();
+  }
 
  private:
-  std::vector<Thread>& threads_;
+  std::vector<std::unique_ptr<char[]>> stacks_;
+#if defined(__SANITIZE_THREAD__)
+  std::vector<void*> of_tsan_;
+#endif
 };
+inline Fibers fibers;
 
 // As of cuda/launch.h; throws std::runtime_error where the kernel is wrong.
 template <typename... Parameters, typename... Arguments>
@@ -106,12 +124,7 @@ void launch(void (*kernel)(Parameters...), dim3 blocks, dim3 threads, size_t sha
   gridDim = blocks;
   std::vector<Thread> of_block(num_threads);
   std::vector<Warp> warps((num_threads + 31) / 32);
-  std::vector<std::unique_ptr<char[]>> stacks(num_threads);
-  for (unsigned i = 0; i < num_threads; ++i) {
-    stacks[i].reset(new char[kStackBytes]);  // not filled: most of it is never used
-    of_block[i].stack = stacks[i].get();
-  }
-  const SanitizerFibers fibers(of_block);
+  fibers.lend(of_block);
   block.kernel = &call;
   block.num_threads = num_threads;
   block.threads = of_block.data();
@@ -120,7 +133,12 @@ void launch(void (*kernel)(Parameters...), dim3 blocks, dim3 threads, size_t sha
 #if defined(__SANITIZE_THREAD__)
   block.tsan_scheduler = __tsan_get_current_fiber();
 #endif
-  run_grid(thread_order(num_threads));
+  try {
+    run_grid(thread_order(num_threads));
+  } catch (...) {
+    fibers.clear();
+    throw;
+  }
 }
 
 }  // namespace simt

@@ -4,8 +4,6 @@
 // until it waits (simt_waiting.h) or returns. Included by simt.h.
 #pragma once
 
-#include <ucontext.h>
-
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -14,6 +12,8 @@
 #include <stdexcept>
 #include <string>
 #include <vector>
+
+#include "simt_stack.h"
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/common_interface_defs.h>
 #endif
@@ -41,7 +41,7 @@ inline constexpr size_t kStackBytes = 64 << 10;
 enum class State : uint8_t { kReady, kAtBarrier, kInCollective, kReturned };
 
 struct Thread {
-  ucontext_t context;
+  Context context;
   char* stack;
   uint3 index;      // threadIdx
   unsigned number;  // in the block
@@ -76,7 +76,7 @@ struct Block {
   int num_shared;
   char* dynamic_memory;
   size_t dynamic_bytes;
-  ucontext_t scheduler;
+  Context scheduler;
   Thread* current;
   const std::function<void()>* kernel;
   std::exception_ptr error;
@@ -103,14 +103,14 @@ SIMT_BOOKKEEPING inline void enter(Thread* thread) {
 #if defined(__SANITIZE_ADDRESS__)
   __sanitizer_start_switch_fiber(&block.asan_fake_stack, thread->stack, kStackBytes);
 #endif
-  swapcontext(&block.scheduler, &thread->context);
+  switch_stack(&block.scheduler, &thread->context);
 #if defined(__SANITIZE_ADDRESS__)
   __sanitizer_finish_switch_fiber(block.asan_fake_stack, nullptr, nullptr);
 #endif
 }
 
 // From the current thread to the scheduler; `for_good` where it has returned.
-SIMT_BOOKKEEPING inline void leave(bool for_good) {
+SIMT_BOOKKEEPING inline void leave([[maybe_unused]] bool for_good) {
   Thread* thread = block.current;
   [[maybe_unused]] void* fake_stack = nullptr;
   SIMT_RELEASE(&block.dynamic_memory);  // the scheduler alone acquires it, at the end of the block
@@ -121,10 +121,7 @@ SIMT_BOOKKEEPING inline void leave(bool for_good) {
   __sanitizer_start_switch_fiber(for_good ? nullptr : &fake_stack, block.asan_stack,
                                  block.asan_stack_bytes);
 #endif
-  if (for_good)
-    setcontext(&block.scheduler);
-  else
-    swapcontext(&thread->context, &block.scheduler);
+  switch_stack(&thread->context, &block.scheduler);
 #if defined(__SANITIZE_ADDRESS__)
   __sanitizer_finish_switch_fiber(fake_stack, nullptr, nullptr);
 #endif
@@ -177,11 +174,7 @@ SIMT_BOOKKEEPING inline void prepare_thread(unsigned number) {
   thread.index = {number % blockDim.x, number / blockDim.x % blockDim.y,
                   number / (blockDim.x * blockDim.y)};
   thread.state = State::kReady;
-  getcontext(&thread.context);
-  thread.context.uc_stack.ss_sp = thread.stack;
-  thread.context.uc_stack.ss_size = kStackBytes;
-  thread.context.uc_link = nullptr;
-  makecontext(&thread.context, begin_thread, 0);
+  begin_stack(thread.context, thread.stack, kStackBytes, begin_thread);
 }
 
 SIMT_BOOKKEEPING inline void prepare_block() {

@@ -272,7 +272,7 @@ print(metric_identity(get_metric(module.metric, None))["metric_code"])
     )
     moved = "# mine\n\n" + plain.replace("    return", "    # all\n\n    return")
     found = set()
-    for seed, text in enumerate((plain, plain, moved)):
+    for seed, text in enumerate((plain, moved)):
         environment = {**os.environ, "PYTHONHASHSEED": str(seed)}
         command = [sys.executable, "-c", code, text]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
