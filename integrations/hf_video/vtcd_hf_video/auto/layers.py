@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from vtcd_hf_video.auto.places import Box, Local, batched_order, locate, patch_boxes
+from vtcd_hf_video.auto.places import Box, Local, batched_order, locate, patch_box
 from vtcd_hf_video.auto.survey import Attention, survey
 from vtcd_hf_video.auto.tower import Tower
 from vtcd_ops.adapters import InputError, TokenOrder
@@ -22,27 +23,30 @@ def layers_of(
     """Return the layers that have a token for every patch, where it stands, and why others not."""
     found = survey(tower, clip)
     skipped = {each.name: each.problem for each in found if each.problem is not None}
-    usable = [each for each in found if each.problem is None]
-    kinds: dict[tuple[Box, int, int], list[Attention]] = {}
-    for each, box in zip(usable, patch_boxes(Local(tower, usable), clip), strict=True):
+    left = [each for each in found if each.problem is None]
+    kinds: dict[tuple[Box, int, int], list[tuple[Attention, TokenOrder]]] = {}
+    while left:  # the layers whose tokens see as much as those of the first that is left
+        box = patch_box(Local(tower, left[:1]), clip)
         problem = _problem_of(box, clip)
-        if problem is not None:
-            skipped[each.name] = problem
-        elif box is not None and grid in (None, "x".join(map(str, grid_of(tower, box)[1:]))):
-            kinds.setdefault((box, each.heads, each.head_dim), []).append(each)
+        if box is None or problem is not None:
+            skipped[left.pop(0).name] = str(problem)
+            continue
+        places = locate(Local(tower, left), clip, grid_of(tower, box))
+        if isinstance(first := places[0], str):
+            skipped[left[0].name] = first
+        for each, at in zip(left, places, strict=True):
+            if isinstance(at, TokenOrder):
+                kinds.setdefault((box, each.heads, each.head_dim), []).append((each, at))
+        left = [each for each, at in zip(left[1:], places[1:], strict=True) if isinstance(at, str)]
+    if grid is not None:
+        kinds = {kind: layers for kind, layers in kinds.items()
+                 if "x".join(map(str, grid_of(tower, kind[0])[1:])) == grid}  # fmt: skip
     if len(kinds) > 1:
         raise InputError(_several(name, tower, kinds))
     if not kinds:
         raise InputError(_refused(name, skipped))
-    [((box, _, _), chosen)] = kinds.items()
-    places = locate(Local(tower, chosen), clip, grid_of(tower, box))
-    skipped |= {
-        each.name: at for each, at in zip(chosen, places, strict=True) if isinstance(at, str)
-    }
-    chosen = [each for each, at in zip(chosen, places, strict=True) if not isinstance(at, str)]
-    orders = [at for at in places if isinstance(at, TokenOrder)]
-    if not chosen:
-        raise InputError(_refused(name, skipped))
+    [((box, _, _), layers)] = kinds.items()
+    chosen, orders = [each for each, _ in layers], [at for _, at in layers]
     if not all(each.as_given for each in chosen) and any(not each.projections for each in chosen):
         raise InputError(
             f"{name}: some layers can only be taken at the attention interface and others "
@@ -71,7 +75,7 @@ def _problem_of(box: Box | None, clip: Tensor) -> str | None:
     return None
 
 
-def _several(name: str, tower: Tower, kinds: Mapping[tuple[Box, int, int], list[Attention]]) -> str:
+def _several(name: str, tower: Tower, kinds: Mapping[tuple[Box, int, int], Sequence[Any]]) -> str:
     told = [
         f"{len(layers)} layers of {'x'.join(map(str, grid_of(tower, box)[1:]))} tokens, "
         f"{heads} heads of {channels} channels"

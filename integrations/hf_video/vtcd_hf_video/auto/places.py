@@ -1,14 +1,15 @@
 """Where the tokens of every patch stand in every attention layer, found by changing patches.
 
 While every attention of the model is made to give nothing, a token hears of no other: it depends on
-its own patch alone, in every layer. So one gradient tells how large the patch of a token is, and
-patches changed by the bits of their numbers tell, in twice as many forwards as a number has bits,
+its own patch alone, in every layer. So halving tells how large the patch of a token is, and patches
+changed by the bits of their numbers tell, in twice as many forwards as a number has bits,
 which patch every token of every layer is of. A token that no patch moves is none of the grid (a
 class token, a register, padding of a window).
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
@@ -21,13 +22,17 @@ from vtcd_hf_video.auto.tower import Tower
 from vtcd_ops.adapters import TokenOrder
 from vtcd_ops.adapters.huggingface import listening
 
-__all__ = ["Box", "batched_order", "locate", "patch_boxes"]
+__all__ = ["Box", "batched_order", "locate", "patch_box"]
 
 #: Of a clip, what one token sees: frames, height, width in pixels.
 Box = tuple[int, int, int]
 
 # A token has moved when it moves more than this share of the one that moves most.
 _MOVED = 1e-3
+
+
+class _Seen(BaseException):
+    """Ends a forward once the last layer asked for has been seen."""
 
 
 class Local:
@@ -37,64 +42,99 @@ class Local:
         self._tower, self._layers = tower, list(layers)
 
     def values(self, clips: Tensor) -> list[Tensor]:
-        """Return the values [B', N', A*C] of every layer for clips [B, T, 3, H', W']."""
+        """Return the values [B', N', 8] of every layer for clips [B, T, 3, H', W'].
+
+        Their channels are mixed at random into eight: that they change is all that matters, and a
+        large model has many.
+        """
         found: dict[int, Tensor] = {}
         model = self._tower.model
-        modules = {id(model.get_submodule(each.name)): index
-                   for index, each in enumerate(self._layers)}  # fmt: skip
+        modules = {
+            id(model.get_submodule(each.name)): index for index, each in enumerate(self._layers)
+        }
+
+        def keep(index: int, flat: Tensor) -> None:
+            if index not in found:
+                found[index] = flat.float() @ _mixing(flat.shape[-1]).to(flat.device)
+            if len(found) == len(self._layers):
+                raise _Seen
 
         def listen(module: nn.Module, part: str, features: Tensor) -> Tensor:
             index = modules.get(id(module))
-            if part == "values" and index is not None and index not in found:
-                found[index] = features.transpose(1, 2).flatten(2)
-            return features * 0 if part == "outputs" else features
+            if part == "values" and index is not None and self._layers[index].as_given:
+                keep(index, features.transpose(1, 2).flatten(2))
+            return torch.zeros_like(features) if part == "outputs" else features
 
-        def hook(index: int) -> Callable[..., None]:
-            def keep(module: nn.Module, args: Any, out: Tensor) -> None:
-                fused = self._layers[index].projections.qkv is module  # type: ignore[union-attr]
+        def hook(index: int, fused: bool) -> Callable[..., None]:
+            def seen(module: nn.Module, args: Any, out: Tensor) -> None:
                 flat = out.chunk(3, dim=-1)[2] if fused else out
-                found[index] = flat if flat.dim() == 3 else flat.unsqueeze(0)
+                keep(index, flat if flat.dim() == 3 else flat.unsqueeze(0))
 
-            return keep
+            return seen
 
-        handles = []
-        for index, each in enumerate(self._layers):
-            if each.projections is not None and not each.as_given:
-                module = each.projections.qkv or each.projections.values
-                handles.append(module.register_forward_hook(hook(index)))  # type: ignore[union-attr]
-        try:
-            with listening(model, listen):
-                self._tower.run(clips)
-        finally:
-            for handle in handles:
-                handle.remove()
+        with contextlib.ExitStack() as hooks, contextlib.suppress(_Seen), torch.no_grad():
+            for index, each in enumerate(self._layers):
+                if each.projections is not None and not each.as_given:
+                    module = each.projections.qkv or each.projections.values
+                    assert module is not None
+                    handle = module.register_forward_hook(
+                        hook(index, module is each.projections.qkv)
+                    )
+                    hooks.callback(handle.remove)
+            hooks.enter_context(listening(model, listen))
+            self._tower.run(clips)
         return [found[index] for index in range(len(self._layers))]
 
 
-def patch_boxes(local: Local, clips: Tensor) -> list[Box | None]:
-    """Return how much of a clip [1, T, 3, H', W'] one token of each layer sees; None: nothing."""
-    with torch.enable_grad():
-        clips = clips.clone().requires_grad_()
-        return [_box(values, clips) for values in local.values(clips)]
+def _mixing(channels: int) -> Tensor:
+    """Return the numbers by which channels are mixed, [channels, 8]."""
+    return torch.randn(channels, 8, generator=torch.Generator().manual_seed(channels))
 
 
-def _box(values: Tensor, clips: Tensor) -> Box | None:
-    """The box of one of the tokens that see something."""
-    rows, length = values.shape[:2]
-    if not values.requires_grad:
+def patch_box(local: Local, clips: Tensor) -> Box | None:
+    """Return how much of a clip [1, T, 3, H', W'] a token of the one layer sees; None: nothing.
+
+    Of one token that a change of everything moves, the first and the last frame, row and column
+    whose change moves it are found by halving.
+    """
+    [plain] = local.values(clips)
+    noise = _noise(clips)
+    [changed] = local.values(clips + noise)
+    places = _moved(plain, changed).flatten().nonzero().flatten()
+    if not len(places):
         return None
-    weights = torch.randn(values.shape[-1], generator=torch.Generator().manual_seed(0))
-    for row in dict.fromkeys((rows // 2, 0, rows - 1)):
-        for place in dict.fromkeys((length // 2, length - 1, 0, *range(1, min(length, 40)))):
-            seen = values[row, place] @ weights.to(values)
-            [gradient] = torch.autograd.grad(seen, clips, retain_graph=True, allow_unused=True)
-            if gradient is None:
-                return None
-            where = gradient[0].abs().amax(dim=1).nonzero()  # [pixels, (t, h, w)]
-            if len(where):
-                t, h, w = (where.amax(dim=0) - where.amin(dim=0) + 1).tolist()
-                return t, h, w
-    return None
+    place = int(places[len(places) // 2])
+
+    def moves(axis: int, start: int, stop: int) -> bool:
+        part = torch.zeros_like(noise)
+        part.narrow(axis, start, stop - start).copy_(noise.narrow(axis, start, stop - start))
+        [after] = local.values(clips + part)
+        return not torch.equal(after.flatten(0, 1)[place], plain.flatten(0, 1)[place])
+
+    box = []
+    for axis in (1, 3, 4):
+        size = clips.shape[axis]
+        first = _least(size, lambda stop, a=axis: moves(a, 0, stop + 1))
+        left = _least(size, lambda start, a=axis, n=size: moves(a, n - 1 - start, n))
+        box.append(size - left - first)
+    return box[0], box[1], box[2]
+
+
+def _least(size: int, moves: Callable[[int], bool]) -> int:
+    """Return the least number below size for which something holds that holds for all above it."""
+    low, high = 0, size - 1
+    while low < high:
+        middle = (low + high) // 2
+        if moves(middle):
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def _noise(clips: Tensor) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(clips.shape, generator=generator).to(clips)
 
 
 def locate(local: Local, clips: Tensor, grid: tuple[int, int, int]) -> list[TokenOrder | str]:
@@ -105,24 +145,23 @@ def locate(local: Local, clips: Tensor, grid: tuple[int, int, int]) -> list[Toke
         clips: one clip, [1, T, 3, H', W'].
         grid: the tokens of the clip, (t, h, w).
     """
-    with torch.no_grad():
-        plain = local.values(clips)
-        count = grid[0] * grid[1] * grid[2]
-        numbers = torch.arange(1, count + 1).view(grid)
-        for axis, size in enumerate((clips.shape[1], *clips.shape[3:])):
-            numbers = numbers.repeat_interleave(size // grid[axis], dim=axis)
-        noise = torch.randn(clips.shape, generator=torch.Generator().manual_seed(1)).to(clips)
-        codes = [torch.zeros(each.shape[:2], dtype=torch.long) for each in plain]
-        answers = [torch.zeros(each.shape[:2], dtype=torch.long) for each in plain]
-        bits = count.bit_length()
-        for bit in range(bits):
-            for value in (0, 1):  # a patch is changed in one of the two runs, never in both
-                chosen = ((numbers >> bit) & 1) == value
-                changed = clips + noise * chosen[None, :, None].to(clips)
-                for index, each in enumerate(local.values(changed)):
-                    moved = _moved(plain[index], each)
-                    answers[index] += moved.long()
-                    codes[index] += (moved.long() * value) << bit
+    plain = local.values(clips)
+    count = grid[0] * grid[1] * grid[2]
+    numbers = torch.arange(1, count + 1).view(grid)
+    for axis, size in enumerate((clips.shape[1], *clips.shape[3:])):
+        numbers = numbers.repeat_interleave(size // grid[axis], dim=axis)
+    noise = _noise(clips)
+    codes = [torch.zeros(each.shape[:2], dtype=torch.long) for each in plain]
+    answers = [torch.zeros(each.shape[:2], dtype=torch.long) for each in plain]
+    bits = count.bit_length()
+    for bit in range(bits):
+        for value in (0, 1):  # a patch is changed in one of the two runs, never in both
+            chosen = ((numbers >> bit) & 1) == value
+            changed = clips + noise * chosen[None, :, None].to(clips)
+            for index, each in enumerate(local.values(changed)):
+                moved = _moved(plain[index], each)
+                answers[index] += moved.long()
+                codes[index] += (moved.long() * value) << bit
     return [_order(code, answer, bits, count) for code, answer in zip(codes, answers, strict=True)]
 
 
