@@ -55,6 +55,10 @@ bench: build  ## run every benchmark and renew the tables (an hour or less; use 
 tables: $(READY)  ## renew the tables of README.md and docs/ from benchmarks/results/*.json
 	$(RUN) benchmarks/tables.py
 
+docs: build  ## the documentation as a site in build/docs; a warning is an error
+	$(RUN) -m sphinx -b html -W --keep-going -q docs build/docs
+	@echo "build/docs/index.html"
+
 kernels: build  ## what every CUDA kernel takes of a GPU, in docs/kernels.md; fails where one spills more registers than is known
 	$(RUN) build_tools/ptxas.py
 
@@ -78,4 +82,4 @@ test-abi: $(READY)  ## build a wheel with the torch of .venv, test that wheel un
 clean:  ## remove what was built, but not the environment
 	rm -rf build dist *.egg-info vtcd_ops/_C_*.so
 
-.PHONY: help env build debian test lint format bench tables kernels gpu demo reproduce test-abi clean
+.PHONY: help env build debian test lint format bench tables docs kernels gpu demo reproduce test-abi clean

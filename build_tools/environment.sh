@@ -38,7 +38,7 @@ compiler=$!
 pip install --quiet -r build/requirements.txt
 wait "$compiler" || { cat build/environment.log >&2; exit 1; }
 # one call, so that pip takes what they need of one another from here
-editable=(-e '.[test,lint]')
+editable=(-e '.[test,lint,docs]')
 for integration in integrations/*/pyproject.toml; do
   [ -f "$integration" ] && editable+=(-e "./$(dirname "$integration")")
 done

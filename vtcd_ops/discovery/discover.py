@@ -72,9 +72,11 @@ def discover(
         model: an adapter, or what :func:`vtcd_ops.load_model` takes.
         samples: videos; see :func:`vtcd_ops.video.samples.as_samples`.
         out: the run directory; a run that was begun there with the same settings goes on.
-        parts, layers, heads, num_frames, sampling_rate, proposals, n_segments, compactness,
-        voxels_per_token, min_tubelet, criterion, threshold, assign, batch_size, seed: see
-            :class:`vtcd_ops.discovery.settings.Settings`.
+        parts, layers, heads, num_frames, sampling_rate, proposals, n_segments: see
+            :class:`vtcd_ops.discovery.settings.Settings`, as for the next lines.
+        compactness, voxels_per_token, min_tubelet: how videos are divided.
+        criterion, threshold, assign: how tubelets become concepts.
+        batch_size, seed: of what is done, as there.
         sanity: do the same with a copy of the model whose weights are random, in ``out/sanity``:
             concepts that look as good there are no discovery.
         device: where the model and the operators run: "cpu", "cuda" (under torchrun each process

@@ -95,8 +95,8 @@ def curves(
 
     Args:
         run: the run, or its directory.
-        model, samples, metric, assign, masks_per_forward, dtype, compiled, device, max_memory,
-        progress: as of :func:`vtcd_ops.rank`.
+        model, samples, metric, assign: as of :func:`vtcd_ops.rank`.
+        masks_per_forward, dtype, compiled, device, max_memory, progress: as there.
         rankings: names of rankings of the run, of the same kind of units in the same part; by
             default those whose units are of the kind and part that `run.importance()` ranks.
         num_points: equal steps from nothing removed to everything removed.

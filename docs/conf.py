@@ -1,0 +1,47 @@
+"""Settings of the documentation's site: `make docs` builds it, and every warning is an error."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pygments.lexers.special import TextLexer
+
+import vtcd_ops
+
+project = "vtcd_ops"
+author = "the authors of vtcd_ops"
+release = version = vtcd_ops.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["conf.py"]
+html_theme = "furo"
+html_title = f"vtcd_ops {release}"
+html_static_path: list[str] = []
+html_copy_source = False
+
+myst_heading_anchors = 4  # pages link to each other's headings
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # signatures would be longer than what they explain
+napoleon_use_rtype = False
+python_use_unqualified_type_names = True
+
+# Links of the pages to files of the repository, which the site does not hold.
+_OUTSIDE = re.compile(r"\[([^\]]*)\]\(\.\./([^)#]+)(#[^)]*)?\)")
+
+
+def _name_files(app: Any, name: str, source: list[str]) -> None:
+    """Turn links to files outside the site into their names."""
+    source[0] = _OUTSIDE.sub(lambda match: f"{match[1]} (`{match[2]}`)", source[0])
+
+
+def _keep_bars(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Let a bar in a docstring be a bar: it says how large a set is, as in |union|."""
+    lines[:] = [re.sub(r"\|(?=\w)", r"\\|", line) for line in lines]
+
+
+def setup(app: Any) -> None:
+    """Let Sphinx ask for the changes above."""
+    app.add_lexer("schema", TextLexer)
+    app.connect("autodoc-process-docstring", _keep_bars)
+    app.connect("source-read", _name_files)
