@@ -34,7 +34,7 @@ PATH="$(cd "$venv/bin" && pwd):$PATH"
 mkdir -p build
 flock build/.lock "$run" setup.py -q build_ext --inplace > build/environment.log 2>&1 &
 compiler=$!
-"$run" build_tools/requirements.py test lint > build/requirements.txt
+"$run" build_tools/requirements.py test lint docs > build/requirements.txt
 pip install --quiet -r build/requirements.txt
 wait "$compiler" || { cat build/environment.log >&2; exit 1; }
 # one call, so that pip takes what they need of one another from here
