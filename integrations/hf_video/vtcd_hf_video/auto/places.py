@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -114,10 +115,20 @@ def patch_box(local: Local, clips: Tensor) -> Box | None:
     box = []
     for axis in (1, 3, 4):
         size = clips.shape[axis]
-        first = _least(size, lambda stop, a=axis: moves(a, 0, stop + 1))
-        left = _least(size, lambda start, a=axis, n=size: moves(a, n - 1 - start, n))
-        box.append(size - left - first)
+        first = _least(size, partial(_moves_up_to, moves, axis))
+        behind = _least(size, partial(_moves_from_end, moves, axis, size))
+        box.append(size - behind - first)
     return box[0], box[1], box[2]
+
+
+def _moves_up_to(moves: Callable[[int, int, int], bool], axis: int, last: int) -> bool:
+    return moves(axis, 0, last + 1)
+
+
+def _moves_from_end(
+    moves: Callable[[int, int, int], bool], axis: int, size: int, left: int
+) -> bool:
+    return moves(axis, size - 1 - left, size)
 
 
 def _least(size: int, moves: Callable[[int], bool]) -> int:
