@@ -27,7 +27,7 @@ from vtcd_ops.estimates.mask_fits import AdditiveModel
 from vtcd_ops.estimates.mask_means import means
 from vtcd_ops.estimates.mask_scores import MaskScores, spearman
 from vtcd_ops.importance.curves import RANDOM, Curves
-from vtcd_ops.importance.importance import Importance, estimate_importance
+from vtcd_ops.importance.importance import Importance, estimate_importance, video_seeds
 
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
@@ -75,7 +75,7 @@ class Study:
         chosen = [sample for sample in self.samples if sample.name == CLIP]
         samples = chosen if samples is None else samples
         return vtcd_ops.rank(
-            self.run, self.adapter, samples, self.metric, name=name, **FAST | settings
+            self.run, self.adapter, samples, self.metric, name=name, stop_at=None, **FAST | settings
         )
 
 
@@ -115,10 +115,10 @@ class Block(MaskScores):
 
     start: int = 0
 
-    def chunks(self) -> Iterator[tuple[slice, torch.Tensor]]:
-        """Draw the masks: from `start` on."""
+    def chunks(self, seed: int) -> Iterator[tuple[slice, torch.Tensor]]:
+        """Draw the masks of a seed: from `start` on."""
         keep = vtcd_ops.cris_sample(
-            self.num_units, self.num_masks, self.ratio, self.seed,
+            self.num_units, self.num_masks, self.ratio, seed,
             start=self.start, design=self.design,
         )  # fmt: skip
         yield slice(0, self.num_masks), keep
@@ -128,7 +128,7 @@ def block(importance: Importance, start: int, count: int) -> Block:
     """Masks start to start + count - 1 of a ranking."""
     tensors, settings = importance.tensors, importance.settings
     drops = tensors["baseline"][:, None] - tensors["scores"][:, start : start + count]
-    drawn = (settings[key] for key in ("ratio", "seed", "design"))
+    drawn = settings["ratio"], video_seeds(settings), settings["design"]
     return Block(drops, tensors["baseline"], tensors["present"], *drawn, start)
 
 

@@ -191,6 +191,7 @@ class Study:
             metric,
             method=method,
             num_masks=self.num_masks(role),
+            stop_at=None,
             ratio=kind.ratio,
             num_steps=self.scale.steps,
             classes="all" if kind.by_class else None,

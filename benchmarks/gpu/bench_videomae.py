@@ -144,8 +144,8 @@ def ranking(
     run = discovered(plan, folder)
     samples = [vtcd_ops.Sample(plan.videos()[0], label=0)]
     name = "-".join(["timed", *map(str, options.values())])
-    common = {"metric": "logit", "name": name, "progress": False, "device": str(plan.device)}
-    common |= options
+    common: dict[str, Any] = {"metric": "logit", "name": name, "progress": False, "stop_at": None}
+    common |= {"device": str(plan.device)} | options
     first, every = (int(share * count) for count in plan.masks)
     with Watch(plan.device) as warm_up:
         vtcd_ops.rank(run, adapter, samples, num_masks=first, **common)

@@ -17,7 +17,7 @@ from torch import Tensor
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.estimates import mask_regression
 from vtcd_ops.estimates.estimators import DESIGNS, ESTIMATORS, estimate, reliability
-from vtcd_ops.estimates.mask_regression import Regression, Removals, one_thread
+from vtcd_ops.estimates.mask_regression import Regression, Removals, common_penalty, one_thread
 from vtcd_ops.estimates.mask_scores import MaskScores, spearman
 from vtcd_ops.ops import cris_sample
 
@@ -93,7 +93,7 @@ def test_regression_is_ridge(
     used = np.stack([np.ones(masks, bool), np.arange(masks) % 3 > 0], axis=1)
     chosen = np.arange(3, units)
     with one_thread():
-        regression = Regression(Removals(data), chosen)
+        regression = Regression(Removals(data, 0), chosen)
         for i, found in regression.coefficients(torch.from_numpy(data.drops.T.copy()), used, 2.5):
             rows = used[:, i]
             oracle = Ridge(alpha=2.5).fit(removed[rows][:, chosen], data.drops[:, rows].T)
@@ -125,8 +125,9 @@ def test_penalty_is_that_of_generalised_cross_validation(
     for dense, within in ((1500, 1e-9), (1, 0.1)):  # exact, and by quadrature with random probes
         monkeypatch.setattr(mask_regression, "DENSE", dense)
         with one_thread():
-            regression = Regression(Removals(data), np.arange(units))
-            found = regression.penalty(torch.from_numpy(data.drops[0]), np.ones(masks, bool))
+            regression = Regression(Removals(data, 0), np.arange(units))
+            drops = torch.from_numpy(data.drops.T.copy())
+            found = common_penalty([regression.spectrum(drops, np.ones(masks, bool))])
         assert criterion(found) <= criterion(best) * (1 + within)
 
 

@@ -153,12 +153,12 @@ def test_rankings_that_come_later(tmp_path: Path) -> None:
     adapter = additive_adapter()
     run = vtcd_ops.discover(adapter, samples(), out=tmp_path, parts=["values"], progress=False)
     ask = {**FAST, "num_points": 5, "num_random": 2}
-    vtcd_ops.rank(run, adapter, samples(), num_masks=16, **FAST)
+    vtcd_ops.rank(run, adapter, samples(), num_masks=4, prior=None, **FAST)
     first = vtcd_ops.curves(run, adapter, samples(), **ask)
     before = run_files(run.path / "curves")
     vtcd_ops.rank(run, adapter, samples(), method="occlusion", **FAST)
     second = vtcd_ops.curves(run, adapter, samples(), **ask)
-    vtcd_ops.rank(run, adapter, samples(), num_masks=320, **FAST)
+    vtcd_ops.rank(run, adapter, samples(), num_masks=320, prior=None, stop_at=None, **FAST)
     third = vtcd_ops.curves(run, adapter, samples(), **ask)
     after = run_files(run.path / "curves")
     assert {name: after[name] for name in before} == before  # nothing is measured again

@@ -82,8 +82,8 @@ def test_scores_are_those_of_masks_multiplied_by_hooks(
     """Dense masks from the supports, multiplied into the keys by a hook, one mask at a time."""
     adapter, run = example
     found = vtcd_ops.rank(run, adapter, samples(), "logit", num_masks=40, name="hooks", **FAST)
-    masks = draw_masks(found.settings, len(found.units), 0, 40)
     for video, mask in itertools.product((0, 3), (0, 17, 39)):
+        masks = draw_masks(found.settings, video, 0, 40)
         handles = []
         for layer, qkv in enumerate(adapter.model.qkv):
             kept = dense_mask(run, video, layer, found.units, masks[mask])
@@ -170,10 +170,10 @@ def test_a_ranking_is_read_back(example: tuple[ProjectionAdapter, Run]) -> None:
     )
     removed = run.importance("read", estimator="removed")
     assert removed is not None
-    masks = draw_masks(made.settings, len(made.units), 0, 64).numpy()
+    masks = np.stack([draw_masks(made.settings, v, 0, 64).numpy() for v in range(4)])  # [V, M, U]
     drops = made.tensors["baseline"][:, None] - made.tensors["scores"]  # [V, M]
     present = made.tensors["present"]
-    by_video = drops @ ~masks / (~masks).sum(axis=0)  # [V, U]; equation 6
+    by_video = np.einsum("vm,vmu->vu", drops, ~masks) / (~masks).sum(axis=1)  # equation 6
     expected = np.where(present, by_video, 0).sum(axis=0) / present.sum(axis=0)
     np.testing.assert_allclose(removed.value, expected, atol=1e-12)
 

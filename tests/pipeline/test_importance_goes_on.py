@@ -19,7 +19,9 @@ from vtcd_ops import InputError, Run, Sample
 from vtcd_ops.adapters import ProjectionAdapter, example_adapter
 from vtcd_ops.importance import methods, scoring
 
-FAST: dict[str, Any] = {"progress": False, "dtype": "float32", "masks_per_forward": 16}
+FAST: dict[str, Any] = {
+    "progress": False, "dtype": "float32", "masks_per_forward": 16, "stop_at": None
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +89,8 @@ def test_concepts_are_looked_for_in_the_model_as_it_is(
     new = [Sample(moving_square(10, seed=9), label=1)]
     videos = [*new, *known] if order == "new first" else [*known, *new]
     found = vtcd_ops.rank(run, adapter, videos, method="occlusion", assign=True, **FAST)
-    curves = vtcd_ops.curves(run, adapter, videos, assign=True, num_points=2, **FAST)
+    ask = {key: value for key, value in FAST.items() if key != "stop_at"}
+    curves = vtcd_ops.curves(run, adapter, videos, assign=True, num_points=2, **ask)
     first = 0 if order == "new first" else len(known)
     for row, video in enumerate(new, start=first):
         assigned = run.assign(video, adapter)
@@ -114,7 +117,7 @@ def test_a_bar_counts_only_what_is_done_now(
 
     monkeypatch.setattr(scoring, "tqdm", Bar)
     adapter, run = example
-    ask = {**FAST, "name": "bar", "progress": True}
+    ask: dict[str, Any] = {**FAST, "name": "bar", "progress": True}
     vtcd_ops.rank(run, adapter, samples(), num_masks=256, **ask)
     first, bars[:] = [(bar.desc, bar.initial, bar.n) for bar in bars], []
     assert first == [("videos", 0, 4), ("bar", 0, 1024)]

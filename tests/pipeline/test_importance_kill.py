@@ -98,7 +98,7 @@ def test_a_ranking_with_fewer_masks_ends_first(
 ) -> None:
     """What a longer ranking of the same name has measured by then is not thrown away."""
     options = {"dtype": "float32", "masks_per_forward": 8, "progress": False}
-    ask = {"num_masks": 512, **options}
+    ask: dict[str, Any] = {"num_masks": 512, "stop_at": None, **options}
     alone = vtcd_ops.rank(run, additive_adapter(), samples(), "probability", name="long", **ask)
     write, written = ScoresWriter.write_part, []
 

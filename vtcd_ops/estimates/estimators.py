@@ -17,10 +17,18 @@ nor kept there; every estimate is an average over the videos in which the unit o
     regression  coefficient of a ridge regression of the drop on the removals
     adjusted    the same quantity as `removed`, with what the other units removed by the same masks
                 contribute taken out by the regression
-    auto        `regression` where the additive model predicts held-out masks at all, else
-                `difference`. In one video these rank as `adjusted` and `removed` do; but those
-                carry the mean drop of the videos in which a unit occurs, so that over videos they
-                also rank which videos a unit occurs in
+    shrinkage   the regression shrunk towards a prior instead of towards zero: effects that
+                something cheaper than masks, such as gradients, tells of each video, times a
+                number >= 0 of the video. Without a prior it is `regression`
+    trees       the regression (shrunk towards a prior, where there is one), boosted trees fitted to
+                what it leaves, their exact effects, and a regression on what is left then; needs
+                scikit-learn
+    auto        `shrinkage` where there is a prior with which the additive model predicts held-out
+                masks no worse than without; else `regression` where it predicts them at all, else
+                `difference`; `trees` where scikit-learn is installed and trees add at least .02 to
+                the R² of 500 masks or more. In one video these rank as `adjusted` and `removed` do;
+                but those carry the mean drop of the videos in which a unit occurs, so that over
+                videos they also rank which videos a unit occurs in
 """
 
 from __future__ import annotations
@@ -34,7 +42,8 @@ from torch import Tensor
 
 from vtcd_ops.common.equality import same_fields
 from vtcd_ops.common.errors import InputError
-from vtcd_ops.estimates.mask_fits import AdditiveModel
+from vtcd_ops.estimates.interactions import PairEffects, pair_effects
+from vtcd_ops.estimates.mask_fits import FOLDS, AdditiveModel
 from vtcd_ops.estimates.mask_means import block_errors, means
 from vtcd_ops.estimates.mask_regression import one_thread
 from vtcd_ops.estimates.mask_scores import (
@@ -45,11 +54,15 @@ from vtcd_ops.estimates.mask_scores import (
     spearman,
     to_unit_scale,
 )
+from vtcd_ops.estimates.tree_proxy import TreeProxy, have_trees
 
 __all__ = ["DESIGNS", "ESTIMATORS", "Estimate", "estimate", "reliability"]
 
 #: The first is the default.
-ESTIMATORS = ("auto", "removed", "kept", "kept_sum", "difference", "regression", "adjusted")
+ESTIMATORS = (
+    "auto", "removed", "kept", "kept_sum", "difference", "regression", "adjusted", "shrinkage",
+    "trees",
+)  # fmt: skip
 DESIGNS = tuple(BLOCK_LENGTH)
 
 
@@ -63,7 +76,8 @@ class Estimate:
         stderr_masks: float64 [U], standard error from the design's independent blocks of masks.
         stderr_videos: float64 [U], standard error from the spread over videos; NaN for one video.
         reliability: how well two halves of the masks agree, brought to the full number of masks:
-            Spearman correlation, corrected by Spearman and Brown; NaN below four blocks.
+            Spearman correlation, corrected by Spearman and Brown; NaN below four blocks. A prior,
+            which would make both halves alike, is left out: with it the order is better than that.
         r2: share of the variance of held-out masks' drops that removals explain additively; NaN
             below ten blocks.
         estimator: which one it was.
@@ -92,10 +106,11 @@ def estimate(
     *,
     num_units: int,
     ratio: float,
-    seed: int,
+    seed: int | Tensor,
     design: str = "simple",
     present: Tensor | None = None,
     baseline: Tensor | None = None,
+    prior: Tensor | None = None,
     estimator: str = "auto",
     errors: bool = True,
 ) -> Estimate:
@@ -111,13 +126,14 @@ def estimate(
 
     Args:
         scores: floating [V, M], the metric of each video under masks 0 to M - 1 of
-            ``cris_sample(num_units, M, ratio, seed, design=design)``.
+            ``cris_sample(num_units, M, ratio, seed, design=design)``, seed being the video's.
         num_units: U.
         ratio: share of the units that a mask removes.
-        seed: of the masks.
+        seed: of the masks of all videos, or int64 [V], of each video's.
         design: of the masks, one of `DESIGNS`.
         present: bool [V, U]; by default every unit occurs in every video.
         baseline: floating [V], the metric of each video without a mask; 0 by default.
+        prior: floating [V, U], effects of each unit in each video from elsewhere, in any unit.
         estimator: one of `ESTIMATORS`.
         errors: compute standard errors, reliability and R² too; they are NaN otherwise.
 
@@ -132,17 +148,14 @@ def estimate(
     data, exponent = _mask_scores(scores, num_units, ratio, seed, design, present, baseline)
     _check_estimator(estimator)
     with one_thread():
-        model = AdditiveModel(data) if errors or estimator in _FITTED else None
-        r2 = model.held_out_r2() if model and (errors or estimator == "auto") else _NAN
-        name = _resolve(estimator, r2)
+        name, model, r2 = _choose(data, _prior(prior, data), estimator, fit=errors)
         every = np.ones(data.num_masks, dtype=bool)
         value, by_videos = average_over_videos(_by_video(data, model, name, every), data.present)
         back = partial(from_unit_scale, exponent=exponent, what=name)
         if not errors:
             nothing = torch.full((num_units,), _NAN, dtype=torch.float64)
             return Estimate(torch.from_numpy(back(value)), nothing, nothing, _NAN, r2, name)
-        fitted = model is not None and name in _FITTED
-        by_masks = model.jackknife(name) if model and fitted else block_errors(data, name)
+        by_masks = _mask_errors(data, model, name)
         agreement = _split_half(data, model, name)
     found = [torch.from_numpy(back(one)) for one in (value, by_masks, by_videos)]
     return Estimate(found[0], found[1], found[2], agreement, r2, name)
@@ -153,13 +166,14 @@ def reliability(
     *,
     num_units: int,
     ratio: float,
-    seed: int,
+    seed: int | Tensor,
     design: str = "simple",
     present: Tensor | None = None,
     baseline: Tensor | None = None,
+    prior: Tensor | None = None,
     estimator: str = "auto",
 ) -> float:
-    """Tell how well the rankings of two halves of the masks agree, brought to all masks.
+    """Tell how well two halves of the masks rank alike, brought to all masks.
 
     >>> noise = torch.randn(1, 400, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     >>> abs(reliability(noise, num_units=50, ratio=0.5, seed=0)) < 0.5
@@ -170,13 +184,67 @@ def reliability(
     data, _ = _mask_scores(scores, num_units, ratio, seed, design, present, baseline)
     _check_estimator(estimator)
     with one_thread():
-        model = AdditiveModel(data) if estimator in _FITTED else None
-        r2 = model.held_out_r2() if model and estimator == "auto" else _NAN
-        return _split_half(data, model, _resolve(estimator, r2))
+        chosen = {"trees": "shrinkage"}.get(estimator, estimator)  # which agree as much
+        name, model, _ = _choose(data, _prior(prior, data), chosen, fit=False, trees=False)
+        return _split_half(data, model, name)
+
+
+def effects_by_video(
+    scores: Tensor,
+    *,
+    num_units: int,
+    ratio: float,
+    seed: int | Tensor,
+    design: str = "simple",
+    present: Tensor | None = None,
+    baseline: Tensor | None = None,
+    prior: Tensor | None = None,
+    estimator: str = "auto",
+) -> np.ndarray:
+    """Estimate the importance of units in each video: float64 [V, U], NaN where one is absent.
+
+    Takes the arguments of :func:`estimate`, whose values are the means over the videos.
+    """
+    data, exponent = _mask_scores(scores, num_units, ratio, seed, design, present, baseline)
+    _check_estimator(estimator)
+    with one_thread():
+        name, model, _ = _choose(data, _prior(prior, data), estimator, fit=False)
+        found = _by_video(data, model, name, np.ones(data.num_masks, dtype=bool))
+    return from_unit_scale(np.where(data.present, found, np.nan), exponent, name)
+
+
+def pairs_of(
+    scores: Tensor,
+    *,
+    num_units: int,
+    ratio: float,
+    seed: int | Tensor,
+    design: str = "simple",
+    present: Tensor | None = None,
+    baseline: Tensor | None = None,
+    prior: Tensor | None = None,
+    top: int = 20,
+) -> PairEffects:
+    """Estimate what pairs of units do together; arguments as of :func:`estimate`.
+
+    Args:
+        top: most pairs to return; see :func:`vtcd_ops.estimates.interactions.pair_effects`.
+    """
+    data, exponent = _mask_scores(scores, num_units, ratio, seed, design, present, baseline)
+    with one_thread():
+        _, model, _ = _best_additive(data, _prior(prior, data))
+    found = pair_effects(data, model, top)
+    scaled = [from_unit_scale(x, exponent, "interactions") for x in (found.value, found.stderr)]
+    return PairEffects(found.pairs, *scaled)
 
 
 _NAN = float("nan")
-_FITTED = ("auto", "regression", "adjusted")
+_FITTED = ("regression", "adjusted", "shrinkage")
+_TREE_MASKS = 500  # below, trees find nothing that the regression does not
+_TREE_R2 = 0.9  # above, they could find little
+_TREE_GAIN = 0.02  # of R², that `auto` takes trees for
+
+_Model = AdditiveModel | TreeProxy | None
 
 
 def _check_estimator(estimator: str) -> None:
@@ -186,18 +254,76 @@ def _check_estimator(estimator: str) -> None:
         )
 
 
-def _resolve(estimator: str, r2: float) -> str:
-    """Settle what `auto` is: below R² = 0 the additive model knows nothing that it could adjust."""
+def _choose(
+    data: MaskScores,
+    prior: np.ndarray | None,
+    estimator: str,
+    *,
+    fit: bool,
+    trees: bool = True,
+) -> tuple[str, _Model, float]:
+    """Settle what `auto` is: the estimator, what it is read from, and R² on held-out masks.
+
+    Args:
+        data: the scores.
+        prior: [V, U].
+        estimator: what was asked for.
+        fit: whether R² is wanted also where the estimator does not need it.
+        trees: whether `auto` may be trees.
+    """
+    if estimator == "trees" and data.num_blocks < 2 * FOLDS:
+        estimator = "shrinkage"  # too few masks to grow any
+    if estimator == "shrinkage" and prior is None:
+        estimator = "regression"
+    if estimator in ("shrinkage", "trees"):
+        guided = AdditiveModel(data, prior)
+        if estimator == "trees":
+            proxy = TreeProxy.of(guided)
+            return estimator, proxy, proxy.r2
+        return estimator, guided, guided.held_out_r2() if fit else _NAN
     if estimator != "auto":
-        return estimator
-    return "regression" if r2 > 0 else "difference"
+        model = AdditiveModel(data) if fit or estimator in _FITTED else None
+        return estimator, model, model.held_out_r2() if model and fit else _NAN
+    name, model, r2 = _best_additive(data, prior)
+    if trees and have_trees() and data.num_masks >= _TREE_MASKS and r2 < _TREE_R2:
+        proxy = TreeProxy.of(model)
+        if proxy.r2 > r2 + _TREE_GAIN:
+            return "trees", proxy, proxy.r2
+    return name, model, r2
+
+
+def _best_additive(data: MaskScores, prior: np.ndarray | None) -> tuple[str, AdditiveModel, float]:
+    """The additive model, with the prior or without, that predicts held-out masks better."""
+    plain = AdditiveModel(data)
+    r2 = plain.held_out_r2()
+    if prior is not None:
+        guided = AdditiveModel(data, prior)
+        with_prior = guided.held_out_r2()
+        if not with_prior < r2:  # or NaN: too few masks to doubt it
+            return "shrinkage", guided, with_prior
+    # below R² = 0 the additive model knows nothing that it could adjust
+    return ("regression" if r2 > 0 else "difference"), plain, r2
+
+
+def _prior(prior: Tensor | None, data: MaskScores) -> np.ndarray | None:
+    """Check a prior, and bring it to a scale of its own; None where it says nothing."""
+    if prior is None:
+        return None
+    values = np.asarray(prior, dtype=np.float64)
+    if values.shape != data.present.shape or not np.isfinite(values).all():
+        raise InputError(
+            f"estimate: prior expected finite {list(data.present.shape)}, got {list(values.shape)}"
+            + ("" if values.shape != data.present.shape else " with NaN or infinity")
+        )
+    _, [values] = to_unit_scale(values)
+    return values if values.any() else None
 
 
 def _mask_scores(
     scores: Tensor,  # [V, M]
     num_units: int,
     ratio: float,
-    seed: int,
+    seed: int | Tensor,
     design: str,
     present: Tensor | None,  # [V, U]
     baseline: Tensor | None,  # [V]
@@ -228,22 +354,39 @@ def _mask_scores(
     first, (values, levels) = to_unit_scale(values, levels)
     second, [drops] = to_unit_scale(levels[:, None] - values)
     levels = np.ldexp(levels, -second)
-    return MaskScores(drops, levels, occurs, ratio, seed, design), first + second
+    seeds = np.asarray(seed)
+    if seeds.shape not in ((), (videos,)) or seeds.dtype.kind not in "iu":
+        raise InputError(
+            f"estimate: seed expected a whole number or int64 [{videos}], "
+            f"got {seeds.dtype} {list(seeds.shape)}"
+        )
+    return MaskScores(drops, levels, occurs, ratio, seeds, design), first + second
 
 
-def _by_video(
-    data: MaskScores, model: AdditiveModel | None, name: str, used: np.ndarray
-) -> np.ndarray:
+def _by_video(data: MaskScores, model: _Model, name: str, used: np.ndarray) -> np.ndarray:
     """Estimate from the used masks [M], video by video: float64 [V, U]."""
+    if isinstance(model, TreeProxy):
+        return model.value
     if model is not None and name in _FITTED:
         return model.by_video(name, used)
     return means(data, name, used)
 
 
-def _split_half(data: MaskScores, model: AdditiveModel | None, name: str) -> float:
+def _mask_errors(data: MaskScores, model: _Model, name: str) -> np.ndarray:
+    """Standard errors from the masks, [U]."""
+    if isinstance(model, TreeProxy):
+        return model.errors()
+    if model is not None and name in _FITTED:
+        return model.jackknife(name)
+    return block_errors(data, name)
+
+
+def _split_half(data: MaskScores, model: _Model, name: str) -> float:
     """Spearman correlation of two halves of the blocks, corrected by Spearman and Brown."""
     if data.num_blocks < 4:
         return _NAN
+    if name in ("shrinkage", "trees"):
+        name, model = "regression", AdditiveModel(data)
     half = data.groups(2)
     first, second = (
         average_over_videos(_by_video(data, model, name, half == i), data.present)[0]

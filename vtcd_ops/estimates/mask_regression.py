@@ -10,8 +10,9 @@ depend on how they are computed; everything else runs on one thread.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -54,12 +55,12 @@ def one_thread() -> Iterator[None]:
 
 
 class Removals:
-    """The indicators of removal X [M, U], packed to bits: M U / 8 bytes."""
+    """The indicators of removal X [M, U] by the masks of a seed, packed to bits: M U / 8 bytes."""
 
-    def __init__(self, data: MaskScores) -> None:
+    def __init__(self, data: MaskScores, seed: int) -> None:
         self.num_masks, self.num_units = data.num_masks, data.num_units
         self._bits = np.empty((data.num_masks, -(-data.num_units // 8)), dtype=np.uint8)
-        for masks, keep in data.chunks():
+        for masks, keep in data.chunks(seed):
             self._bits[masks] = np.packbits(~keep.numpy(), axis=1)
 
     def rows(self, masks: np.ndarray, units: np.ndarray) -> Iterator[Tensor]:
@@ -78,6 +79,54 @@ class Removals:
                 slice(start, start + len(some)),
                 torch.from_numpy(bits[:, some - 8 * first].astype(np.float32)),
             )
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """What generalised cross-validation needs to know of regressions on the same masks.
+
+    Args:
+        values: float64 [r], eigenvalues of the normal matrix.
+        weights: float64 [r, v], how much of each squared target lies in each direction.
+        multiplicity: float64 [r], how many directions each stands for.
+        rest: float64 [v], what of the squared targets lies in none.
+        total: float64 [v], the squared targets, centred.
+        left: masks that are fitted, less the one that the intercept takes.
+    """
+
+    values: Tensor
+    weights: Tensor
+    multiplicity: Tensor
+    rest: Tensor
+    total: Tensor
+    left: float
+
+    def scores(self, penalties: Tensor) -> Tensor:
+        """Return the logarithms of the criterion under penalties [p], summed over targets: [p].
+
+        Targets that never change say nothing.
+        """
+        shrunk = penalties[:, None] / (self.values + penalties[:, None])  # [p, r]
+        residual = shrunk**2 @ self.weights + self.rest  # [p, v]
+        freedom = self.left - ((1 - shrunk) * self.multiplicity).sum(1)
+        freedom = freedom.clamp(min=1e-9 * self.left)
+        changing = self.total > 0
+        share = residual[:, changing] / self.total[changing]
+        return (share.clamp(min=1e-30).log() - 2 * freedom.log()[:, None]).sum(1)
+
+
+def common_penalty(spectra: Sequence[Spectrum]) -> float:
+    """Choose one penalty for all regressions by generalised cross-validation.
+
+    The criterion (Golub, Heath and Wahba 1979) estimates the error of a regression; the sum of its
+    logarithms weighs videos whose scores vary much and little alike.
+    """
+    largest = max((float(one.values.max()) for one in spectra if len(one.values)), default=0.0)
+    if largest <= 0:
+        return 1.0
+    penalties = _PENALTIES * largest
+    scores = torch.stack([one.scores(penalties) for one in spectra]).sum(0)
+    return float(penalties[int(scores.argmin())])
 
 
 class Regression:
@@ -100,25 +149,12 @@ class Regression:
             for _, block in removals.columns(units):
                 self._kernel += (block @ block.T).double()
 
-    def penalty(self, y: Tensor, used: np.ndarray) -> float:
-        """Choose the penalty by generalised cross-validation (Golub, Heath, Wahba 1979).
-
-        Args:
-            y: float64 [M].
-            used: bool [M], the masks that are fitted.
-        """
-        values, weights, multiplicity, rest = self._spectrum(y, used)
-        largest = float(values.max()) if len(values) else 0.0
-        if largest <= 0:
-            return 1.0
-        left = float(used.sum()) - 1
-        scores = []
-        for penalty in (_PENALTIES * largest).tolist():
-            shrunk = penalty / (values + penalty)
-            residual = float((shrunk**2 * weights).sum()) + rest
-            freedom = left - float((multiplicity * (1 - shrunk)).sum())
-            scores.append(residual / max(freedom, 1e-9 * left) ** 2)
-        return float(_PENALTIES[int(np.argmin(scores))]) * largest
+    @property
+    def num_bytes(self) -> int:
+        """Memory that its matrix takes."""
+        if self._primal:
+            return sum(one.nbytes for one in self._products)
+        return self._kernel.nbytes if self._dual else 0
 
     def coefficients(
         self, y: Tensor, used: np.ndarray, penalty: float
@@ -143,6 +179,12 @@ class Regression:
         duals = self._by_conjugate_gradients(y.repeat(1, fits), masks, penalty)
         for i in range(fits):
             yield i, self._from_dual(duals[:, i * targets : (i + 1) * targets])
+
+    def table(self) -> np.ndarray:
+        """Unpack the indicators of removal of its units: float64 [M, u]."""
+        pieces = [block for _, block in self._removals.columns(self.units)]
+        found: np.ndarray = torch.cat(pieces, dim=1).double().numpy()
+        return found
 
     def predict(self, coefficients: Tensor) -> Tensor:
         """Multiply the removals of all masks with coefficients [u, k]: float64 [M, k]."""
@@ -208,28 +250,30 @@ class Regression:
             result[some] = block.T.double() @ dual
         return result
 
-    def _spectrum(self, y: Tensor, used: np.ndarray) -> tuple[Tensor, Tensor, Tensor, float]:
-        """Decompose what generalised cross-validation needs to know of a regression.
+    def spectrum(self, y: Tensor, used: np.ndarray) -> Spectrum:
+        """Decompose what generalised cross-validation needs to know of regressions.
 
-        Returns:
-            Eigenvalues of the normal matrix, how much of the squared target lies in each direction,
-            how many directions each stands for, and what of the target lies in none.
+        Args:
+            y: float64 [M, v], the targets.
+            used: bool [M], the masks that are fitted.
         """
-        target = _centred(y[torch.from_numpy(used)][:, None])
+        target = _centred(y[torch.from_numpy(used)])
         if not (self._primal or self._dual):
             return self._quadrature(y, used)
         if self._primal:
             values, vectors = torch.linalg.eigh(self._normal(used)[0])
-            products = (vectors.T @ self._correlate(target, used)).flatten() ** 2
+            products = (vectors.T @ self._correlate(target, used)) ** 2
         else:
             values, vectors = torch.linalg.eigh(self._centred_kernel(used))
-            products = (vectors.T @ target).flatten() ** 2
+            products = (vectors.T @ target) ** 2
         kept = values > 1e-10 * values.amax() if len(values) else values > 0
         values, weights = values[kept], products[kept]
         if self._primal:
-            weights = weights / values
-        rest = max(float((target**2).sum()) - float(weights.sum()), 0.0)
-        return values, weights, torch.ones_like(values), rest
+            weights = weights / values[:, None]
+        total = (target**2).sum(0)
+        rest = (total - weights.sum(0)).clamp(min=0)
+        left = float(used.sum()) - 1
+        return Spectrum(values, weights, torch.ones_like(values), rest, total, left)
 
     def _apply_kernel(self, vectors: Tensor, used: Tensor) -> Tensor:
         """Multiply the centred kernel of the used masks with [M, k], without making it."""
@@ -261,19 +305,24 @@ class Regression:
         solved, _ = cg(matrix, target.flatten().numpy(), rtol=1e-10, maxiter=500)
         return _centred_on(torch.from_numpy(solved).view_as(target) * scale, used)
 
-    def _quadrature(self, y: Tensor, used: np.ndarray) -> tuple[Tensor, Tensor, Tensor, float]:
-        """Estimate the spectrum by Lanczos quadrature (Golub, Meurant 2010): see `_spectrum`."""
+    def _quadrature(self, y: Tensor, used: np.ndarray) -> Spectrum:
+        """Estimate the spectrum by Lanczos quadrature (Golub, Meurant 2010): see `spectrum`."""
         generator = torch.Generator().manual_seed(0)
         probes = torch.randint(0, 2, (len(y), _PROBES), generator=generator, dtype=torch.float64)
-        rows = torch.from_numpy(used)[:, None].expand(-1, 1 + _PROBES)
-        start = _centred_on(torch.cat([y[:, None], 2 * probes - 1], dim=1), rows)
+        targets = y.shape[1]
+        rows = torch.from_numpy(used)[:, None].expand(-1, targets + _PROBES)
+        start = _centred_on(torch.cat([y, 2 * probes - 1], dim=1), rows)
         nodes, weights = self._lanczos(start, rows)
-        of_probes = weights[1:].flatten() / _PROBES  # the probes' squares average to the trace
-        values = torch.cat([nodes[0], nodes[1:].flatten()]).clamp(min=0)
-        zeros = torch.zeros_like(of_probes)
-        on_target = torch.cat([weights[0], zeros])
-        multiplicity = torch.cat([torch.zeros_like(weights[0]), of_probes])
-        return values, on_target, multiplicity, 0.0
+        of_probes = weights[targets:].flatten() / _PROBES  # squares average to the trace
+        values = nodes.flatten().clamp(min=0)
+        steps = nodes.shape[1]
+        on_target = torch.zeros(len(values), targets, dtype=torch.float64)
+        for i in range(targets):
+            on_target[i * steps : (i + 1) * steps, i] = weights[i]
+        multiplicity = torch.cat([torch.zeros(targets * steps, dtype=torch.float64), of_probes])
+        total = start[:, :targets].square().sum(0)
+        left = float(used.sum()) - 1
+        return Spectrum(values, on_target, multiplicity, torch.zeros(targets).double(), total, left)
 
     def _lanczos(self, start: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:
         """Return nodes and weights [k, steps] of the quadratures that vectors [M, k] define.

@@ -31,7 +31,8 @@ class MaskScores:
         baseline: float64 [V], the metric without a mask.
         present: bool [V, U], which units occur in which video.
         ratio: share of the units that a mask removes.
-        seed: of the masks.
+        seeds: int64 [V], of the masks of each video; videos of one seed share their masks. One
+            number: all of them do.
         design: of the masks.
     """
 
@@ -39,11 +40,14 @@ class MaskScores:
     baseline: np.ndarray
     present: np.ndarray
     ratio: float
-    seed: int
+    seeds: np.ndarray | int
     design: str
 
     def __post_init__(self) -> None:
-        check_cris_sample(self.num_units, self.num_masks, self.ratio, self.seed, 0, self.design)
+        every = np.broadcast_to(np.asarray(self.seeds), (self.num_videos,))
+        object.__setattr__(self, "seeds", every)
+        for seed in np.unique(every):
+            check_cris_sample(self.num_units, self.num_masks, self.ratio, int(seed), 0, self.design)
 
     def __eq__(self, other: object) -> bool:
         return same_fields(self, other)
@@ -85,13 +89,19 @@ class MaskScores:
         """Divide the masks, block by block in turn, into ``count`` independent groups: [M]."""
         return self.blocks % count
 
-    def chunks(self) -> Iterator[tuple[slice, torch.Tensor]]:
-        """Draw the masks, whole blocks at a time, in their order: a slice of M, bool [m, U]."""
+    def sharing(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Go over the sequences of masks: a seed, and the videos scored under its masks [v]."""
+        found, which = np.unique(self.seeds, return_inverse=True)
+        for index in np.argsort([np.flatnonzero(which == i)[0] for i in range(len(found))]):
+            yield int(found[index]), np.flatnonzero(which == index)
+
+    def chunks(self, seed: int) -> Iterator[tuple[slice, torch.Tensor]]:
+        """Draw the masks of a seed, whole blocks at a time: a slice of M, bool [m, U]."""
         length = max(20, _CHUNK // self.num_units // 20 * 20)
         for start in range(0, self.num_masks, length):
             count = min(length, self.num_masks - start)
             keep = torch.ops.vtcd.cris_sample(
-                self.num_units, count, self.ratio, self.seed, start, self.design
+                self.num_units, count, self.ratio, seed, start, self.design
             )
             yield slice(start, start + count), keep
 
@@ -133,8 +143,10 @@ def average_over_videos(values: np.ndarray, present: np.ndarray) -> tuple[np.nda
 
     Returns:
         The mean [U], NaN where a unit occurs in no video, and its standard error from the spread
-        over videos [U], NaN where it occurs in fewer than two.
+        over videos [U], NaN where it occurs in fewer than two. A video whose value is NaN (few
+        masks of its own may never have removed a unit) does not count.
     """
+    present = present & ~np.isnan(values)
     count = present.sum(0)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.where(present, values, 0.0).sum(0) / count

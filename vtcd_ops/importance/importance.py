@@ -10,9 +10,23 @@ import torch
 from torch import Tensor
 
 from vtcd_ops.common.equality import same_fields
-from vtcd_ops.common.errors import counted
-from vtcd_ops.estimates.estimators import ESTIMATORS, Estimate, estimate, reliability
+from vtcd_ops.common.errors import InputError, counted
+from vtcd_ops.estimates.estimators import (
+    ESTIMATORS,
+    Estimate,
+    effects_by_video,
+    estimate,
+    reliability,
+)
 from vtcd_ops.estimates.mask_scores import average_over_videos, from_unit_scale, to_unit_scale
+from vtcd_ops.estimates.mask_seeds import mask_seed
+from vtcd_ops.importance.comparisons import (
+    Comparison,
+    Interactions,
+    compare_units,
+    find_unit,
+    interactions_of,
+)
 from vtcd_ops.importance.units import describe_unit
 from vtcd_ops.ops import cris_sample
 
@@ -20,6 +34,8 @@ __all__ = ["Importance", "estimate_importance"]
 
 #: How effects of single units are turned into importance, where there are no random masks.
 MEAN = "mean"
+#: Setting "masks" of rankings in which every video has masks of its own.
+OWN_MASKS = "own of each video"
 
 
 @dataclass(frozen=True)
@@ -48,13 +64,13 @@ class Importance:
         settings: everything that the scores depend on.
         tensors: what was measured: units [U, 3] (layer, head, concept; -1: the whole head), present
             [V, U], baseline [V], and scores [V, M] under masks (of occlusion, mask i removes unit
-            i alone) or effects [V, U].
+            i alone) or effects [V, U]; prior [V, U], what gradients say, where they were asked.
         estimator: how value follows from it ("auto" has settled on one of the others).
         value: float64 [U], NaN for a unit that lies in no video.
         stderr_masks: float64 [U], standard error from the masks that were drawn.
         stderr_videos: float64 [U], standard error of the mean over videos.
-        reliability: of the order: how well another draw of as many masks would correlate with it
-            (Spearman, from two halves of the masks); NaN where no masks were drawn.
+        reliability: of the order by the masks alone: how well another draw of as many masks would
+            correlate with it (Spearman, from two halves of the masks); NaN where none were drawn.
         r2: of the additive model on held-out masks; NaN where there is none.
     """
 
@@ -102,6 +118,11 @@ class Importance:
         return self.tensors["scores"].shape[1] if self.settings["method"] == "cris" else 0
 
     @property
+    def has_own_masks(self) -> bool:
+        """Whether every video was scored under masks of its own, as all are that are drawn now."""
+        return self.settings.get("masks") == OWN_MASKS
+
+    @property
     def stderr(self) -> np.ndarray:
         """Standard error from the masks where masks were drawn, from the videos otherwise, [U]."""
         return self.stderr_masks if self.num_masks else self.stderr_videos
@@ -144,6 +165,65 @@ class Importance:
             if head >= 0
         }
 
+    def by_video(self) -> np.ndarray:
+        """Return the importance of each unit in each video, float64 [V, U]; NaN where absent."""
+        if self.settings["method"] == "occlusion":
+            effects = self.tensors["baseline"][:, None] - self.tensors["scores"]
+            return np.where(self.tensors["present"], effects, np.nan)
+        if self.settings["method"] != "cris":
+            return np.where(self.tensors["present"], self.tensors["effects"], np.nan)
+        rows = np.arange(len(self.settings["videos"]))
+        estimator = self.estimator if self.estimator in ESTIMATORS else ESTIMATORS[0]
+        measured = _measured(self.settings, self.tensors, rows)
+        return effects_by_video(**measured, estimator=estimator)
+
+    def compare(
+        self, first: int | tuple[int, int, int], second: int | tuple[int, int, int], seed: int = 0
+    ) -> Comparison:
+        """Tell whether one unit matters more than another, over the videos that hold both.
+
+        >>> from vtcd_ops.importance.comparisons import compare_units
+        >>> compare_units(np.array([0.2, 0.3, 0.1, 0.2])).p_value  # four videos cannot say more
+        0.125
+
+        Args:
+            first, second: units, by their numbers or as (layer, head, concept).
+            seed: of the videos drawn again, and of the signs where not all are tried.
+
+        Returns:
+            A :class:`vtcd_ops.importance.comparisons.Comparison`: the difference, its interval and
+            its p-value.
+
+        Raises:
+            InputError: no such unit, or both occur in fewer than two videos.
+        """
+        found = self.by_video()
+        one, other = (find_unit(self.units, unit) for unit in (first, second))
+        differences = found[:, one] - found[:, other]
+        return compare_units(differences[np.isfinite(differences)], seed)
+
+    def interactions(self, top: int = 20) -> Interactions:
+        """Return the pairs of units that do most together, from the scores of the ranking.
+
+        Half of the masks choose the pairs, the other half measures them; see
+        :mod:`vtcd_ops.estimates.interactions`.
+
+        Args:
+            top: most pairs to return.
+
+        Raises:
+            InputError: the ranking is not one by random masks, or has too few.
+        """
+        if self.settings["method"] != "cris":
+            raise InputError(
+                f"interactions: a ranking by cris expected, {self.name} is one by "
+                f"{self.settings['method']}"
+            )
+        rows = np.arange(len(self.settings["videos"]))
+        measured = _measured(self.settings, self.tensors, rows)
+        group = self.settings.get("neurons_per_group", 0)
+        return interactions_of(self.units, measured, top, group)
+
     def summary(self, num_units: int = 5) -> list[str]:
         """Return lines that say what was measured and which units matter most."""
         settings = self.settings
@@ -154,6 +234,7 @@ class Importance:
                 f", {self.num_masks} masks, estimator {self.estimator}, "
                 f"reliability {self.reliability:.3f}, R2 {self.r2:.3f}"
             )
+            first += "" if self.has_own_masks else " (the same masks for all videos, as once drawn)"
         lines = [first]
         for unit in self.order[:num_units]:
             place = describe_unit(self.units[unit], settings.get("neurons_per_group", 0))
@@ -237,14 +318,28 @@ def _measured(
     settings: dict[str, Any], tensors: dict[str, np.ndarray], rows: np.ndarray
 ) -> dict[str, Any]:
     """What the estimators need of some videos."""
-    drawn = {key: settings[key] for key in ("num_units", "ratio", "seed", "design")}
-    known = {key: torch.from_numpy(tensors[key][rows]) for key in ("present", "baseline")}
-    return {"scores": torch.from_numpy(tensors["scores"][rows]), **drawn, **known}
+    drawn: dict[str, Any] = {key: settings[key] for key in ("num_units", "ratio", "design")}
+    drawn["seed"] = torch.from_numpy(video_seeds(settings)[rows])
+    kept = [key for key in ("present", "baseline", "prior") if key in tensors]
+    known = {key: torch.from_numpy(tensors[key][rows]) for key in kept}
+    return drawn | known | {"scores": torch.from_numpy(tensors["scores"][rows])}
 
 
-def draw_masks(settings: dict[str, Any], num_units: int, start: int, stop: int) -> Tensor:
-    """Return masks start to stop - 1 of a ranking, bool [masks, U], False: removed."""
-    ratio, seed, design = (settings[key] for key in ("ratio", "seed", "design"))
+def video_seeds(settings: dict[str, Any]) -> np.ndarray:
+    """Return the seed of each video's masks, int64 [V].
+
+    Rankings that were begun before every video had masks of its own have one seed for all.
+    """
+    seed, videos = settings["seed"], settings["videos"]
+    if settings.get("masks") != OWN_MASKS:
+        return np.full(len(videos), seed, dtype=np.int64)
+    return np.array([mask_seed(seed, video["sha256"]) for video in videos], dtype=np.int64)
+
+
+def draw_masks(settings: dict[str, Any], video: int, start: int, stop: int) -> Tensor:
+    """Return masks start to stop - 1 of a video of a ranking, bool [masks, U], False: removed."""
+    num_units, ratio, design = (settings[key] for key in ("num_units", "ratio", "design"))
+    seed = int(video_seeds(settings)[video])
     return cris_sample(num_units, stop - start, ratio, seed, start=start, design=design)
 
 

@@ -183,6 +183,15 @@ class MaskedModel:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
             return self._predict(clips, **more)
 
+    @contextlib.contextmanager
+    def in_full(self) -> Iterator[None]:
+        """While open, the model runs without autocast, in the type of its weights."""
+        before, self._autocast = self._autocast, False
+        try:
+            yield
+        finally:
+            self._autocast = before
+
     def in_pieces(self, keep: Tensor, answer: Callable[[Tensor], Tensor]) -> Tensor:
         """Join what is answered to masks [B, U], so many at a time as the memory suffices for.
 
@@ -293,6 +302,21 @@ class MaskedVideo:
     def num_bytes(self) -> int:
         """Memory that the video takes."""
         return sum(window.clip.frames.nbytes for window in self._windows)
+
+    def changes(self) -> bool:
+        """Whether the model answers otherwise once all units are removed from the first window."""
+        clip = self._windows[0].clip
+
+        def answer(keep: Tensor) -> Tensor:
+            found = self._masked.answer(clip, keep).values()
+            return torch.cat([value.flatten(1).double() for value in found], dim=1)
+
+        with torch.no_grad():
+            whole, nothing = (
+                self._masked.in_pieces(torch.full((1, len(self.present)), kept), answer)
+                for kept in (True, False)
+            )
+        return not torch.equal(whole, nothing)
 
     def ask(self, keep: Tensor) -> ComingBack:
         """Ask for the scores, float64 [B], under masks keep, bool [B, U] (False: removed).

@@ -65,9 +65,9 @@ class Masks:
     def part(self, index: int, video: MaskedVideo, start: int) -> np.ndarray:
         """Return the scores under a part of the masks, float64."""
         stop = min(start + self.step, self.total)
-        wanted = np.arange(start, stop)
+        wanted = np.arange(start, stop) if video.present.any() else np.arange(0)
         if self._only_present:
-            wanted = wanted[video.present[start:stop]]
+            wanted = wanted[video.present[wanted]]
         scores = np.full(stop - start, video.baseline)
         pieces = [wanted[i : i + self.batch] for i in range(0, len(wanted), self.batch)]
         # all are asked for before one is read, so that a device has something to do all the time

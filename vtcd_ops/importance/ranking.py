@@ -18,9 +18,15 @@ from vtcd_ops.common.memory import parse_bytes
 from vtcd_ops.common.settings import expect_one_of, expect_whole
 from vtcd_ops.discovery.run import Run, load
 from vtcd_ops.estimates.estimators import DESIGNS, ESTIMATORS
-from vtcd_ops.importance.importance import Importance, draw_masks, estimate_reliability
+from vtcd_ops.importance.importance import (
+    OWN_MASKS,
+    Importance,
+    draw_masks,
+    estimate_reliability,
+)
 from vtcd_ops.importance.measurement import AskedForward, Measurement, check_model, gradient_dtype
 from vtcd_ops.importance.methods import Gradients, Masks, Method
+from vtcd_ops.importance.priors import PRIORS, prior_of, settled_prior
 from vtcd_ops.importance.ranked_videos import find_videos
 from vtcd_ops.importance.scoring import Scoring
 from vtcd_ops.importance.store import finish_importance, importance_path
@@ -50,7 +56,8 @@ def rank(
     ratio: float | None = None,
     design: str = "simple",
     estimator: str = "auto",
-    stop_at: float | None = None,
+    stop_at: float | None = 0.95,
+    prior: str | None = "mean_mask",
     num_steps: int = 32,
     classes: Sequence[str] | str | None = None,
     assign: bool = False,
@@ -103,11 +110,15 @@ def rank(
             heads, which cost about as much.
         part: "queries", "keys", "values" or "outputs", where units are removed; by default the
             run's first part.
-        num_masks: M, of cris.
+        num_masks: M, of cris: at most as many for each video, which has masks of its own.
         ratio: share of the units that a mask removes; by default the model's, .5 for most.
         design: of cris's masks, see :func:`vtcd_ops.cris_sample`.
         estimator: of cris, see :mod:`vtcd_ops.estimates.estimators`.
-        stop_at: stop as soon as the order is this reliable (0 to 1), or at ``num_masks``.
+        stop_at: stop as soon as the masks alone give an order that is this reliable (0 to 1), or at
+            ``num_masks``; None: only there.
+        prior: of cris, what its estimates are shrunk towards: "mean_mask" (the gradient where every
+            unit is kept by 1 - ratio), "integrated_gradients" (at 8 strengths), "gradient" (where
+            everything is kept) or None. Left out, and said, where the metric has no gradient.
         num_steps: of integrated gradients.
         classes: labels whose videos to take, or "all" labels: each class is ranked by its videos,
             and the classes are averaged. None: all videos as one class.
@@ -137,32 +148,32 @@ def rank(
     run = load(run) if isinstance(run, str | Path) else run
     adapter = check_model("rank", run, model, device)
     ratio = getattr(adapter, "cris_ratio", DEFAULT_RATIO) if ratio is None else ratio
-    _check(method, num_masks, ratio, design, estimator, stop_at, num_steps, seed)
+    _check(method, num_masks, ratio, design, estimator, stop_at, prior, num_steps, seed)
     chosen_units = choose_units(run, units, part, adapter, neurons_per_group)
     chosen_metric = get_metric(metric, adapter)
     _check_gradients(method, chosen_metric)
     videos, kept_classes = find_videos(
         run, adapter, samples, classes=classes, assign=assign, max_memory=parse_bytes(max_memory)
     )
-    name = _default_name(method, chosen_metric, chosen_units, run) if name is None else name
-    path = importance_path(run, name)
+    path = importance_path(run, name or _default_name(method, chosen_metric, chosen_units, run))
     dtype = gradient_dtype(dtype, adapter) if method in GRADIENTS else dtype
     measured = Measurement(run, adapter, chosen_units, chosen_metric, videos)
     asked = AskedForward(masks_per_forward, dtype, compiled, max_memory, method in GRADIENTS)
     more = {"method": method, "num_units": len(chosen_units), "seed": seed, "classes": kept_classes}
-    more |= _of_method(method, ratio, design, num_steps)
+    more |= _of_method(method, ratio, design, num_steps, prior, chosen_metric)
     masked, writer = measured.open(path, asked, more, "a ranking", overwrite)
-    document = writer.document
-    reliability = partial(estimate_reliability, document, estimator=estimator)
+    reliability = partial(estimate_reliability, writer.document, estimator=estimator)
     scoring = Scoring(
         masked,
         videos,
-        _method(document, num_masks),
+        _method(writer.document, num_masks),
         writer,
         progress=progress and os.environ.get("RANK", "0") == "0",
         check=reliability if method == "cris" else None,
         stop_at=stop_at if method == "cris" else None,
         preliminary=method == "cris",
+        prior=prior_of(writer.document, masked),
+        refuse_inert=method in ("cris", "occlusion"),
     )
     return scoring.run(lambda tensors: finish_importance(writer, tensors, estimator))
 
@@ -188,6 +199,7 @@ def _check(
     design: str,
     estimator: str,
     stop_at: float | None,
+    prior: str | None,
     num_steps: int,
     seed: int,
 ) -> None:
@@ -196,6 +208,7 @@ def _check(
         ("method", method, METHODS),
         ("design", design, DESIGNS),
         ("estimator", estimator, ESTIMATORS),
+        ("prior", PRIORS[0] if prior is None else prior, PRIORS),
     ):
         expect_one_of("rank", setting, word, choices)
     for setting, value, least in (
@@ -218,10 +231,13 @@ def _default_name(method: str, metric: Metric, units: Units, run: Run) -> str:
     return "-".join(pieces)
 
 
-def _of_method(method: str, ratio: float, design: str, num_steps: int) -> dict[str, Any]:
+def _of_method(
+    method: str, ratio: float, design: str, num_steps: int, prior: str | None, metric: Metric
+) -> dict[str, Any]:
     """The settings that a method depends on."""
     if method == "cris":
-        return {"ratio": float(ratio), "design": design}
+        drawn = {"ratio": float(ratio), "design": design, "masks": OWN_MASKS}
+        return {**drawn, "prior": settled_prior(prior, metric)}
     return {"num_steps": num_steps} if method == "integrated_gradients" else {}
 
 
@@ -233,7 +249,7 @@ def _method(document: dict[str, Any], num_masks: int) -> Method:
         def drawn(index: int, start: int, stop: int) -> Tensor:
             # on the CPU, whatever the model's device: 4,000 masks of 800 units take it some
             # milliseconds, their forwards seconds, and they go there while it works on others
-            return draw_masks(document, num_units, start, stop)
+            return draw_masks(document, index, start, stop)
 
         return Masks(drawn, num_masks, batch)
     if document["method"] == "occlusion":

@@ -228,6 +228,11 @@ def refuse_others(path: Path, begun: dict[str, Any], now: dict[str, Any], what: 
         raise InputError(
             f"{path} holds {what} of other videos or labels: choose another name, or overwrite it"
         )
+    if "masks" in now and "masks" not in begun:
+        raise InputError(
+            f"{path} holds {what} whose videos share their masks; now each has masks of its own: "
+            "it can be read, but not gone on with: choose another name, or overwrite it"
+        )
     expect_same(path, begun, now, what)
 
 
@@ -293,6 +298,7 @@ def read_scores(path: Path) -> Tensors:
 def _expect_scores(path: Path, tensors: Tensors) -> None:
     """Raise where scores are not tables of the same videos and units."""
     forms = {"units": ("int64", "U 3"), "present": ("bool", "V U"), "baseline": ("float64", "V")}
+    forms |= {"prior": ("float64", "V U")} if "prior" in tensors else {}
     measured = "scores" if "scores" in tensors else "effects"
     lengths = expect_arrays(path, tensors, {**forms, measured: ("float64", "V M")})
     if lengths["3"] != 3:

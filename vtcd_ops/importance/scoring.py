@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,6 +27,8 @@ Result = TypeVar("Result")
 _FIRST_CHECK = 256  # masks before the reliability is looked at
 _CHECK_GROWTH = 1.25  # each look comes after a quarter more masks
 _VIDEO_BYTES = 256_000_000  # of prepared videos that are kept
+_LEAVE_SECONDS = 60  # between preliminary results
+_SHORT_MASKS = 250  # whose time is said beside that of all
 
 
 class Scoring:
@@ -39,7 +42,10 @@ class Scoring:
         progress: whether to show a bar.
         check: gives the reliability of what was measured so far; None: it is not looked at.
         stop_at: reliability at which to stop; None: only at the end.
-        preliminary: whether the first columns alone are a result, to be left when interrupted.
+        preliminary: whether the first columns alone are a result, to be left when interrupted, and
+            every minute while more are measured.
+        prior: gives the effects [U] of a video that gradients say, or None where they say nothing.
+        refuse_inert: raise where removing every unit changes no answer of the model.
     """
 
     def __init__(
@@ -53,6 +59,8 @@ class Scoring:
         check: Callable[[Tensors], float] | None = None,
         stop_at: float | None = None,
         preliminary: bool = False,
+        prior: Callable[[MaskedVideo], np.ndarray | None] | None = None,
+        refuse_inert: bool = False,
     ) -> None:
         self.masked = masked
         self.videos = videos
@@ -62,6 +70,10 @@ class Scoring:
         self.check = check if progress or stop_at is not None else None
         self.stop_at = stop_at
         self.preliminary = preliminary
+        self.prior = prior
+        self.refuse_inert = refuse_inert
+        self._announced = False
+        self._left = time.monotonic()  # when a preliminary result was left
         self._stored: Tensors = {}
         self._counted: set[tuple[int, int]] | None = None  # parts that the bar shows
         self._prepared: OrderedDict[int, MaskedVideo] = OrderedDict()
@@ -72,7 +84,7 @@ class Scoring:
         self.writer.log("measuring", device=name_of(device))
         try:
             with current(device):
-                columns = self._do_all()
+                columns = self._do_all(finish)
             self.writer.log("measured")
             with self.writer.finishing():
                 return finish(self._collect(columns))
@@ -85,12 +97,12 @@ class Scoring:
                 self.writer.log("out of memory", device=str(device), reason=self.masked.halved)
             self.writer.close()
 
-    def _do_all(self) -> int:
+    def _do_all(self, finish: Callable[[Tensors], Result]) -> int:
         """Do what is left to do; return how many columns there are then."""
         self._assign_videos()  # features of the model as it is, so before it is masked
         with self.masked:
             self._do_videos()
-            return self._do_parts()
+            return self._do_parts(finish)
 
     def _finish_early(self, finish: Callable[[Tensors], Result]) -> None:
         """Leave what the columns that all videos have by now are worth; the same call goes on."""
@@ -130,10 +142,24 @@ class Scoring:
             found = self.writer.video(index) or {}
             with self._naming(index):
                 video = self._open(index)
-            baseline = np.array([video.baseline])
-            self.writer.write_video(index, found | {"present": video.present, "baseline": baseline})
+                found |= {"present": video.present, "baseline": np.array([video.baseline])}
+                changed = not self.refuse_inert or not video.present.any() or video.changes()
+                effects = self.prior(video) if self.prior and changed else None
+                found |= {"changed": np.array([changed])}
+            found |= {} if effects is None else {"prior": effects}
+            self.writer.write_video(index, found)
 
         self._share("videos", range(len(self.videos)), done, do)
+        if self.refuse_inert and not any(self._changed(i) for i in range(len(self.videos))):
+            raise InputError(
+                f"rank: removing all {len(self.masked.units)} {self.masked.units.kind} changes no "
+                f"answer of {self.masked.adapter.name}: the {self.masked.units.part} that its "
+                "adapter gives are not what the model goes on with"
+            )
+
+    def _changed(self, index: int) -> bool:
+        """Whether removing everything changed the answer to a video, where that was tried."""
+        return bool((self.writer.video(index) or {}).get("changed", np.ones(1, bool))[0])
 
     def _share(
         self,
@@ -158,7 +184,7 @@ class Scoring:
         )
         bar.close()
 
-    def _do_parts(self) -> int:
+    def _do_parts(self, finish: Callable[[Tensors], Result]) -> int:
         """Score the videos until the ranking is reliable enough or all is done; return columns."""
         total = self.method.total
         bar = tqdm(
@@ -166,6 +192,7 @@ class Scoring:
             unit="mask",
             total=total * len(self.videos),
             disable=not self.progress,
+            smoothing=0,  # the time that is left by the mean speed, not by that of the last moments
         )
         columns = 0
         with self._checking(bar) as reliability:
@@ -178,9 +205,27 @@ class Scoring:
                     tensors = self._collect(columns)
                 found = reliability(tensors)
                 if self.stop_at is not None and found is not None and found >= self.stop_at:
+                    self._say_stopped(found, columns)
                     break
+                self._leave(finish, tensors)
         bar.close()
         return columns
+
+    def _leave(self, finish: Callable[[Tensors], Result], tensors: Tensors) -> None:
+        """Leave what was measured so far as a result, every minute."""
+        if self.preliminary and time.monotonic() - self._left > _LEAVE_SECONDS:
+            with self.writer.finishing():
+                finish(tensors)
+            self._left = time.monotonic()
+
+    def _say_stopped(self, reliability: float, columns: int) -> None:
+        """Say why there are fewer masks than asked for."""
+        if self.progress and columns < self.method.total:
+            tqdm.write(
+                f"{self.writer.path.name}: reliability {reliability:.3f} after {columns} masks a "
+                f"video of {self.method.total}; --stop-at none measures all",
+                file=sys.stderr,
+            )
 
     @contextmanager
     def _checking(self, bar: tqdm) -> Iterator[Callable[[Tensors], float | None]]:
@@ -248,8 +293,28 @@ class Scoring:
 
     def _do_part(self, video: int, start: int) -> None:
         with self._naming(video):
-            part = self.method.part(video, self._open(video), start)
+            opened = self._open(video)
+            begin = time.monotonic()
+            part = self.method.part(video, opened, start)
         self.writer.write_part(video, start, part)
+        if self.progress and self.preliminary and not self._announced:
+            self._announce((time.monotonic() - begin) / len(part))
+
+    def _announce(self, seconds: float) -> None:
+        """Say what is to come, by the seconds that a mask of the first part took."""
+        self._announced = True
+        videos, total = len(self.videos), self.method.total
+        fewest = min(total, _SHORT_MASKS)
+        short = _duration(seconds * videos * fewest)
+        words = (
+            f"{self.writer.path.name}: {videos} x {total:,} masks = {videos * total:,} forwards of "
+            f"{_duration(seconds)}, {_duration(seconds * videos * total)}"
+        )
+        if self.stop_at is not None:
+            words += f" at most: it stops at a reliability of {self.stop_at:g}"
+        if fewest < total:
+            words += f"; --num-masks {fewest} takes {short}, fewer videos less in proportion"
+        tqdm.write(words, file=sys.stderr)
 
     def _has(self, video: int, start: int) -> bool:
         """Whether a part is there, by itself or in the scores of a ranking that was finished."""
@@ -296,7 +361,11 @@ class Scoring:
         """Everything that was measured up to a column, as it is stored."""
         self._read_stored()
         known = [self.writer.video(index) or {} for index in range(len(self.videos))]
+        prior = {}
+        if known and all("prior" in video for video in known):
+            prior = {"prior": np.stack([video["prior"] for video in known])}
         return {
+            **prior,
             "units": self.masked.units.table,
             "present": np.stack([video["present"] for video in known]),
             "baseline": np.concatenate([video["baseline"] for video in known]),
@@ -314,3 +383,17 @@ class Scoring:
             stop = min(start + self.method.step, self.method.total)
             pieces.append(self.writer.part(video, start, stop)[: columns - start])
         return np.concatenate(pieces)
+
+
+def _duration(seconds: float) -> str:
+    """A time as it is said.
+
+    >>> _duration(0.0274), _duration(41.2), _duration(5400)
+    ('27 ms', '41 s', '1 h 30 min')
+    """
+    if seconds < 1:
+        return f"{seconds * 1000:.2g} ms"
+    if seconds < 120:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
