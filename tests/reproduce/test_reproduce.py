@@ -170,7 +170,7 @@ def test_mistakes_are_one_sentence(
     # what the process of a command may change for good
     monkeypatch.setattr(processes, "share_processors", lambda count: None)
     try:
-        status = main([str(tmp_path / "work"), *arguments])
+        status = main([str(tmp_path / "work"), "--processes", "1", *arguments])
     except SystemExit as ended:  # of argparse
         status = ended.code
     assert status == 2
