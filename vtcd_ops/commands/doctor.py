@@ -172,7 +172,8 @@ def _adapter(point: EntryPoint) -> Line:
         package = point.dist.name if point.dist else point.module
         mend = f"pip install --force-reinstall --no-deps {_integration(package)}"
         return Line(info.family, f"{package} fails: {info.problem}", good=False, mend=mend)
-    found = [info.package, f"reads {', '.join(info.model_types)}"]
+    reads = ", ".join(info.model_types)
+    found = [info.package, f"reads {reads}" if reads else f"by name alone, {info.family}:MODEL"]
     if info.bundled:
         found.append(f"bundled: {', '.join(f'{info.family}:{name}' for name in info.bundled)}")
     return Line(info.family, "; ".join(found))
