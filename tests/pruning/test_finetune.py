@@ -187,7 +187,7 @@ def test_the_example_goes_through_all_of_it(
     )
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
-    example.main(tmp_path, per_class=1, masks=16, epochs=1)
+    example.main(tmp_path, per_class=1, masks=8, epochs=1)
     _, pruned, trained = capsys.readouterr().out.splitlines()
     assert pruned.partition(" right, ")[2] == trained.partition(" right, ")[2]
     loaded = vtcd_ops.load_model(tmp_path / "smaller")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,15 +75,35 @@ def count_unit_costs(adapter: AttentionAdapter) -> UnitCosts:
     """Count what a clip costs less without a head, and without a neuron, of each layer."""
     skeleton = _skeleton(adapter)
     total = _count(skeleton)
-    heads, neurons = [], []
-    for layer in range(adapter.num_layers):
-        some = adapter.kept_heads(layer)[:1]
-        less = skeleton.without([(layer, head) for head in some], {}, "") if some else skeleton
-        heads.append(total - _count(less))
-        its = adapter.kept_neurons(layer)[:1]
-        less = skeleton.without([], {layer: its}, "") if its else skeleton
-        neurons.append(total - _count(less))
-    return UnitCosts(total, heads, neurons)
+
+    def heads(layers: list[int]) -> int:
+        gone = [(layer, adapter.kept_heads(layer)[0]) for layer in layers]
+        return total - _count(skeleton.without(gone, {}, ""))
+
+    def neurons(layers: list[int]) -> int:
+        gone = {layer: adapter.kept_neurons(layer)[:1] for layer in layers}
+        return total - _count(skeleton.without([], gone, ""))
+
+    every = range(adapter.num_layers)
+    has_heads = [layer for layer in every if adapter.kept_heads(layer)]
+    has_neurons = [layer for layer in every if adapter.kept_neurons(layer)]
+    return UnitCosts(
+        total,
+        _by_layer(adapter.num_layers, has_heads, heads),
+        _by_layer(adapter.num_layers, has_neurons, neurons),
+    )
+
+
+def _by_layer(num_layers: int, layers: list[int], saved: Callable[[list[int]], int]) -> list[int]:
+    """What one unit of each layer saves: that of the first where all save that much together."""
+    costs = [0] * num_layers
+    if not layers:
+        return costs
+    first = saved(layers[:1])
+    alike = saved(layers) == first * len(layers)
+    for layer in layers:
+        costs[layer] = first if alike else saved([layer])
+    return costs
 
 
 def _skeleton(adapter: Any) -> Any:
