@@ -29,7 +29,7 @@ SHARES = (0.0, 0.1, 0.2, 1 / 3, 0.5, 0.7, 0.9)
 TRAINED_SHARES = (1 / 3, 0.5)
 CRIS, RANDOM = "CRIS", "Random"
 METHODS = (CRIS, RANDOM, "Magnitude", "Gradient x weight", "Learned keep")
-EPOCHS = {"training": 2, "keep": 3}
+EPOCHS = {"training": 2, "keep": 10}
 RATE = 3e-4
 COSTS = {
     "macs": "million multiply-adds of a clip, CRIS",
