@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from torch import Tensor
 
 import vtcd_ops
 from vtcd_ops.adapters import ProjectionAdapter, example_adapter
+from vtcd_ops.commands import app
 from vtcd_ops.common.errors import InputError, InputWarning
 from vtcd_ops.discovery.run import Run
 from vtcd_ops.estimates.mask_seeds import mask_seed
-from vtcd_ops.importance import ranking
+from vtcd_ops.importance import methods, ranking, scoring
 from vtcd_ops.importance.importance import video_seeds
 from vtcd_ops.ops import cris_sample
 
@@ -152,6 +154,35 @@ def test_what_is_to_come_is_said(
     assert "said: 4 x 300 masks = 1,200 forwards of" in said
     assert "at most: it stops at a reliability of 0.2; --num-masks 250 takes" in said
     assert "after 256 masks a video of 300; --stop-at none measures all" in said
+
+
+def test_a_ranking_shows_while_it_is_made(
+    example: tuple[ProjectionAdapter, Run],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What the masks so far are worth, by `vtcd show`; then the rest, to the same bits."""
+    adapter, run = example
+    ask: dict[str, Any] = {"metric": "logit", "num_masks": 640, "stop_at": None, **FAST}
+    whole = vtcd_ops.rank(run, adapter, samples(), name="whole", **ask)
+    monkeypatch.setattr(scoring, "_LEAVE_SECONDS", -1)
+    part, seen = methods.Masks.part, []
+
+    def look(method: methods.Masks, video: int, opened: Any, start: int) -> Any:
+        if start == 512 and not seen:
+            monkeypatch.setattr(sys, "argv", ["vtcd", "show", str(run.path)])
+            with pytest.raises(SystemExit):
+                app.main()
+            seen.append(capsys.readouterr().out)
+        return part(method, video, opened, start)
+
+    monkeypatch.setattr(methods.Masks, "part", look)
+    found = vtcd_ops.rank(run, adapter, samples(), name="growing", **ask | {"progress": True})
+    assert "growing: " in seen[0]
+    assert ", 512 masks, " in seen[0].split("growing: ")[1].splitlines()[0]
+    assert found.num_masks == 640
+    assert np.array_equal(found.tensors["scores"], whole.tensors["scores"])
+    assert np.array_equal(found.value, whole.value)
 
 
 def test_seeds_follow_from_content(example: tuple[ProjectionAdapter, Run]) -> None:

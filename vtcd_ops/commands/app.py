@@ -21,7 +21,7 @@ from vtcd_ops.common.errors import InputWarning, counted, printable
 from vtcd_ops.concept_evidence.evidence import evidence
 from vtcd_ops.concept_evidence.result import Evidence
 from vtcd_ops.discovery.discover import discover
-from vtcd_ops.discovery.run import Run
+from vtcd_ops.discovery.run import Run, load
 from vtcd_ops.importance.curves import Curves, curves
 from vtcd_ops.importance.importance import Importance
 from vtcd_ops.importance.ranking import rank
@@ -104,9 +104,9 @@ def show_run(run: Run) -> None:
     _say(f"{run.path}: {num_units} concepts of {counted(len(run.videos), 'video')}")
 
 
-def show_importance(importance: Importance) -> None:
+def show_importance(importance: Importance | None) -> None:
     """Print the ranking in short."""
-    for line in importance.summary():
+    for line in importance.summary() if importance else ():
         _say(line)
 
 
@@ -255,6 +255,17 @@ def demo_command(
 ) -> None:
     """Discover the concepts of a bundled miniature model on bundled clips, and report them."""
     _say(f"Look at {demonstration.demo(out, sanity=sanity).resolve().as_uri()}")
+
+
+@app.command("show")
+def show_command(
+    run: Annotated[Path, typer.Argument(help="A run; rankings that are being made show too.")],
+) -> None:
+    """Print what a run found and its rankings, those by the masks so far included."""
+    opened = load(run)
+    show_run(opened)
+    for name in opened.importances():
+        show_importance(opened.importance(name))
 
 
 @app.command("doctor")
