@@ -185,12 +185,13 @@ class MaskedModel:
 
     @contextlib.contextmanager
     def in_full(self) -> Iterator[None]:
-        """While open, the model runs without autocast, in the type of its weights."""
-        before, self._autocast = self._autocast, False
+        """While open, the model runs as it is: without autocast, and not compiled for gradients."""
+        before = self._autocast, self._predict
+        self._autocast, self._predict = False, self.adapter.predict
         try:
             yield
         finally:
-            self._autocast = before
+            self._autocast, self._predict = before
 
     def in_pieces(self, keep: Tensor, answer: Callable[[Tensor], Tensor]) -> Tensor:
         """Join what is answered to masks [B, U], so many at a time as the memory suffices for.
