@@ -137,7 +137,7 @@ class TokenOrder:
         """Bring a layer's tensor [B', A, N', C] to [B, A, P+t*h*w, C], prefix tokens first."""
         if self.rows == 1 and self.batched == "rows" and not self.missing and self._in_order:
             return raw
-        tokens = self._clips(raw).index_select(2, self._places(raw.device))
+        tokens = self._clips(raw).index_select(2, _on(raw.device, self._places))
         if not self.missing:
             return tokens
         batch, heads, _, channels = tokens.shape
@@ -147,8 +147,10 @@ class TokenOrder:
         """Undo `to_tokens`: [B, A, P+t*h*w, C] to the model's own [B', A, N', C]."""
         if self.rows == 1 and self.batched == "rows" and not self.missing and self._in_order:
             return tokens
-        back = torch.argsort(self._places(tokens.device))
-        places = tokens[:, :, self.missing :].index_select(2, back)
+        back = [0] * len(self._places)
+        for index, place in enumerate(self._places):
+            back[place] = index
+        places = tokens[:, :, self.missing :].index_select(2, _on(tokens.device, tuple(back)))
         places = places.unflatten(2, (self.rows, self.length))  # [B, A, R, N', C]
         if self.batched == "tokens":
             return places.permute(2, 1, 0, 3, 4).flatten(2, 3)
@@ -177,10 +179,11 @@ class TokenOrder:
 
     @property
     def _in_order(self) -> bool:
-        return (*self.others, *self.grid) == tuple(range(self.length))
+        return self._places == tuple(range(self.length))
 
-    def _places(self, device: torch.device) -> Tensor:
-        return torch.tensor((*self.others, *self.grid), device=device)
+    @property
+    def _places(self) -> tuple[int, ...]:
+        return (*self.others, *self.grid)
 
     def _clips(self, raw: Tensor) -> Tensor:  # [B', A, N', C] -> [B, A, R*N', C]
         first, length = (raw.shape[0], raw.shape[2])
@@ -197,6 +200,19 @@ class TokenOrder:
                 f"got {list(raw.shape)}"
             )
         return clips.flatten(2, 3)
+
+
+_placed: dict[tuple[torch.device, tuple[int, ...]], Tensor] = {}
+
+
+def _on(device: torch.device, places: tuple[int, ...]) -> Tensor:
+    """Return places on a device, where they are sent once: a recorded CUDA graph sends nothing."""
+    if torch.compiler.is_compiling():
+        return torch.tensor(places, device=device)
+    if (device, places) not in _placed:
+        with torch.inference_mode(False):  # gradients may be asked for later
+            _placed[device, places] = torch.tensor(places, device=device)
+    return _placed[device, places]
 
 
 def _join(prefix: Tensor, tokens: Tensor) -> Tensor:
