@@ -13,6 +13,7 @@ from pipeline.report_page import Page, links
 
 import vtcd_ops
 from vtcd_ops import Run
+from vtcd_ops.estimates.mask_seeds import mask_seed
 from vtcd_ops.importance.curves import Curves
 from vtcd_ops.importance.per_video import costs_per_video
 from vtcd_ops.reporting.importance import curve_figure
@@ -116,10 +117,18 @@ def test_costs_of_a_video_are_its_own(ranked: tuple[Run, Page]) -> None:
     costs = costs_per_video(importance)
     assert costs is not None
     settings, scores = importance.settings, importance.tensors["scores"]
-    keep = reference_masks(settings["num_units"], scores.shape[1], settings["ratio"],
-                           settings["seed"], settings["design"])  # fmt: skip
+    keep = [
+        reference_masks(
+            settings["num_units"], scores.shape[1], settings["ratio"],
+            mask_seed(settings["seed"], video["sha256"]), settings["design"],
+        )
+        for video in settings["videos"]
+    ]  # fmt: skip
     for unit in range(0, len(importance.value), 5):
-        expected = [video[keep[:, unit]].mean() - video[~keep[:, unit]].mean() for video in scores]
+        expected = [
+            row[kept[:, unit]].mean() - row[~kept[:, unit]].mean()
+            for row, kept in zip(scores, keep, strict=True)
+        ]
         present = importance.tensors["present"][:, unit]
         np.testing.assert_allclose(costs[present, unit], np.array(expected)[present], rtol=1e-9)
         assert np.isnan(costs[~present, unit]).all()

@@ -35,12 +35,21 @@ def costs_per_video(importance: Importance) -> npt.NDArray[np.float64] | None:
     if settings["method"] == "occlusion":
         costs = tensors["baseline"][:, None] - tensors["scores"]
     elif settings["method"] == "cris":
-        scores = tensors["scores"]
-        keep = draw_masks(settings, settings["num_units"], 0, scores.shape[1]).numpy()
-        kept, removed = keep.astype(np.float64), (~keep).astype(np.float64)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            costs = scores @ kept / kept.sum(axis=0) - scores @ removed / removed.sum(axis=0)
+        rows = tensors["scores"]
+        costs = np.stack([_of_masks(importance, video, row) for video, row in enumerate(rows)])
     else:
         return None
     found: npt.NDArray[np.float64] = np.where(tensors["present"], costs, np.nan)
     return found
+
+
+def _of_masks(
+    importance: Importance, video: int, scores: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """The mean score [M] of a video with each unit less that without it, under its masks: [U]."""
+    keep = draw_masks(importance.settings, video, 0, len(scores)).numpy()
+    kept, removed = keep.astype(np.float64), (~keep).astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        costs: npt.NDArray[np.float64] = scores @ kept / kept.sum(axis=0)
+        costs -= scores @ removed / removed.sum(axis=0)
+    return costs
