@@ -102,7 +102,7 @@ def _add_costs(model: ShownRun, position: dict[int, int]) -> None:
     known = {record.sha256: record.index for record in model.run.videos}
     places = [position.get(known.get(v["sha256"], -1)) for v in importance.settings["videos"]]
     for unit, (layer, head, concept) in enumerate(importance.units.tolist()):
-        if concept < 0:
+        if concept < 0 or head < 0:  # a whole head, or neurons
             continue
         details = model.head(part, layer, head).details[concept]
         for row, place in enumerate(places):

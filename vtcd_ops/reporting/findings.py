@@ -12,7 +12,7 @@ from vtcd_ops.importance.curves import RANDOM, Curves, read_curves
 from vtcd_ops.importance.importance import Importance
 from vtcd_ops.reporting.charts import Figure, Series, layer_figure
 from vtcd_ops.reporting.evidence import object_figure, object_sentence
-from vtcd_ops.reporting.importance import IMPORTANCE
+from vtcd_ops.reporting.importance import IMPORTANCE, unit_label
 from vtcd_ops.reporting.quantities import BEYOND, OVERLAP, PLACE, Values
 from vtcd_ops.reporting.shown import Head, ShownRun
 
@@ -151,8 +151,7 @@ def _importance_sentence(importance: Importance | None, curves: Curves | None) -
     if not len(order):
         return ""
     best = int(order[0])
-    layer, head, concept = importance.units[best].tolist()
-    place = f"layer {layer} · head {head}" + (f" · concept {concept}" if concept >= 0 else "")
+    place = unit_label(importance, best)
     value, error = float(importance.value[best]), float(np.nan_to_num(importance.stderr[best]))
     said = f"The most important, {place}, costs {_plain(value)} ± {_plain(error)} of the {metric}"
     if not value > 2 * error:

@@ -121,6 +121,15 @@ def _facts(importance: Importance) -> list[tuple[str, str, str]]:
     return facts
 
 
+def unit_label(importance: Importance, unit: int) -> str:
+    """Return what a unit is called on the page: its place, from the layer down."""
+    group = importance.settings.get("neurons_per_group", 0)
+    label = describe_unit(importance.units[unit].tolist(), group)
+    for word in (" head", " concept", " neurons"):
+        label = label.replace(word, f" ·{word}")
+    return label
+
+
 def _most_important(importance: Importance) -> Figure:
     """The most important units with two standard errors to both sides."""
     settings = importance.settings
@@ -129,10 +138,7 @@ def _most_important(importance: Importance) -> Figure:
     for unit in shown:
         layer, head, concept = importance.units[unit].tolist()
         value, error = float(importance.value[unit]), float(np.nan_to_num(importance.stderr[unit]))
-        label = describe_unit((layer, head, concept), settings.get("neurons_per_group", 0))
-        for word in (" head", " concept", " neurons"):
-            label = label.replace(word, f" ·{word}")
-        label = label.replace("· concept ", "· C")
+        label = unit_label(importance, unit).replace("· concept ", "· C")
         link = f"#{settings['part']}-L{layer}-H{head}" + (f"-C{concept}" if concept >= 0 else "")
         link = link if head >= 0 else ""
         bars.append(Interval(label, link, value, value - 2 * error, value + 2 * error))
