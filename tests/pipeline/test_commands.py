@@ -17,6 +17,7 @@ from vtcd_ops import vos_metrics
 from vtcd_ops.commands.app import app
 from vtcd_ops.commands.from_signature import argument_help, command_of
 from vtcd_ops.commands.segment import parse_part_heads
+from vtcd_ops.commands.segment_videos import segment_videos
 from vtcd_ops.common.errors import InputError
 
 VERBS: dict[str, Callable[..., Any]] = {
@@ -33,7 +34,8 @@ VERBS: dict[str, Callable[..., Any]] = {
 OF_THE_COMMAND = {
     "compare": {"out"},
     "curves": {"out"},
-    "segment": {"out", "overwrite"},
+    "segment": {"out", "overwrite", "overlay", "sam", "rule", "split", "sequences", "train_split"}
+    | {"num_heads"},
     "evaluate": {"out", "frames"},
 }
 OF_PYTHON = {"segment": {"refine"}}  #: what no text can give
@@ -100,6 +102,12 @@ def test_defaults_are_those_of_the_verb(
             same = list(default) if isinstance(default, tuple) else default
             assert value == same, parameter.name
             assert type(value) is type(same), parameter.name
+
+
+def test_the_command_of_videos_has_the_defaults_of_one() -> None:
+    one, every = (inspect.signature(verb).parameters for verb in (vtcd_ops.segment, segment_videos))
+    for name in set(one) & set(every) - {"first_mask"}:  # which a data set brings
+        assert every[name].default == one[name].default, name
 
 
 def test_texts_become_values() -> None:

@@ -34,6 +34,7 @@ CASES: list[tuple[dict[str, Any], str]] = [
     ({"tokens_per_tubelet": 1.5}, "tokens_per_tubelet expected a whole number above 0, got 1.5"),
     ({"n_segments": 0}, "n_segments expected a whole number above 0"),
     ({"compactness": 0}, "segment: compactness expected a positive number, got 0"),
+    ({"memory": -1}, "segment: memory expected a number from 0 on, got -1"),
     ({"seed": -1}, "segment: seed expected a whole number from 0 on, got -1"),
 ]  # fmt: skip
 

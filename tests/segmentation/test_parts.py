@@ -17,6 +17,7 @@ from vtcd_ops.segmentation.log_odds import (
     TokenConcepts,
     best_threshold,
     concept_log_odds,
+    followed_scores,
     token_scores,
 )
 from vtcd_ops.segmentation.refinement import prompts, refine_labels, refine_mask
@@ -217,3 +218,38 @@ def test_what_a_first_mask_may_be(tmp_path: Path) -> None:
         found = read_objects(given, expected.shape)
         assert found.dtype == np.int32
         assert found.tolist() == expected.tolist(), given
+
+
+def test_a_concept_that_comes_later_is_learnt_from_the_frames_before() -> None:
+    """One head, four tokens a step: concept 1 is the object, 2 comes in where 1 is everywhere."""
+    concepts = torch.tensor([[1, 1, 0, 0, 1, 1, 1, 0, 2, 1, 1, 0]])
+    covered, thresholds = np.array([[1.0, 1.0, 0.0, 0.0]]), np.array([0.0])
+    # 9 times the 4 / 3 tokens of a concept are 12, of which the first frame has 2
+    found = followed_scores(concepts, [3], covered, (3, 1, 4), thresholds, memory=9.0).numpy()
+
+    def odds(share: float) -> float:
+        return float(np.log(share / (1 - share)))
+
+    def sure(score: float) -> float:
+        return 1 / (1 + np.exp(-2 * score))
+
+    first = odds((2 + 2 * 0.5) / (2 + 2))
+    assert found[0, 0, 0] == pytest.approx([first, first, -first, -first])
+    # no step lies between: what is known beforehand is the object's share in the frame
+    second = odds((2 + 12 * 0.5) / (2 + 12))
+    assert found[0, 1, 0] == pytest.approx([second, second, second, -second])
+    later = (3 * sure(second) + 2 * 0.5) / (3 + 2)  # of concept 1, in the second step
+    third = odds((2 + 2 * 0.5 + 10 * later) / (2 + 12))
+    background = odds((2 * 0.5 + 10 * (sure(-second) + 2 * 0.5) / (1 + 2)) / (2 + 12))
+    assert found[0, 2, 0] == pytest.approx([0.0, third, third, background], abs=1e-6)
+
+
+def test_without_memory_the_first_frame_alone_decides() -> None:
+    rng = np.random.default_rng(2)
+    concepts = torch.from_numpy(rng.integers(0, 5, (3, 24)))
+    covered = rng.random((2, 8))
+    plain = token_scores(concepts, [5, 5, 5], covered, (3, 2, 4))
+    for memory in (0.0, 4.0):
+        found = followed_scores(concepts, [5, 5, 5], covered, (3, 2, 4), np.zeros(2), memory)
+        assert torch.allclose(found[:, 0], plain[:, 0], atol=1e-6)
+        assert torch.allclose(found, plain, atol=1e-6) == (memory == 0)

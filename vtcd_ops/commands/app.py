@@ -16,7 +16,8 @@ from vtcd_ops.commands import demo as demonstration
 from vtcd_ops.commands import doctor as diagnosis
 from vtcd_ops.commands.from_signature import command_of, extra_option, parse_words
 from vtcd_ops.commands.prune import parse_heads, prune_run
-from vtcd_ops.commands.segment import expect_place, parse_part_heads, write_masks
+from vtcd_ops.commands.segment import parse_part_heads
+from vtcd_ops.commands.segment_videos import SegmentedVideos, segment_videos
 from vtcd_ops.common.errors import InputWarning, counted, printable
 from vtcd_ops.concept_evidence.evidence import evidence
 from vtcd_ops.concept_evidence.result import Evidence
@@ -29,7 +30,6 @@ from vtcd_ops.reporting import card, report
 from vtcd_ops.rosetta_concepts.comparison import RunComparison, compare
 from vtcd_ops.rosetta_concepts.rosetta import rosetta
 from vtcd_ops.rosetta_concepts.store import Rosetta
-from vtcd_ops.segmentation.segment import Segmentation, segment
 from vtcd_ops.vos_metrics import evaluate
 
 app = typer.Typer(
@@ -148,11 +148,12 @@ def show_scores(table: Any, out: Path | None, frames: Path | None) -> None:
     print(table)
 
 
-def show_segmentation(found: Segmentation, out: Path, overwrite: bool) -> None:
-    """Write the masks, and say in how many of them an object is."""
-    write_masks(found, out)
-    num_frames, num_seen = len(found.masks), int(found.masks.any(dim=(1, 2)).sum())
-    _say(f"{out}: {counted(num_frames, 'mask')}, an object in {num_seen} of them")
+def show_segmentation(found: SegmentedVideos) -> None:
+    """Say what was written, and how good it is where that is known."""
+    for line in found.lines:
+        _say(line)
+    if found.scores is not None:
+        print(found.scores)
 
 
 _MEASURED = {"run": Path, "samples": list[str] | None}
@@ -210,21 +211,11 @@ prune_command = app.command("prune")(
 )
 segment_command = app.command("segment")(
     command_of(
-        segment,
+        segment_videos,
         show_segmentation,
         arguments={"model": str, "video": Path},
-        parsers={"first_mask": Path, "heads": parse_part_heads},
-        without=["refine"],
-        more=[
-            extra_option(
-                "out",
-                Path,
-                "The folder of the masks: PNGs with a palette, 00000.png and so on, as DAVIS has "
-                "them.",
-            ),
-            extra_option("overwrite", bool, "Replace masks that are in the folder.", False),
-        ],
-        before=expect_place,
+        parsers={"heads": parse_part_heads},
+        required=["out"],
     )
 )
 report_command = app.command("report")(

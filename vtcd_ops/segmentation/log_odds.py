@@ -13,6 +13,8 @@ from vtcd_ops.ops import cnmf, slic3d
 
 _PRIOR_TOKENS = 2  # of the share of the object in the whole frame, seen of every concept beforehand
 _LEAST = 1e-3  # a concept that is surely an object, or none, is so with this doubt
+_KEPT = 0.8  # of what earlier frames say of a concept, from one step to the next
+_STEEPNESS = 2.0  # of how surely a token is the object, over its score above the threshold
 _THRESHOLDS = np.linspace(-3, 2, 21)
 _MOST_TUBELETS = 2048  # of a video; longer videos get longer tubelets, not more of them
 
@@ -121,6 +123,68 @@ def token_scores(
         table = torch.from_numpy(odds.astype(np.float32)).to(total.device)
         total += table[:, concepts[head]]
     return (total / len(num_concepts)).unflatten(1, grid)
+
+
+def followed_scores(
+    concepts: Tensor,
+    num_concepts: list[int],
+    covered: np.ndarray,
+    grid: tuple[int, int, int],
+    thresholds: np.ndarray,
+    memory: float,
+) -> Tensor:
+    """Return scores as `token_scores`, of concepts that frames after the first tell more about.
+
+    What is seldom in the first frame is known from the frames before the present one: with C
+    tokens of a concept in the first frame, I of them the object's, and two with the object's share
+    p in the whole frame, its share of the object is (I + 2p + M s) / (C + 2 + M). Here s is the
+    share in the frames before, where each token counts as much as it is the object by its own
+    score, and earlier frames count less and less. M tops C up to `memory` times a concept's mean
+    tokens in a frame: what the first frame shows well is not unlearnt.
+
+    Args:
+        concepts: of every token in every head, int64 [B, t*h*w].
+        num_concepts: of each head.
+        covered: shares of the first frame's tokens that each object covers, float64 [O, h*w].
+        grid: (t, h, w).
+        thresholds: above which score a token is the object, float64 [O].
+        memory: how many tokens of a concept the first frame should show for it to be known from
+            there alone, as a share of a concept's mean tokens in a frame.
+
+    Returns:
+        float32 [O, t, h, w], on the device of the concepts; the first step is `token_scores`'.
+    """
+    heads, most = len(num_concepts), max(num_concepts)
+    concept = concepts.cpu().numpy().reshape(heads, grid[0], -1)
+    place = (concept + most * np.arange(heads)[:, None, None]).swapaxes(0, 1)  # [t, B, h*w]
+    mean = covered.mean(axis=1, keepdims=True)
+    usual = place.shape[2] / np.repeat(num_concepts, most)  # tokens of a concept [B*K]
+
+    def counted(step: int, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        where, size = place[step].ravel(), heads * most
+        inside = [np.bincount(where, np.tile(one, heads), size) for one in shares]
+        return np.bincount(where, minlength=size), np.stack(inside)
+
+    count, inside = counted(0, covered)
+    remembered = (memory * usual - count).clip(min=0)
+    later_count, later_inside = np.zeros(count.shape), np.zeros(inside.shape)
+    scores = np.empty((len(covered), grid[0], place.shape[2]))
+    for step in range(grid[0]):
+        share, weight = mean, 0 * remembered
+        if step:
+            share = (later_inside + _PRIOR_TOKENS * mean) / (later_count + _PRIOR_TOKENS)
+            weight = remembered
+        share = inside + _PRIOR_TOKENS * mean + weight * share
+        share = (share / (count + _PRIOR_TOKENS + weight)).clip(_LEAST, 1 - _LEAST)
+        odds = np.log(share) - np.log1p(-share)
+        scores[:, step] = odds[:, place[step]].mean(axis=1)
+        sure = 1 / (1 + np.exp(_STEEPNESS * (thresholds[:, None] - scores[:, step])))
+        if step:
+            more = counted(step, sure)
+            later_count = _KEPT * later_count + more[0]
+            later_inside = _KEPT * later_inside + more[1]
+    found = torch.from_numpy(scores.astype(np.float32)).to(concepts.device)
+    return found.reshape(len(covered), *grid)
 
 
 def best_threshold(scores: np.ndarray, mask: np.ndarray) -> float:

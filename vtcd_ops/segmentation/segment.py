@@ -14,7 +14,7 @@ from torch import Tensor
 from vtcd_ops.adapters.adapter import Adapter
 from vtcd_ops.adapters.placement import load_on
 from vtcd_ops.common.errors import InputError
-from vtcd_ops.common.settings import expect_count, expect_one_of
+from vtcd_ops.common.settings import expect, expect_count, expect_one_of, is_real
 from vtcd_ops.discovery.settings import Settings
 from vtcd_ops.segmentation.concept_supports import concept_supports, expect_settings, overlaps
 from vtcd_ops.segmentation.first_mask import FirstMask, read_objects
@@ -25,7 +25,12 @@ from vtcd_ops.segmentation.head_features import (
     last_keys,
     whole_video,
 )
-from vtcd_ops.segmentation.log_odds import TokenConcepts, best_threshold, token_scores
+from vtcd_ops.segmentation.log_odds import (
+    TokenConcepts,
+    best_threshold,
+    followed_scores,
+    token_scores,
+)
 from vtcd_ops.segmentation.refinement import Refine, refine_labels
 from vtcd_ops.segmentation.view import View, coverage, scores_at_frame
 from vtcd_ops.video.clips import VideoClip
@@ -84,6 +89,7 @@ def segment(
     refine: Refine | None = None,
     num_concepts: int = 32,
     tokens_per_tubelet: int = 16,
+    memory: float = 1.0,
     n_segments: int = 12,
     compactness: float = 0.1,
     batch_size: int = 1,
@@ -122,6 +128,9 @@ def segment(
         num_concepts: of a head, in mode "better"; mode "paper" chooses by the elbow.
         tokens_per_tubelet: of the fine tubelets of mode "better", of which a video has at most
             2048.
+        memory: in mode "better": a concept of fewer tokens in the first frame than this share of
+            a concept's mean is told by the frames before the present one too; 0: by the first
+            frame alone.
         n_segments: tubelets of a video in mode "paper".
         compactness: weight of space and time against features in SLIC.
         batch_size: windows in one forward of the model.
@@ -140,6 +149,7 @@ def segment(
     expect_one_of("segment", "mode", mode, MODES)
     expect_count("segment", "num_concepts", num_concepts)
     expect_count("segment", "tokens_per_tubelet", tokens_per_tubelet)
+    expect(is_real(memory, 0) or memory == 0, "segment", "memory", "a number from 0 on", memory)
     settings = expect_settings(
         "segment", n_segments=n_segments, compactness=compactness, batch_size=batch_size, seed=seed
     )
@@ -156,7 +166,7 @@ def segment(
         found = _by_one_concept(clip, view, features, chosen, objects, settings)
     else:
         making = TokenConcepts(num_concepts, tokens_per_tubelet, compactness, seed)
-        found = _by_log_odds(clip, view, features, chosen, objects, making)
+        found = _by_log_odds(clip, view, features, chosen, objects, making, memory)
     if refine is not None:
         _refine_all(source, found.labels, refine, seed)
     return found
@@ -174,6 +184,7 @@ def _by_log_odds(
     heads: list[Head],
     objects: np.ndarray,
     making: TokenConcepts,
+    memory: float,
 ) -> Segmentation:
     """Mode "better": the mean over all heads of how likely a token's concept is the object."""
     adapter, numbers = clip.adapter, _numbers(objects)
@@ -184,8 +195,12 @@ def _by_log_odds(
     concepts, counts = making.find(torch.stack(features))
     scores = token_scores(concepts, counts, covered, grid)
     first = view.scores_of_pixels(scores_at_frame(scores, 0, adapter.tubelet_size)).cpu().numpy()
-    for row, number in enumerate(numbers):
-        scores[row] -= best_threshold(first[row], objects == number)
+    thresholds = np.array(
+        [best_threshold(its, objects == one) for its, one in zip(first, numbers, strict=True)]
+    )
+    if memory > 0:
+        scores = followed_scores(concepts, counts, covered, grid, thresholds, memory)
+    scores -= torch.from_numpy(thresholds).to(scores).reshape(-1, 1, 1, 1)
     labels = np.zeros((len(clip.indices), *view.frame_size), dtype=np.int32)
     for frame, its_labels in enumerate(labels):
         tokens = scores_at_frame(scores, frame, adapter.tubelet_size)
