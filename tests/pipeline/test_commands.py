@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import inspect
+import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from pipeline.report_page import write_controlled_run
 from typer.testing import CliRunner
 
 import vtcd_ops
@@ -148,3 +153,36 @@ def test_help_follows_to_where_it_is_said() -> None:
     said = argument_help(vtcd_ops.curves)
     assert said["model"] == argument_help(vtcd_ops.rank)["model"]
     assert said["num_points"].startswith("Equal steps")
+
+
+def test_the_version_is_the_package_s() -> None:
+    found = CliRunner().invoke(app, ["--version"], catch_exceptions=False)
+    assert found.output == f"vtcd {importlib.metadata.version('vtcd-ops')}\n"
+
+
+def test_help_has_an_example_of_every_command() -> None:
+    for command in app.registered_commands:
+        if command.name not in ("demo", "doctor", "adapters"):
+            assert f"Example: vtcd {command.name} " in str(command.epilog)
+        assert command.rich_help_panel in ("Begin", "Find", "Compare", "Use", "See")
+
+
+def test_show_says_what_is_there_and_what_is_next(tmp_path: Path) -> None:
+    run = write_controlled_run(tmp_path)
+    plain = CliRunner().invoke(app, ["show", str(run.path)], catch_exceptions=False).output
+    assert "concepts:   10" in plain
+    assert "control:    a copy with random weights" in plain
+    assert f"next: vtcd rank {run.path}" in plain
+    quiet = CliRunner().invoke(app, ["-q", "show", str(run.path)], catch_exceptions=False).output
+    assert quiet == plain.partition("  next:")[0]
+    answer = CliRunner().invoke(app, ["--json", "show", str(run.path)], catch_exceptions=False)
+    assert json.loads(answer.output)["concepts"] == "10"
+
+
+def test_pipes_get_lines(tmp_path: Path) -> None:
+    run = write_controlled_run(tmp_path)
+    command = [sys.executable, "-m", "vtcd_ops.cli", "report", str(run.path)]
+    found = subprocess.run(command, capture_output=True, check=True)
+    assert b"\r" not in found.stderr
+    assert b"supports: 100%" in found.stderr
+    assert found.stdout.decode() == f"{run.path}/report.html\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import math
 import os
 import sys
 import warnings
@@ -15,14 +17,16 @@ from tqdm import tqdm
 from vtcd_ops.commands import demo as demonstration
 from vtcd_ops.commands import doctor as diagnosis
 from vtcd_ops.commands.from_signature import command_of, extra_option, parse_words
+from vtcd_ops.commands.output import output, write_lines_in_pipes
 from vtcd_ops.commands.prune import parse_heads, prune_run
 from vtcd_ops.commands.segment import parse_part_heads
 from vtcd_ops.commands.segment_videos import SegmentedVideos, segment_videos
-from vtcd_ops.common.errors import InputWarning, counted, printable
+from vtcd_ops.commands.show import describe, next_commands, show, summary_of
+from vtcd_ops.common.errors import InputWarning, printable
 from vtcd_ops.concept_evidence.evidence import evidence
 from vtcd_ops.concept_evidence.result import Evidence
 from vtcd_ops.discovery.discover import discover
-from vtcd_ops.discovery.run import Run, load
+from vtcd_ops.discovery.run import Run
 from vtcd_ops.importance.curves import Curves, curves
 from vtcd_ops.importance.importance import Importance
 from vtcd_ops.importance.ranking import rank
@@ -47,6 +51,7 @@ _INTERRUPTED = 130  # that of a process that was interrupted
 def main() -> None:
     """Run the command line; what the user can mend is one sentence, never a traceback."""
     warnings.showwarning = _show_warning
+    write_lines_in_pipes()
     try:
         app(standalone_mode=True)
     except KeyboardInterrupt:
@@ -70,9 +75,37 @@ def _fail(sentence: str, status: int = _USER_ERROR) -> NoReturn:
     sys.exit(status)
 
 
-def _say(sentence: object) -> None:
-    """Print a line in which no name can steer the terminal."""
-    print(printable(str(sentence)))
+_say = output.say
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"vtcd {importlib.metadata.version('vtcd-ops')}")
+        raise typer.Exit
+
+
+def finish(_: object, **options: object) -> None:
+    """End the answer of a command."""
+    output.finish()
+
+
+@app.callback(result_callback=finish)
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and end.", is_eager=True, callback=_print_version
+        ),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Answer with one JSON object: vtcd --json COMMAND.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress bars and no hints.")
+    ] = False,
+) -> None:
+    """Find out what a video transformer has learnt: the concepts of every attention head."""
+    output.reset(as_json=as_json, quiet=quiet)
 
 
 def _show_warning(
@@ -100,20 +133,33 @@ def _sentence(error: BaseException) -> str:
 
 def show_run(run: Run) -> None:
     """Say how many concepts were found, and where they are."""
-    num_units = sum(len(run.units(part)) for part in run.parts)
-    _say(f"{run.path}: {num_units} concepts of {counted(len(run.videos), 'video')}")
+    _say(summary_of(run))
+    output.tell(path=run.path, **dict(describe(run)))
+    output.hint(*next_commands(run))
 
 
 def show_importance(importance: Importance | None) -> None:
     """Print the ranking in short."""
-    for line in importance.summary() if importance else ():
+    if importance is None:
+        return
+    for line in importance.summary():
         _say(line)
+    columns = importance.units.tolist(), importance.value.tolist(), importance.stderr.tolist()
+    rows = [[*unit, _known(value), _known(error)] for unit, value, error in zip(*columns)]
+    output.tell(name=importance.name, metric=importance.settings["metric"], units=rows)
+    output.hint("vtcd curves RUN   # what is left of the answer without them", "vtcd report RUN")
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def show_evidence(found: Evidence) -> None:
     """Print the evidence in short."""
     for line in found.lines():
         _say(line)
+    output.tell(**found.to_json())
+    output.hint("vtcd report RUN   # shows it")
 
 
 def show_curves(found: Curves, out: Path | None) -> None:
@@ -122,12 +168,14 @@ def show_curves(found: Curves, out: Path | None) -> None:
         _say(line)
     if out is not None:
         _say(found.write(out))
+    output.hint("vtcd report RUN   # draws them")
 
 
 def show_rosetta(found: Rosetta) -> None:
     """Print what is shared, and write its report."""
     for row in found.summary():
         _say(found.line(row))
+    output.tell(summary=found.summary())
     _say(report(found))
 
 
@@ -145,7 +193,7 @@ def show_scores(table: Any, out: Path | None, frames: Path | None) -> None:
         table.write_csv(out)
     if frames is not None:
         table.write_csv(frames, per_frame=True)
-    print(table)
+    output.say_block(str(table))
 
 
 def show_segmentation(found: SegmentedVideos) -> None:
@@ -153,18 +201,84 @@ def show_segmentation(found: SegmentedVideos) -> None:
     for line in found.lines:
         _say(line)
     if found.scores is not None:
-        print(found.scores)
+        output.say_block(str(found.scores))
+
+
+#: Group, example and typical time of each command.
+_SHOWN = {
+    "discover": (
+        "Find",
+        "vtcd discover facebook/dinov2-small videos/ --sanity --out RUN",
+        "10 s a video of 16 frames and 12 layers on two CPU cores; --sanity doubles it",
+    ),
+    "evidence": (
+        "Find",
+        "vtcd evidence RUN",
+        "as long as discover for each copy that is not there yet; minutes for the rest",
+    ),
+    "rank": (
+        "Find",
+        "vtcd rank RUN --num-masks 400",
+        "a forward of the model for each mask and video",
+    ),
+    "curves": (
+        "Find",
+        "vtcd curves RUN",
+        "about as many forwards as 120 masks, for each ranking",
+    ),
+    "rosetta": (
+        "Compare",
+        "vtcd rosetta RUN_A RUN_B --importances all --out SHARED",
+        "seconds, beside reading the runs",
+    ),
+    "compare": (
+        "Compare",
+        "vtcd compare RUN_A RUN_B",
+        "seconds, beside reading the runs",
+    ),
+    "prune": (
+        "Use",
+        "vtcd prune RUN --out SMALLER --fraction .33",
+        "seconds",
+    ),
+    "segment": (
+        "Use",
+        "vtcd segment facebook/dinov2-small VIDEO --first-mask MASK.png --out MASKS",
+        "seconds a video",
+    ),
+    "evaluate": (
+        "Use",
+        "vtcd evaluate MASKS TRUTH",
+        "seconds a sequence",
+    ),
+    "report": (
+        "See",
+        "vtcd report RUN",
+        "seconds for 100 concepts",
+    ),
+    "card": (
+        "See",
+        "vtcd card RUN keys-L11-H2-C0 --out card.gif",
+        "seconds",
+    ),
+}
+
+
+def _shown(name: str) -> dict[str, str]:
+    """How a command is shown in help: its group, and what stands at its end."""
+    group, example, time = _SHOWN[name]
+    return {"rich_help_panel": group, "epilog": f"Example: {example} — time: {time}."}
 
 
 _MEASURED = {"run": Path, "samples": list[str] | None}
 
-discover_command = app.command("discover")(
+discover_command = app.command("discover", **_shown("discover"))(
     command_of(discover, show_run, arguments={"model": str, "samples": list[str]})
 )
-rank_command = app.command("rank")(
+rank_command = app.command("rank", **_shown("rank"))(
     command_of(rank, show_importance, arguments=_MEASURED, parsers={"model": str, "metric": str})
 )
-curves_command = app.command("curves")(
+curves_command = app.command("curves", **_shown("curves"))(
     command_of(
         curves,
         show_curves,
@@ -175,7 +289,7 @@ curves_command = app.command("curves")(
         ],
     )
 )
-evidence_command = app.command("evidence")(
+evidence_command = app.command("evidence", **_shown("evidence"))(
     command_of(
         evidence,
         show_evidence,
@@ -183,7 +297,7 @@ evidence_command = app.command("evidence")(
         parsers={"model": str, "controls": lambda text: [Path(word) for word in parse_words(text)]},
     )
 )
-rosetta_command = app.command("rosetta")(
+rosetta_command = app.command("rosetta", **_shown("rosetta"))(
     command_of(
         rosetta,
         show_rosetta,
@@ -192,7 +306,7 @@ rosetta_command = app.command("rosetta")(
         required=["out"],
     )
 )
-compare_command = app.command("compare")(
+compare_command = app.command("compare", **_shown("compare"))(
     command_of(
         compare,
         show_comparison,
@@ -200,7 +314,7 @@ compare_command = app.command("compare")(
         more=[extra_option("out", Path | None, "Also write everything to a .json file.", None)],
     )
 )
-prune_command = app.command("prune")(
+prune_command = app.command("prune", **_shown("prune"))(
     command_of(
         prune_run,
         _say,
@@ -209,7 +323,7 @@ prune_command = app.command("prune")(
         required=["out"],
     )
 )
-segment_command = app.command("segment")(
+segment_command = app.command("segment", **_shown("segment"))(
     command_of(
         segment_videos,
         show_segmentation,
@@ -218,13 +332,13 @@ segment_command = app.command("segment")(
         required=["out"],
     )
 )
-report_command = app.command("report")(
+report_command = app.command("report", **_shown("report"))(
     command_of(report, _say, arguments={"run": Path}, parsers={"names": Path})
 )
-card_command = app.command("card")(
+card_command = app.command("card", **_shown("card"))(
     command_of(card, _say, arguments={"run": Path, "concept": str}, required=["out"])
 )
-evaluate_command = app.command("evaluate")(
+evaluate_command = app.command("evaluate", **_shown("evaluate"))(
     command_of(
         evaluate,
         show_scores,
@@ -237,7 +351,7 @@ evaluate_command = app.command("evaluate")(
 )
 
 
-@app.command("demo")
+@app.command("demo", rich_help_panel="Begin")
 def demo_command(
     out: Annotated[
         Path, typer.Option(help="Directory of the run; a run begun there goes on.")
@@ -248,24 +362,26 @@ def demo_command(
     _say(f"Look at {demonstration.demo(out, sanity=sanity).resolve().as_uri()}")
 
 
-@app.command("show")
-def show_command(
-    run: Annotated[Path, typer.Argument(help="A run; rankings that are being made show too.")],
-) -> None:
-    """Print what a run found and its rankings, those by the masks so far included."""
-    opened = load(run)
-    show_run(opened)
-    for name in opened.importances():
-        show_importance(opened.importance(name))
-
-
-@app.command("doctor")
+@app.command("doctor", rich_help_panel="Begin")
 def doctor_command() -> None:
     """Tell what is installed, what works, and what mends the rest."""
     raise typer.Exit(diagnosis.doctor())
 
 
-@app.command("adapters")
+@app.command("adapters", rich_help_panel="Begin")
 def adapters_command() -> None:
     """List the installed families of models."""
     raise typer.Exit(diagnosis.adapters())
+
+
+@app.command("show", rich_help_panel="See", epilog="Example: vtcd show RUN — time: seconds.")
+def show_command(
+    run: Annotated[
+        Path,
+        typer.Argument(help="A run, or a result; rankings that are being made show too."),
+    ],
+) -> None:
+    """Say what is in a run, its rankings by the masks so far, and what can be done with it next."""
+    for importance in show(run):
+        for line in importance.summary():
+            _say(line)

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vtcd_ops.commands.output import output
 from vtcd_ops.common.errors import InputError
 
 __all__ = [
@@ -151,6 +152,8 @@ def command_of(
             given[name] = _value(name, given[name], parser)
         if before is not None:
             before(**extra)
+        if output.quiet and "progress" in given:
+            given["progress"] = False
         show(verb(**given), **extra)
 
     command.__doc__ = (inspect.getdoc(verb) or "").split("\n\n")[0]

@@ -24,15 +24,16 @@ function heroParts(key, index) {
       element("div", { class: "hero-clips", "--clips": clips.length }, ...clipFigures(clips)),
     ),
   ];
-  if (concept.match) parts.push(heroMatch(concept));
+  if (concept.match) parts.push(heroMatch(concept, clips));
   return parts;
 }
 
-function heroMatch(concept) {
+function heroMatch(concept, leaders) {
   const [runId, key, index, ratio] = concept.match;
   const head = headsOf.get(runId).get(key);
   const videos = concept.clips.filter((video) => head.packed.includes(video)).slice(0, 2);
   const clips = videos.map((video) => new Clip(runId, head, index, video));
+  followSame(clips, leaders);
   const median = medianOf("overlap");
   const facts = head.warning ? ` (${head.warning})` : "";
   return element(

@@ -64,7 +64,7 @@ class HeadView {
   row(runId, head, concept, which) {
     const clips = concept.clips.map((video) => this.clip(runId, head, concept.index, video));
     const parts = [this.clipRow(clips)];
-    if (which === "both" && concept.match) parts.push(this.match(concept));
+    if (which === "both" && concept.match) parts.push(this.match(concept, clips));
     const heading = element("h3", {});
     if (runId === "model") heading.append(conceptLink(head, concept.index));
     else heading.append("Concept ", chip(concept.index));
@@ -76,11 +76,12 @@ class HeadView {
     );
   }
 
-  match(concept) {
+  match(concept, leaders) {
     const [runId, key, index, ratio] = concept.match;
     const head = headsOf.get(runId).get(key);
     const videos = concept.clips.filter((video) => head.packed.includes(video)).slice(0, 2);
     const clips = videos.map((video) => this.clip(runId, head, index, video));
+    followSame(clips, leaders);
     const place = `Copy's best match: layer ${head.layer} · head ${head.head} · concept ${index}`;
     return this.matchBlock(place, clips, `overlap ${formatNumber(ratio, "fraction")}`);
   }
@@ -103,6 +104,11 @@ class HeadView {
   clipRow(clips) {
     return element("div", { class: "clips" }, ...clipFigures(clips));
   }
+}
+
+// Let clips show the same frames as others of the same videos.
+function followSame(clips, leaders) {
+  for (const clip of clips) clip.follows = leaders.find(({ videoIndex }) => videoIndex === clip.videoIndex);
 }
 
 // The numbers of a concept, each with its explanation.

@@ -42,6 +42,7 @@ function matches(card) {
 function memberRow(card, videoIndex, named) {
   const clips = card.members.map((member) => new MemberClip(member, videoIndex));
   shown.clips.push(...clips);
+  for (const clip of clips.slice(1)) clip.follows = clips[0]; // the same frame of all models
   const figures = clips.map((clip) => {
     const figure = clipFigure(clip, clips);
     if (named) figure.prepend(memberName(clip.member));

@@ -1,0 +1,70 @@
+"""`vtcd show RUN`: what is in a run, and what can be done with it next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vtcd_ops.commands.output import output
+from vtcd_ops.common.errors import counted
+from vtcd_ops.discovery.run import Run, load
+from vtcd_ops.importance.curves import read_curves
+from vtcd_ops.importance.importance import Importance
+from vtcd_ops.rosetta_concepts.store import SUMMARY_FILE, load_rosetta
+
+
+def show(path: Path) -> list[Importance]:
+    """Print what a run, or a result of rosetta, holds; return the rankings of a run."""
+    if (path / SUMMARY_FILE).is_file():
+        found = load_rosetta(path)
+        output.say(f"{path}: {found!r}")
+        for row in found.summary():
+            output.say(f"  {found.line(row)}")
+        output.tell(path=str(path), kind="rosetta", summary=found.summary())
+        output.hint(f"vtcd report {path}")
+        return []
+    run = load(path)
+    for name, value in describe(run):
+        output.say(f"{name + ':':<12}{value}")
+    output.tell(path=str(path), kind=run.kind, **dict(describe(run)))
+    output.hint(*next_commands(run))
+    rankings = (run.importance(name) for name in run.importances())
+    return [ranking for ranking in rankings if ranking is not None]
+
+
+def describe(run: Run) -> list[tuple[str, str]]:
+    """Return what a run holds, as (name, text)."""
+    frames = sorted({video.num_frames for video in run.videos})
+    span = str(frames[0]) if len(frames) == 1 else f"{frames[0]} to {frames[-1]}"
+    concepts = sum(len(run.units(part)) for part in run.parts)
+    curves = read_curves(run)
+    return [
+        ("run", str(run.path)),
+        ("model", run.model["name"]),
+        ("videos", f"{len(run.videos)} of {span} frames"),
+        ("heads", f"{len(run.heads)} in each of layers {', '.join(map(str, run.layers))}"),
+        ("parts", ", ".join(run.parts)),
+        ("concepts", str(concepts)),
+        ("control", "none" if run.sanity is None else "a copy with random weights"),
+        ("evidence", "none" if run.evidence() is None else "measured"),
+        ("rankings", ", ".join(run.importances()) or "none"),
+        ("curves", "none" if curves is None else curves.name),
+        ("report", "report.html" if (run.path / "report.html").is_file() else "none"),
+    ]
+
+
+def next_commands(run: Run) -> list[str]:
+    """Return the commands that make what a run does not have."""
+    wanted = []
+    if run.evidence() is None:
+        wanted.append(f"vtcd evidence {run.path}   # what speaks for them, beside chance")
+    if not run.importances():
+        wanted.append(f"vtcd rank {run.path}       # which of them matter")
+    elif read_curves(run) is None:
+        wanted.append(f"vtcd curves {run.path}     # what is left without them")
+    return [*wanted, f"vtcd report {run.path}     # see and share"]
+
+
+def summary_of(run: Run) -> str:
+    """Return a run in a line."""
+    concepts = sum(len(run.units(part)) for part in run.parts)
+    return f"{run.path}: {concepts} concepts of {counted(len(run.videos), 'video')}"
