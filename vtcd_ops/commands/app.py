@@ -264,7 +264,7 @@ _SHOWN = {
 }
 
 
-def _shown(name: str) -> dict[str, str]:
+def _shown(name: str) -> dict[str, Any]:
     """How a command is shown in help: its group, and what stands at its end."""
     group, example, time = _SHOWN[name]
     return {"rich_help_panel": group, "epilog": f"Example: {example} — time: {time}."}

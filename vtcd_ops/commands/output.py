@@ -94,4 +94,4 @@ class PlainLines:
 def write_lines_in_pipes() -> None:
     """Let standard error be lines where it is no terminal."""
     if not sys.stderr.isatty():
-        sys.stderr = PlainLines(sys.stderr)  # type: ignore[assignment]
+        sys.stderr = PlainLines(sys.stderr)
