@@ -338,9 +338,9 @@ def test_a_video_shows_all_its_concepts(run: Run, address: str, browser: Browser
 
 def test_print_shows_clips_and_figures(address: str, browser: Browser) -> None:
     """All that is laid out for the printer is drawn, also what was never on the screen."""
-    browser.open(f"{address}#keys-L1-H1", 1000, 400)
-    browser.wait_for(SOME_DRAWN)
-    ready = "[...document.querySelectorAll('main canvas')].every(({ clip }) => clip.sheet)"
+    browser.open(f"{address}#keys-L1-H1", 1000, 400)  # no clip of that head is on the screen
+    canvases = "[...document.querySelectorAll('main canvas')]"
+    ready = f"{canvases}.length > 0 && {canvases}.every(({{ clip }}) => clip?.sheet)"
     browser.wait_for(ready)
     browser.page.emulate_media(media="print")
     shown = "document.getElementById('view-%s').offsetHeight > 0"
