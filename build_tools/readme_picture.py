@@ -4,16 +4,20 @@
 
 WEIGHTS is a folder with DINOv2-S in the layout of transformers, CLIPS one with the clips of
 facebookresearch/sam2 (demo/data/gallery and notebooks/videos/bedroom.mp4, Apache-2.0) under the
-names below. The run, with its weight-randomised copy, is made where it is not there.
+names below. The run, with its weight-randomised copy, is made where it is not there. What the
+caption says of it goes to first_screen.json beside the picture, in the report's own words.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 from pathlib import Path
 
 import vtcd_ops
+from vtcd_ops.reporting.contents import Limits, gather
+from vtcd_ops.reporting.findings import find
 
 CLIPS = (
     "dog_playing", "cups_ball_shell_game", "moving_blocks", "pouring_coffee", "soccer_juggling_3",
@@ -35,6 +39,11 @@ def main(weights: str, clips: str, run: str | None = None) -> None:
     )
     title = "DINOv2-S: layer 11, head 4, concept 1 (found without labels)"
     vtcd_ops.card(found, CONCEPT, PICTURE, clips=4, name=title)
+    shown, _, _ = gather(found, Limits(), progress=False)
+    said = find(shown)
+    tiles = {tile.text: tile.value for tile in said.tiles}
+    text = json.dumps({"headline": said.headline, "tiles": tiles}, indent=1, ensure_ascii=False)
+    PICTURE.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
