@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pipeline.videos import moving_square, run_files
+from pipeline.videos import moving_square, run_files, write_video
 
 import vtcd_ops
 from vtcd_ops.adapters import example_adapter
@@ -138,11 +138,12 @@ def test_other_concepts_are_not_stored_over_them(run: Run, tmp_path: Path) -> No
 
 
 def test_a_control_c_says_how_to_go_on(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "video.mkv", moving_square())
     program = (
         "import sys, signal, os; from vtcd_ops import cli\n"
         "from vtcd_ops.discovery import discover\n"
         "discover.load_on = lambda *model: os.kill(os.getpid(), signal.SIGINT)\n"
-        f"sys.argv = ['vtcd', 'discover', 'example', 'video.mp4', '--out', {str(tmp_path)!r}]\n"
+        f"sys.argv = ['vtcd', 'discover', 'example', {str(video)!r}, '--out', {str(tmp_path)!r}]\n"
         "cli.main()"
     )
     done = subprocess.run(

@@ -184,7 +184,7 @@ def test_one_video_is_said_in_the_singular(
         main()
     said = capsys.readouterr()
     assert not exit_.value.code
-    assert said.out.endswith(" concepts of 1 video\n")
+    assert said.out.splitlines()[0].endswith(" concepts of 1 video")
     assert "the concepts are those of a single video" in said.err
 
 

@@ -305,14 +305,17 @@ class MaskedVideo:
         return sum(window.clip.frames.nbytes for window in self._windows)
 
     def changes(self) -> bool:
-        """Whether the model answers otherwise once all units are removed from the first window."""
+        """Whether the model answers otherwise once all units are removed from the first window.
+
+        It is asked without autocast: in bfloat16 a small difference rounds to none.
+        """
         clip = self._windows[0].clip
 
         def answer(keep: Tensor) -> Tensor:
             found = self._masked.answer(clip, keep).values()
             return torch.cat([value.flatten(1).double() for value in found], dim=1)
 
-        with torch.no_grad():
+        with torch.no_grad(), self._masked.in_full():
             whole, nothing = (
                 self._masked.in_pieces(torch.full((1, len(self.present)), kept), answer)
                 for kept in (True, False)

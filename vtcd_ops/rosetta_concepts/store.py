@@ -21,6 +21,7 @@ from vtcd_ops.rosetta_concepts.compared import (
 from vtcd_ops.rosetta_concepts.result import FORMAT, SUMMARY_FILE, TENSOR_FILE, Rosetta
 from vtcd_ops.storage.documents import (
     ANYTHING,
+    LIST,
     TEXT,
     expect_arrays,
     expect_fields,
@@ -106,7 +107,7 @@ def load_rosetta(path: str | Path) -> Rosetta:
         for entry in document[name]:
             expect_fields(folder / SUMMARY_FILE, entry, fields, name)
     if document["format"] == FORMAT:
-        expect_fields(folder / SUMMARY_FILE, document, {"chance": ANYTHING})
+        expect_fields(folder / SUMMARY_FILE, document, {"chance": LIST})
         for entry in document["chance"]:
             expect_fields(folder / SUMMARY_FILE, entry, _CHANCE_FIELDS, "chance")
     _expect_runs(document["runs"])

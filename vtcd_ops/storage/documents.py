@@ -85,6 +85,7 @@ class Kind(NamedTuple):
 
 TEXT = Kind("text", lambda value: isinstance(value, str))
 ANYTHING = Kind("anything", lambda value: True)
+LIST = Kind("a list", lambda value: isinstance(value, list))
 
 
 def whole(least: int, most: int = 2**63 - 1) -> Kind:
