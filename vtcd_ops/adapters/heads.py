@@ -14,6 +14,7 @@ __all__ = [
     "ConstantAttention",
     "HeadModules",
     "cut_heads",
+    "cut_weights",
     "linear_heads",
     "replace_parameter",
 ]
@@ -83,16 +84,46 @@ class ConstantAttention(nn.Module):
         return (out,) if self.returns == "single" else (out, None)
 
 
-def cut_heads(
-    model: nn.Module, modules: HeadModules, kept: Sequence[int], num_heads: int, head_dim: int
+def cut_weights(
+    model: nn.Module,
+    rows: Sequence[tuple[str, int]],
+    columns: str,
+    kept: Sequence[int],
+    width: int,
 ) -> None:
+    """Leave some units in the weights that make them and in the projection that reads them.
+
+    Args:
+        model: the model.
+        rows: parameters whose rows make the units, and how many times over.
+        columns: the linear layer whose columns read them.
+        kept: places of those to keep among those that there are now, ascending.
+        width: rows, and columns, of one unit.
+    """
+    output: Any = model.get_submodule(columns)
+    index = torch.tensor(list(kept), dtype=torch.long, device=output.weight.device)
+    for name, repeated in rows:
+        owner, _, attribute = name.rpartition(".")
+        module = model.get_submodule(owner)
+        old = getattr(module, attribute)
+        if old is None:
+            continue
+        parts = old.detach().unflatten(0, (repeated, -1, width)).index_select(1, index)
+        replace_parameter(module, attribute, old, parts.flatten(0, 2))
+        if isinstance(module, nn.Linear):
+            module.out_features = len(getattr(module, attribute))
+    weight = output.weight.detach().unflatten(1, (-1, width)).index_select(1, index)
+    replace_parameter(output, "weight", output.weight, weight.flatten(1, 2))
+    output.in_features = output.weight.shape[1]
+
+
+def cut_heads(model: nn.Module, modules: HeadModules, kept: Sequence[int], head_dim: int) -> None:
     """Keep some of the heads that a layer has, in place.
 
     Args:
         model: the model.
         modules: where the layer's heads are.
         kept: places of the heads to keep among those that the layer has now, ascending.
-        num_heads: how many it has now.
         head_dim: channels of a head.
     """
     output: Any = model.get_submodule(modules.columns)
@@ -104,20 +135,7 @@ def cut_heads(
         parent, _, name = modules.attention.rpartition(".")
         setattr(model.get_submodule(parent), name, constant)
         return
-    index = torch.tensor(list(kept), device=output.weight.device)
-    for name, repeated in modules.rows:
-        owner, _, attribute = name.rpartition(".")
-        module = model.get_submodule(owner)
-        old = getattr(module, attribute)
-        if old is None:
-            continue
-        parts = old.detach().unflatten(0, (repeated, num_heads, head_dim))
-        replace_parameter(module, attribute, old, parts.index_select(1, index).flatten(0, 2))
-        if isinstance(module, nn.Linear):
-            module.out_features = len(getattr(module, attribute))
-    columns = output.weight.detach().unflatten(1, (num_heads, head_dim)).index_select(1, index)
-    replace_parameter(output, "weight", output.weight, columns.flatten(1, 2))
-    output.in_features = output.weight.shape[1]
+    cut_weights(model, modules.rows, modules.columns, kept, head_dim)
     for name, each in modules.counts:
         owner, _, attribute = name.rpartition(".")
         setattr(model.get_submodule(owner), attribute, each * len(kept))

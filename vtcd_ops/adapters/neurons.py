@@ -6,10 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
-from vtcd_ops.adapters.heads import linear_heads, replace_parameter
+from vtcd_ops.adapters.heads import cut_weights, linear_heads
 
 __all__ = ["NeuronModules", "cut_neurons", "find_neurons", "from_intervals", "to_intervals"]
 
@@ -79,21 +78,7 @@ def cut_neurons(model: nn.Module, modules: NeuronModules, kept: Sequence[int]) -
         modules: where the layer's neurons are.
         kept: places of those to keep among those that the layer has now, ascending.
     """
-    output: Any = model.get_submodule(modules.columns)
-    index = torch.tensor(list(kept), dtype=torch.long, device=output.weight.device)
-    for name, repeated in modules.rows:
-        owner, _, attribute = name.rpartition(".")
-        module = model.get_submodule(owner)
-        old = getattr(module, attribute)
-        if old is None:
-            continue
-        parts = old.detach().unflatten(0, (repeated, -1)).index_select(1, index)
-        replace_parameter(module, attribute, old, parts.flatten(0, 1))
-        if isinstance(module, nn.Linear):
-            module.out_features = len(getattr(module, attribute))
-    columns = output.weight.detach().index_select(1, index)
-    replace_parameter(output, "weight", output.weight, columns)
-    output.in_features = len(index)
+    cut_weights(model, modules.rows, modules.columns, kept, 1)
 
 
 def to_intervals(numbers: Iterable[int]) -> list[list[int]]:

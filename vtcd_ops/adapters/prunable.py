@@ -111,9 +111,7 @@ class PrunableAdapter(abc.ABC):
             if modules is None:
                 raise InputError(f"{self.name}: nothing says where the heads of {layer} are")
             kept = [place for place, head in enumerate(had) if (layer, head) not in removed]
-            yield partial(
-                cut_heads, modules=modules, kept=kept, num_heads=len(had), head_dim=self.head_dim
-            )
+            yield partial(cut_heads, modules=modules, kept=kept, head_dim=self.head_dim)
 
     def _neuron_cuts(self, gone: Mapping[int, Collection[int]]) -> Iterator[Callable[..., None]]:
         """What takes the neurons out that are still there, layer by layer."""
