@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -221,33 +222,27 @@ def _gif(frames: Sequence[Pixels]) -> bytes:
     together = Image.fromarray(np.concatenate([frame[::4, ::4] for frame in frames]))
     colours = together.quantize(256, method=Image.Quantize.MEDIANCUT)
     flat = [picture.quantize(palette=colours, dither=Image.Dither.NONE) for picture in pictures]
-    buffer = BytesIO()
-    flat[0].save(
-        buffer,
-        "GIF",
-        save_all=True,
-        append_images=flat[1:],
-        duration=1000 // FRAMES_PER_SECOND,
-        loop=0,
-        optimize=False,
-    )
-    return buffer.getvalue()
+    return _animation(flat, "GIF", optimize=False)
 
 
 def _webp(frames: Sequence[Pixels]) -> bytes:
     from PIL import Image
 
     pictures = [Image.fromarray(frame) for frame in frames]
+    return _animation(pictures, "WEBP", quality=70, method=4)
+
+
+def _animation(pictures: Sequence[Any], kind: str, **options: Any) -> bytes:
+    """Pillow's pictures as one file that plays without end."""
     buffer = BytesIO()
     pictures[0].save(
         buffer,
-        "WEBP",
+        kind,
         save_all=True,
         append_images=pictures[1:],
         duration=1000 // FRAMES_PER_SECOND,
         loop=0,
-        quality=70,
-        method=4,
+        **options,
     )
     return buffer.getvalue()
 
