@@ -205,14 +205,20 @@ def test_a_file_cut_before_its_index_cannot_be_read(tmp_path: Path) -> None:
         _ = open_video(path).num_frames
 
 
-def test_damage_in_the_middle_is_refused(tmp_path: Path) -> None:
-    path = write_numbered(tmp_path / "a.mov", "png", 60, pix_fmt="rgb24")
+def damaged(path: Path) -> Path:
+    """Write 60 frames, in the 21st of which some bytes are gone."""
+    write_numbered(path, "png", 60, pix_fmt="rgb24")
     content = bytearray(path.read_bytes())
     position = -1
     for _ in range(21):
         position = content.find(b"\x89PNG", position + 1)
     content[position : position + 8] = bytes(8)
     path.write_bytes(content)
+    return path
+
+
+def test_damage_in_the_middle_is_refused(tmp_path: Path) -> None:
+    path = damaged(tmp_path / "a.mov")
     source = open_video(path)
     with pytest.raises(InputError, match=r"a\.mov is damaged near its frame (1[89]|2[0-5]): Inval"):
         list(source.frames(range(60)))
@@ -221,13 +227,7 @@ def test_damage_in_the_middle_is_refused(tmp_path: Path) -> None:
 
 
 def test_damage_in_the_middle_of_what_is_not_listed_is_refused(tmp_path: Path) -> None:
-    path = write_numbered(tmp_path / "a.avi", "png", 60, pix_fmt="rgb24")
-    content = bytearray(path.read_bytes())
-    position = -1
-    for _ in range(21):
-        position = content.find(b"\x89PNG", position + 1)
-    content[position : position + 8] = bytes(8)
-    path.write_bytes(content)
+    path = damaged(tmp_path / "a.avi")
     with pytest.raises(InputError, match=r"a\.avi is damaged near its frame (1[89]|2[0-5]): Inval"):
         _ = open_video(path).num_frames
 
