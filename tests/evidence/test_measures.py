@@ -12,12 +12,12 @@ from sklearn.metrics import r2_score
 
 from vtcd_ops.concept_evidence.coherence import coherence
 from vtcd_ops.concept_evidence.explained import colour_cells, place_cells, share_explained
-from vtcd_ops.concept_evidence.heads import is_degenerate
 from vtcd_ops.concept_evidence.objects import held_out, true_voxels
 from vtcd_ops.concept_evidence.overlap import best_overlaps
 from vtcd_ops.concept_evidence.per_video import PerVideo
 from vtcd_ops.concept_evidence.stability import _Head
 from vtcd_ops.concept_evidence.tokens import TokenConcepts
+from vtcd_ops.discovery.degenerate_heads import is_degenerate
 from vtcd_ops.discovery.records import HeadConcepts, VideoRecord
 from vtcd_ops.estimates.chance_overlap import expected_overlap
 

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,8 @@ import vtcd_ops
 from vtcd_ops.adapters import example_adapter
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.discovery.discover import discover
-from vtcd_ops.discovery.run import Run, load, register_rankings
+from vtcd_ops.discovery.run import Run, load
+from vtcd_ops.discovery.run_results import register_readers
 from vtcd_ops.discovery.run_writer import RunWriter
 from vtcd_ops.storage import files
 from vtcd_ops.storage.documents import encode_json, read_json
@@ -346,13 +346,12 @@ def test_forged_documents_of_results_are_sentences(
 
 
 def test_rankings_are_read_by_whoever_said_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vtcd_ops.discovery.run._rankings", [])
-    with pytest.raises(RuntimeError, match=r"read by vtcd_ops\.importance"):
+    monkeypatch.setattr("vtcd_ops.discovery.run_results._readers", {})
+    with pytest.raises(RuntimeError, match="nothing reads importances of a run"):
         run.importances()
-    reader = SimpleNamespace(
-        stored_names=lambda of: [str(of.path)],
-        read_importance=lambda *given: given,
+    register_readers(
+        importances=lambda of: [str(of.path)],
+        importance=lambda *given: given,
     )
-    register_rankings(reader)
     assert run.importances() == [str(run.path)]
     assert run.importance("one", estimator="kept") == (run, "one", "kept")

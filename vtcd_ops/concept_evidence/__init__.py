@@ -1,6 +1,6 @@
 """What speaks for the concepts of a run, each number beside that of chance."""
 
 from vtcd_ops.concept_evidence.store import read_evidence
-from vtcd_ops.discovery.run import register_evidence
+from vtcd_ops.discovery.run_results import register_readers
 
-register_evidence(read_evidence)
+register_readers(evidence=read_evidence)

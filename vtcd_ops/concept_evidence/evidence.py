@@ -16,7 +16,6 @@ from vtcd_ops.common.settings import expect_whole
 from vtcd_ops.concept_evidence.coherence import coherence
 from vtcd_ops.concept_evidence.copies import make_copies
 from vtcd_ops.concept_evidence.explained import explained
-from vtcd_ops.concept_evidence.heads import degenerate_heads, num_videos_of
 from vtcd_ops.concept_evidence.measures import COPY
 from vtcd_ops.concept_evidence.objects import ObjectOverlap, held_out, object_overlap
 from vtcd_ops.concept_evidence.overlap import BestOverlap, best_overlaps, best_scores
@@ -25,6 +24,7 @@ from vtcd_ops.concept_evidence.result import Evidence, ObjectRow
 from vtcd_ops.concept_evidence.stability import stability
 from vtcd_ops.concept_evidence.store import fingerprint, read_evidence, write_evidence
 from vtcd_ops.concept_evidence.tokens import TokenConcepts
+from vtcd_ops.discovery.degenerate_heads import degenerate_heads, num_videos_of
 from vtcd_ops.discovery.identity import library_versions
 from vtcd_ops.discovery.run import Run, load
 from vtcd_ops.storage.documents import digest_json

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vtcd_ops.common.equality import same_fields
 from vtcd_ops.common.errors import counted
+from vtcd_ops.common.tabular import Row, Tabular
 from vtcd_ops.concept_evidence.measures import COPY, MEASURES, Measure
 from vtcd_ops.concept_evidence.per_video import PerVideo, median
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Evidence", "ObjectRow", "SummaryRow"]
 
@@ -71,8 +74,10 @@ class ObjectRow:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Evidence:
+class Evidence(Tabular):
     """What speaks for and against the concepts of a run; arrays are in the order of its units.
+
+    Iterated over, it is a row for each concept, the most telling first.
 
     U concepts, V videos, R weight-randomised copies.
 
@@ -109,11 +114,6 @@ class Evidence:
     copy_moved: np.ndarray = field(repr=False)
     objects: list[ObjectRow] = field(repr=False)
 
-    def __eq__(self, other: object) -> bool:
-        return same_fields(self, other)
-
-    __hash__ = None  # type: ignore[assignment]  # equal by content
-
     def __repr__(self) -> str:
         return (
             f"Evidence({self.part} of {self.settings['model']}: "
@@ -123,6 +123,34 @@ class Evidence:
 
     def __len__(self) -> int:
         return len(self.units)
+
+    def _rows(self) -> list[Row]:
+        values = {measure.key: self.values(measure.key) for measure in self.measures()}
+        unlike = self.unlike_copies
+        return [
+            {
+                **dict(zip(("layer", "head", "concept"), self.units[unit].tolist())),
+                "videos": int(self.videos[unit]),
+                "degenerate": bool(self.degenerate[unit]),
+                "unlike_copies": float(unlike[unit]),
+                **{key: float(of_units[unit]) for key, of_units in values.items()},
+                **{f"{key}_by_chance": float(self.chance[key][unit]) for key in values},
+            }
+            for unit in self.order.tolist()
+        ]
+
+    def _draw(self, ax: Axes) -> None:
+        rows = self.summary()[::-1]
+        names, places = [row.measure.label for row in rows], np.arange(len(rows))
+        low, high = (np.array([getattr(row, end) for row in rows]) for end in ("low", "high"))
+        value = np.array([row.value for row in rows])
+        bars = np.nan_to_num([value - low, high - value]).clip(0)
+        ax.errorbar(value, places, xerr=bars, fmt="o", label="model, 95 % interval over videos")
+        ax.plot([row.copies for row in rows], places, "s", label="copies with random weights")
+        ax.plot([row.chance for row in rows], places, "x", label="chance")
+        ax.set_yticks(places, names)
+        ax.set(xlabel="median over concepts, 0 to 1", ylabel="measure")
+        ax.legend()
 
     @property
     def part(self) -> str:

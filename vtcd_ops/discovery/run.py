@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vtcd_ops.adapters.adapter import Adapter
 from vtcd_ops.common.errors import InputError, counted
+from vtcd_ops.common.tabular import Row, Tabular
+from vtcd_ops.discovery import run_results
 from vtcd_ops.discovery.assignment import Assignment, assign
 from vtcd_ops.discovery.concepts import paint
 from vtcd_ops.discovery.records import HeadConcepts, LayerTubelets, VideoRecord, concepts_of_heads
@@ -30,57 +32,26 @@ from vtcd_ops.discovery.run_files import (
     tubelet_file,
     tubelet_identity,
 )
+from vtcd_ops.discovery.run_table import concept_rows, draw_heads
 from vtcd_ops.storage.codec import unpack_frames
-from vtcd_ops.storage.documents import expect_fields, listing, making_of, whole
+from vtcd_ops.storage.documents import digest_json, expect_fields, listing, making_of, whole
 from vtcd_ops.storage.folder import SETTINGS_FILE, read_own, verify
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from vtcd_ops.concept_evidence.result import Evidence
+    from vtcd_ops.importance.curve_results import Curves
     from vtcd_ops.importance.importance import Importance
 
-__all__ = ["Rankings", "Run", "load", "register_evidence", "register_rankings"]
+__all__ = ["Run", "load"]
 
 
-class Rankings(Protocol):
-    """What reads the rankings of a run: this package lies below importance and knows none of it."""
-
-    def read_importance(
-        self, run: Run, name: str | None, estimator: str | None
-    ) -> Importance | None:
-        """Return a finished ranking; see :meth:`Run.importance`."""
-        ...
-
-    def stored_names(self, run: Run) -> list[str]:
-        """Return the names of a run's finished rankings, the latest last."""
-        ...
-
-
-_rankings: list[Rankings] = []
-
-
-def register_rankings(rankings: Rankings) -> None:
-    """Let runs read their rankings by this; `vtcd_ops.importance` gives itself."""
-    _rankings[:] = [rankings]
-
-
-def _reader() -> Rankings:
-    if not _rankings:
-        raise RuntimeError("the rankings of runs are read by vtcd_ops.importance: import it first")
-    return _rankings[0]
-
-
-_evidence: list[Callable[[Run, str], Evidence | None]] = []
-
-
-def register_evidence(read: Callable[[Run, str], Evidence | None]) -> None:
-    """Let runs read their evidence by this; `vtcd_ops.concept_evidence` gives its own."""
-    _evidence[:] = [read]
-
-
-class Run:
+class Run(Tabular):
     """A finished run, read from its directory. Made by :func:`vtcd_ops.load`.
 
-    Everything indexed by layer or head takes the model's own numbers.
+    Everything indexed by layer or head takes the model's own numbers. Iterated over, it is a row
+    for each concept; two runs are equal where all of their files are the same.
     """
 
     def __init__(self, path: Path, documents: dict[str, Any]) -> None:
@@ -95,6 +66,7 @@ class Run:
         self.layers: tuple[int, ...] = tuple(documents["layers"])
         self.heads: tuple[int, ...] = tuple(documents["heads"])
         checks = self.format > READABLE[0]
+        self._files: dict[str, Any] = documents["files"]
         self._tubelets_belong = tubelet_identity(documents) if checks else None
         self._concepts_belong = run_settings_identity(documents) if checks else None
         self.videos: list[VideoRecord] = [
@@ -110,6 +82,22 @@ class Run:
             f"{counted(len(self.videos), 'video')}, {len(self.layers)} layers x "
             f"{len(self.heads)} heads, {', '.join(self.parts)})"
         )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Run) and self._content == other._content
+
+    def __hash__(self) -> int:  # type: ignore[override]  # a run is never changed
+        return hash(self._content)
+
+    @cached_property
+    def _content(self) -> str:
+        return digest_json([self.settings, self.model, self._files])
+
+    def _rows(self) -> list[Row]:
+        return concept_rows(self)
+
+    def _draw(self, ax: Axes) -> None:
+        draw_heads(self, ax)
 
     @cached_property
     def sanity(self) -> Run | None:
@@ -248,11 +236,25 @@ class Run:
         Raises:
             InputError: no ranking of that name, or a damaged one.
         """
-        return _reader().read_importance(self, name, estimator)
+        return run_results.reader("importance")(self, name, estimator)
 
     def importances(self) -> list[str]:
         """Return the names of the run's rankings, the latest last."""
-        return _reader().stored_names(self)
+        return run_results.reader("importances")(self)
+
+    def curves(self, name: str | None = None) -> Curves | None:
+        """Return attribution curves that :func:`vtcd_ops.curves` made.
+
+        Args:
+            name: of the curves; None: the latest.
+
+        Returns:
+            The curves; None where no name is given and there are none.
+
+        Raises:
+            InputError: no curves of that name, or damaged ones.
+        """
+        return run_results.reader("curves")(self, name)
 
     def evidence(self, part: str | None = None) -> Evidence | None:
         """Return what :func:`vtcd_ops.evidence` measured of the run; None where it was not made.
@@ -265,9 +267,7 @@ class Run:
         """
         part = self._part(part)
         self._row(self.layers[0], self.heads[0], part)
-        if not _evidence:
-            raise RuntimeError("vtcd_ops.concept_evidence reads evidence: import it first")
-        return _evidence[0](self, part)
+        return run_results.reader("evidence")(self, part)
 
     def assign(
         self,

@@ -1,6 +1,7 @@
 """How much every concept matters: rankings and attribution curves."""
 
-from vtcd_ops.discovery.run import register_rankings
-from vtcd_ops.importance import store
+from vtcd_ops.discovery.run_results import register_readers
+from vtcd_ops.importance.curves import read_curves
+from vtcd_ops.importance.store import read_importance, stored_names
 
-register_rankings(store)
+register_readers(importance=read_importance, importances=stored_names, curves=read_curves)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vtcd_ops.common.errors import InputError
+from vtcd_ops.common.tabular import Row, Tabular
 from vtcd_ops.estimates.estimators import pairs_of
 from vtcd_ops.importance.units import describe_unit
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Comparison", "Interactions", "compare_units", "interactions_of"]
 
@@ -20,7 +24,7 @@ _CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Interactions:
+class Interactions(Tabular):
     """Pairs of units, those furthest from zero, in standard errors, first.
 
     Attributes:
@@ -43,6 +47,30 @@ class Interactions:
 
     def __repr__(self) -> str:
         return f"Interactions({len(self)} pairs)"
+
+    def _rows(self) -> list[Row]:
+        return [
+            {
+                "first": tuple(first),
+                "second": tuple(second),
+                "value": value,
+                "stderr": error,
+                "kind": _kind(value),
+            }
+            for (first, second), value, error in zip(
+                self.units.tolist(), self.value.tolist(), self.stderr.tolist(), strict=True
+            )
+        ]
+
+    def _draw(self, ax: Axes) -> None:
+        names = [
+            f"{describe_unit(first, self.neurons_per_group)} and "
+            f"{describe_unit(second, self.neurons_per_group)}"
+            for first, second in self.units[::-1]
+        ]
+        ax.barh(names, self.value[::-1], xerr=2 * self.stderr[::-1])
+        ax.set(xlabel="interaction (± 2 standard errors): above 0 they back each other up")
+        ax.set(ylabel="pair")
 
     def summary(self) -> list[str]:
         """Return a line for each pair."""

@@ -6,13 +6,16 @@ import csv
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.integrate import trapezoid
 
-from vtcd_ops.common.equality import same_fields
 from vtcd_ops.common.errors import InputError
+from vtcd_ops.common.tabular import Row, Tabular
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["DIRECTIONS", "RANDOM", "Curves"]
 
@@ -22,8 +25,8 @@ _NUM_RESAMPLES = 2000
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Curves:
-    """Scores of videos against the fraction of units removed.
+class Curves(Tabular):
+    """Scores of videos against the fraction of units removed. Iterated over, a row for each point.
 
     Attributes:
         name: of the curves in their run.
@@ -39,14 +42,26 @@ class Curves:
     fractions: np.ndarray
     scores: dict[tuple[str, str], np.ndarray] = field(repr=False)
 
-    def __eq__(self, other: object) -> bool:
-        return same_fields(self, other)
-
-    __hash__ = None  # type: ignore[assignment]  # equal by content
-
     def __repr__(self) -> str:
         areas = ", ".join(f"{r} {d[:3]} {self.area(r, d):.3g}" for r, d in self.scores)
         return f"Curves({self.name!r}, {self.settings['metric']}; areas: {areas})"
+
+    def _rows(self) -> list[Row]:
+        return self.rows()
+
+    def _draw(self, ax: Axes) -> None:
+        for ranking, direction in self.scores:
+            line = "--" if direction == "negative" else "-"
+            name = f"{ranking}, {'least' if direction == 'negative' else 'most'} important first"
+            label = RANDOM if ranking == RANDOM else name
+            [drawn] = ax.plot(
+                100 * self.fractions, self.mean(ranking, direction), line, label=label
+            )
+            low, high = self.band(ranking, direction)
+            ax.fill_between(100 * self.fractions, low, high, color=drawn.get_color(), alpha=0.2)
+        ax.set(xlabel="removed, % of all units", ylabel=str(self.settings["metric"]))
+        ax.set_title("mean over videos, 95 % band")
+        ax.legend()
 
     def mean(self, ranking: str, direction: str = "positive") -> np.ndarray:
         """Return the mean over the videos, [P]."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vtcd_ops.common.equality import same_fields
 from vtcd_ops.common.errors import InputError, counted
+from vtcd_ops.common.tabular import Row, Tabular
 from vtcd_ops.estimates.estimators import (
     ESTIMATORS,
     Estimate,
@@ -30,12 +30,16 @@ from vtcd_ops.importance.comparisons import (
 from vtcd_ops.importance.units import describe_unit
 from vtcd_ops.ops import cris_sample
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 __all__ = ["Importance", "estimate_importance"]
 
 #: How effects of single units are turned into importance, where there are no random masks.
 MEAN = "mean"
 #: Setting "masks" of rankings in which every video has masks of its own.
 OWN_MASKS = "own of each video"
+_DRAWN = 20  # units of a plot
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,10 @@ class Target:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Importance:
+class Importance(Tabular):
     """The importance of the units of a run; larger is more important.
+
+    Iterated over, it is a row for each unit, the most important first.
 
     Attributes:
         name: of the ranking in its run.
@@ -84,17 +90,33 @@ class Importance:
     reliability: float
     r2: float
 
-    def __eq__(self, other: object) -> bool:
-        return same_fields(self, other)
-
-    __hash__ = None  # type: ignore[assignment]  # equal by content
-
     def __repr__(self) -> str:
         kind, metric = self.settings.get("units"), self.settings.get("metric")
         return (
             f"Importance({self.name!r}, {len(self.value)} {kind} by {metric}, "
             f"{self.num_masks} masks, reliability {self.reliability:.2f})"
         )
+
+    def _rows(self) -> list[Row]:
+        videos = self.tensors["present"].sum(axis=0)
+        return [
+            {
+                "rank": place,
+                **dict(zip(("layer", "head", "concept"), self.units[unit].tolist())),
+                "value": float(self.value[unit]),
+                "stderr": float(self.stderr[unit]),
+                "videos": int(videos[unit]),
+            }
+            for place, unit in enumerate(self.order.tolist())
+        ]
+
+    def _draw(self, ax: Axes) -> None:
+        first = self.order[:_DRAWN][::-1]
+        group = self.settings.get("neurons_per_group", 0)
+        names = [describe_unit(self.units[unit], group) for unit in first]
+        ax.barh(names, self.value[first], xerr=2 * self.stderr[first])
+        ax.set(xlabel=f"importance to {self.settings['metric']} (± 2 standard errors)")
+        ax.set(ylabel=f"{self.settings['units']}, the most important first")
 
     @property
     def units(self) -> np.ndarray:

@@ -7,7 +7,7 @@ import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,11 +19,15 @@ from vtcd_ops.adapters.edit import edit, edit_neurons
 from vtcd_ops.adapters.lock import evaluating
 from vtcd_ops.adapters.placement import load_on
 from vtcd_ops.adapters.weights import weights_sha256
-from vtcd_ops.common.errors import InputError
+from vtcd_ops.common.errors import InputError, counted
 from vtcd_ops.common.settings import expect, expect_one_of, expect_whole, is_real
+from vtcd_ops.common.tabular import Row, Tabular
 from vtcd_ops.ops import concept_mask
 from vtcd_ops.pruning.finetune import BatchLoss, Step, as_batches
 from vtcd_ops.pruning.training import Schedule, train
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["LearnedKeep", "learn_keep"]
 
@@ -35,9 +39,11 @@ _TEMPERATURE, _LOW, _HIGH = 2 / 3, -0.1, 1.1
 _START = 2.0  # of the logits: nearly all is kept at first
 
 
-@dataclass(frozen=True, eq=False)
-class LearnedKeep:
+@dataclass(frozen=True, repr=False, eq=False)
+class LearnedKeep(Tabular):
     """An importance that `prune` takes: how much of each unit is kept.
+
+    Iterated over, it is a row for each unit, the most important first.
 
     Attributes:
         units: layer, head, -1 of heads; layer, -1, group of neurons; int64 [U, 3].
@@ -48,6 +54,22 @@ class LearnedKeep:
     units: np.ndarray
     value: np.ndarray
     settings: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"LearnedKeep({counted(len(self.value), 'unit')})"
+
+    def _rows(self) -> list[Row]:
+        return [
+            {
+                **dict(zip(("layer", "head", "group"), self.units[unit].tolist())),
+                "value": float(self.value[unit]),
+            }
+            for unit in self.order.tolist()
+        ]
+
+    def _draw(self, ax: Axes) -> None:
+        ax.plot(range(1, len(self.value) + 1), self.value[self.order])
+        ax.set(xlabel="units, the most important first", ylabel="logit of the keep")
 
     @property
     def order(self) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vtcd_ops.common.equality import ByContent
 from vtcd_ops.rosetta_concepts.common_grid import CommonGrid
 
 
@@ -77,7 +78,7 @@ class Baseline:
 
 
 @dataclass(frozen=True, eq=False)
-class Chance:
+class Chance(ByContent):
     """What the same search finds among copies of the models with random weights.
 
     Args:
@@ -100,7 +101,7 @@ class Chance:
 
 
 @dataclass(frozen=True, eq=False)
-class Partners:
+class Partners(ByContent):
     """What each compared concept of each run has in the other runs.
 
     Args:

@@ -7,13 +7,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from vtcd_ops.common.equality import same_fields
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.common.memory import parse_bytes
+from vtcd_ops.common.tabular import Row, Tabular
 from vtcd_ops.discovery.run import Run, load
 from vtcd_ops.rosetta_concepts.candidates import choose_candidates
 from vtcd_ops.rosetta_concepts.chance import copies_of
@@ -21,6 +21,9 @@ from vtcd_ops.rosetta_concepts.compared import Partners
 from vtcd_ops.rosetta_concepts.partners import find_partners, sizes_of
 from vtcd_ops.rosetta_concepts.supports import Candidates, pack, video_grids
 from vtcd_ops.storage.files import write_atomic
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Kept", "RunComparison", "compare"]
 
@@ -36,8 +39,10 @@ class Kept(NamedTuple):
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class RunComparison:
+class RunComparison(Tabular):
     """What a second run has of the concepts of a first one. Made by :func:`vtcd_ops.compare`.
+
+    Iterated over, it is a row for each concept: those kept, those lost, those new.
 
     U concepts of the first run, W of the second.
 
@@ -58,16 +63,35 @@ class RunComparison:
     matches: tuple[np.ndarray, np.ndarray]
     chance: np.ndarray | None = field(default=None)
 
-    def __eq__(self, other: object) -> bool:
-        return same_fields(self, other)
-
-    __hash__ = None  # type: ignore[assignment]  # equal by content
-
     def __repr__(self) -> str:
         return (
             f"RunComparison({self.names[0]} to {self.names[1]}: {len(self.kept())} kept, "
             f"{len(self.new())} new, {len(self.lost())} lost)"
         )
+
+    def _rows(self) -> list[Row]:
+        overlap = [dict(zip(map(_unit, u), s.tolist())) for u, s in zip(self.units, self.scores)]
+        kept = [{"kind": "kept", **one._asdict()} for one in self.kept()]
+        lost = [
+            {"kind": "lost", "first": one, "second": None, "score": overlap[0][one]}
+            for one in self.lost()
+        ]
+        new = [
+            {"kind": "new", "first": None, "second": one, "score": overlap[1][one]}
+            for one in self.new()
+        ]
+        return kept + lost + new
+
+    def _draw(self, ax: Axes) -> None:
+        shown = [(self.names[1], self.scores[0])]
+        if self.chance is not None:
+            shown.append((f"{self.names[1]} with random weights", self.chance))
+        for name, scores in shown:
+            ax.plot(range(1, len(scores) + 1), np.sort(scores)[::-1], label=name)
+        ax.axhline(self.threshold, linestyle=":", color="gray", label="kept from here on")
+        ax.set(xlabel=f"concepts of {self.names[0]}, sorted", ylim=(0, 1))
+        ax.set_ylabel("overlap with the best concept (intersection over union)")
+        ax.legend()
 
     def kept(self) -> list[Kept]:
         """Return the first run's concepts that the second has as well, the best match first."""

@@ -6,11 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vtcd_ops.common.equality import same
 from vtcd_ops.common.errors import InputError
+from vtcd_ops.common.tabular import Row, Tabular
 from vtcd_ops.discovery.run import Run, load
 from vtcd_ops.discovery.run_files import RUN_FILE
 from vtcd_ops.estimates.chance_overlap import expected_overlap
@@ -26,14 +28,19 @@ from vtcd_ops.rosetta_concepts.compared import (
 from vtcd_ops.storage.files import naming, sha256_file
 from vtcd_ops.storage.folder import SETTINGS_FILE, ResultFolder, identity
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 DELTA = 0.15  #: the paper's
 FORMAT = 3  # of the files that are written
 SUMMARY_FILE = "rosetta.json"
 TENSOR_FILE = "rosetta.safetensors"
 
 
-class Rosetta:
+class Rosetta(Tabular):
     """Concepts that several models share. Made by :func:`vtcd_ops.rosetta`.
+
+    Iterated over, it is a row for each tuple; equal to another of the same content, wherever saved.
 
     Tuples stand in the order of their number of models; those of an order best first.
 
@@ -79,6 +86,38 @@ class Rosetta:
     def __repr__(self) -> str:
         counts = ", ".join(f"{len(self.of_order(d))} of {d}" for d in self.orders)
         return f"Rosetta({' + '.join(run.name for run in self.runs)}: {counts or 'no tuples'})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Rosetta) and same(
+            {**vars(self), "path": None}, {**vars(other), "path": None}
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # equal by content
+
+    def _rows(self) -> list[Row]:
+        names = [run.name for run in self.runs]
+        return [
+            {
+                "models": int((self.tuples[index] >= 0).sum()),
+                "score": float(self.scores[index]),
+                "as_good_by_chance": self.as_good_by_chance(index),
+                **dict.fromkeys(names),
+                **{names[one.run]: one[1:] for one in self.members(index)},
+            }
+            for index in range(len(self))
+        ]
+
+    def _draw(self, ax: Axes) -> None:
+        for order in self.orders:
+            of_order = [(f"{order} models", self.scores[self.of_order(order)], "-")]
+            if order in self.chance:
+                of_order.append((f"{order} copies", self.chance[order].scores, ":"))
+            for name, scores, line in of_order:
+                ax.plot(np.arange(1, len(scores) + 1), np.sort(scores)[::-1], line, label=name)
+        ax.set(xlabel="tuples found, the best first", ylabel="score (equation 7), 0 to 1")
+        if len(self):
+            ax.set_xscale("log")
+        ax.legend()
 
     @property
     def orders(self) -> list[int]:

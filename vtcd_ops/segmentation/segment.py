@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,8 +13,9 @@ from torch import Tensor
 
 from vtcd_ops.adapters.adapter import Adapter
 from vtcd_ops.adapters.placement import load_on
-from vtcd_ops.common.errors import InputError
+from vtcd_ops.common.errors import InputError, counted
 from vtcd_ops.common.settings import expect, expect_count, expect_one_of, is_real
+from vtcd_ops.common.tabular import Row, Tabular
 from vtcd_ops.discovery.settings import Settings
 from vtcd_ops.segmentation.concept_supports import concept_supports, expect_settings, overlaps
 from vtcd_ops.segmentation.first_mask import FirstMask, read_objects
@@ -37,6 +38,9 @@ from vtcd_ops.video.clips import VideoClip
 from vtcd_ops.video.readers import VideoSource, open_video
 from vtcd_ops.video.samples import Sample
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 MODES = ("better", "paper")
 
 
@@ -55,9 +59,9 @@ class ChosenConcept:
     overlap: float
 
 
-@dataclass(frozen=True, eq=False)
-class Segmentation:
-    """Objects of a video.
+@dataclass(frozen=True, repr=False, eq=False)
+class Segmentation(Tabular):
+    """Objects of a video. Iterated over, it is a row for each object.
 
     Args:
         labels: int32 [T, H, W], the number that each pixel's object has in the first mask, 0 for
@@ -72,6 +76,35 @@ class Segmentation:
     heads: tuple[Head, ...]
     scores: Tensor | None = None
     concepts: tuple[ChosenConcept, ...] = ()
+
+    def __repr__(self) -> str:
+        frames, height, width = self.labels.shape
+        return (
+            f"Segmentation({counted(len(self), 'object')} in {counted(frames, 'frame')} of "
+            f"{height}x{width}, {counted(len(self.heads), 'head')})"
+        )
+
+    def _rows(self) -> list[Row]:
+        rows = []
+        for number in self.labels.unique().tolist():
+            area = (self.labels == number).double().mean(dim=(1, 2))
+            if number:
+                rows.append(
+                    {
+                        "object": number,
+                        "frames": int((area > 0).sum()),
+                        "first_frame": int((area > 0).nonzero()[0]),
+                        "mean_area": float(area.mean()),
+                    }
+                )
+        return rows
+
+    def _draw(self, ax: Axes) -> None:
+        for row in self:
+            area = (self.labels == row["object"]).double().mean(dim=(1, 2))
+            ax.plot(100 * area.cpu().numpy(), label=f"object {row['object']}")
+        ax.set(xlabel="frame", ylabel="area, % of the frame", ylim=(0, None))
+        ax.legend()
 
     @property
     def masks(self) -> Tensor:

@@ -6,17 +6,23 @@ import csv
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vtcd_ops.common.equality import ByContent
+from vtcd_ops.common.errors import counted
+from vtcd_ops.common.tabular import Row, Tabular
 from vtcd_ops.vos_metrics.measures import statistics
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Evaluation", "ObjectScores"]
 
 
-@dataclass(frozen=True)
-class ObjectScores:
+@dataclass(frozen=True, eq=False)
+class ObjectScores(ByContent):
     """The scores of one object of one sequence.
 
     Args:
@@ -44,9 +50,9 @@ class ObjectScores:
         }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """A table of scores; printed, it is one.
+@dataclass(frozen=True, repr=False, eq=False)
+class Evaluation(Tabular):
+    """A table of scores; printed, it is one. Iterated over, it is a row for each object.
 
     Args:
         rule: the rule they were taken by, a name in `RULES`.
@@ -55,6 +61,22 @@ class Evaluation:
 
     rule: str
     objects: tuple[ObjectScores, ...]
+
+    def __repr__(self) -> str:
+        scores = "" if not self.objects else f", mean J&F {self.mean['J&F']:.3f}"
+        return f"Evaluation({counted(len(self.objects), 'object')} by {self.rule}{scores})"
+
+    def _rows(self) -> list[Row]:
+        return self.rows
+
+    def _draw(self, ax: Axes) -> None:
+        names = [f"{scores.sequence} {scores.label}" for scores in self.objects]
+        places = np.arange(len(names))
+        for shift, column in ((-0.2, "J mean"), (0.2, "F mean")):
+            ax.bar(places + shift, [row[column] for row in self.rows], 0.4, label=column)
+        ax.set_xticks(places, names, rotation=60, ha="right")
+        ax.set(xlabel="sequence and object", ylabel="score, 0 to 1", ylim=(0, 1))
+        ax.legend()
 
     @property
     def rows(self) -> list[dict[str, Any]]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from vtcd_ops.discovery.records import HeadConcepts
-from vtcd_ops.discovery.run import Run
+
+if TYPE_CHECKING:
+    from vtcd_ops.discovery.run import Run
 
 MOST_CONCEPTS = 0.5  #: concepts a tubelet; with more, most concepts have one tubelet
 MOST_OF_ONE_VIDEO = 0.5  #: share of a head's concepts that occur in one video only
