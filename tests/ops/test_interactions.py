@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+import shapiq
 import torch
 from scipy import stats
 
@@ -44,19 +45,15 @@ def test_planted_pairs_are_found() -> None:
 
 
 def test_they_are_the_banzhaf_interactions_of_a_game() -> None:
-    """A game with a triple, by enumeration: the mean second difference over sets of the others."""
+    """A game with a triple: shapiq's exact index, which goes over all sets."""
     size = 6
 
     def game(removed: np.ndarray) -> np.ndarray:
         triple = removed[..., 0] & removed[..., 1] & removed[..., 2]
         return 4.0 * triple + 1.5 * (removed[..., 3] & ~removed[..., 4]) + removed[..., 5]
 
-    every = np.array(list(itertools.product([False, True], repeat=size)))
-    signs = np.where(every, 1.0, -1.0)
-    exact = {
-        (i, j): float((game(every) * signs[:, i] * signs[:, j]).sum() / 2 ** (size - 2))
-        for i, j in itertools.combinations(range(size), 2)
-    }
+    index = shapiq.ExactComputer(game=game, n_players=size)("BII", 2).get_n_order_values(2)
+    exact = {(i, j): float(index[i, j]) for i, j in itertools.combinations(range(size), 2)}
     assert exact[0, 1] == 2.0
     assert exact[3, 4] == -1.5
     padded = 40  # units that do nothing: each mask then removes any number of the six

@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+import shapiq
 import torch
 from scipy.stats import spearmanr
 
@@ -31,6 +32,31 @@ def test_effects_of_trees_are_exact(share: float) -> None:
         others = np.delete(chance, unit, axis=1).prod(axis=1)  # twice each set of the others
         expected[unit] = (np.where(every[:, unit], value, -value) * others).sum()
     np.testing.assert_allclose(tree_effects(trees, U, share), expected, atol=1e-9)
+
+
+def test_effects_of_trees_are_shapiqs_banzhaf_values() -> None:
+    """Of the trees as a game, exactly; and of a game that trees and the rest are to find."""
+    rng = np.random.default_rng(1)
+    table = rng.standard_normal(2**U)
+
+    def game(removed: np.ndarray) -> np.ndarray:
+        return table[removed.astype(int) @ (1 << np.arange(U))]
+
+    every = np.array(list(itertools.product([False, True], repeat=U)))
+    trees = fit_trees(every, game(every))
+    of_trees = shapiq.ExactComputer(
+        game=lambda removed: trees.predict(np.atleast_2d(removed).astype(np.float32)), n_players=U
+    )
+    exact = of_trees("BV", 1).get_n_order_values(1)
+    np.testing.assert_allclose(tree_effects(trees, U, 0.5), exact, atol=1e-9)
+    wanted = shapiq.ExactComputer(game=game, n_players=U)("BV", 1).get_n_order_values(1)
+    padded = 40  # units that do nothing: each mask then removes any number of the eight
+    keep = cris_sample(padded, 4000, 0.5, 2).numpy()
+    scores = torch.from_numpy(-game(~keep[:, :U])[None])
+    for name in ("regression", "trees"):
+        found = estimate(scores, num_units=padded, ratio=0.5, seed=2, estimator=name)
+        wrong = found.value.numpy()[:U] - wanted
+        assert (np.abs(wrong) < 4 * found.stderr_masks.numpy()[:U] + 0.02).all()
 
 
 def redundant(removed: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ from vtcd_ops.importance.masking import MaskedModel
 from vtcd_ops.importance.measurement import AskedForward, Measurement, check_model
 from vtcd_ops.importance.methods import Masks
 from vtcd_ops.importance.ranked_videos import RankedVideo, find_videos
+from vtcd_ops.importance.replacements import replace_setting
 from vtcd_ops.importance.scores_store import (
     RESULT_FILE,
     ScoresWriter,
@@ -60,6 +61,7 @@ def curves(
     rankings: Sequence[str] | None = None,
     num_points: int = 20,
     num_random: int = 5,
+    replace: str = "zero",
     assign: bool = False,
     seed: int = 0,
     name: str | None = None,
@@ -101,8 +103,10 @@ def curves(
             default those whose units are of the kind and part that `run.importance()` ranks.
         num_points: equal steps from nothing removed to everything removed.
         num_random: random orders to average.
+        replace: what is put in place of removed units, as of :func:`vtcd_ops.rank`; rankings that
+            were made with another are followed all the same.
         seed: of the random orders.
-        name: of the curves in the run; the metric's by default.
+        name: of the curves in the run; the metric's by default, and what is put in place.
         overwrite: replace curves of that name that have other settings; those that have the same
             go on.
 
@@ -123,9 +127,10 @@ def curves(
         run, adapter, samples, classes=target.classes, assign=assign,
         max_memory=parse_bytes(max_memory),
     )  # fmt: skip
-    path = run.path / FOLDER / folder_name(name or chosen_metric.name.replace("_", "-"))
+    usual = "-".join([chosen_metric.name.replace("_", "-"), *replace_setting(replace).values()])
+    path = run.path / FOLDER / folder_name(name or usual)
     counts = np.round(np.linspace(0, 1, num_points + 1) * len(units)).astype(np.int64)
-    measured = Measurement(run, adapter, units, chosen_metric, videos)
+    measured = Measurement(run, adapter, units, chosen_metric, videos, replace)
     asked = AskedForward(masks_per_forward, dtype, compiled, max_memory)
     more = {"counts": np.unique(counts).tolist(), "num_random": num_random, "seed": seed}
     shown = progress and os.environ.get("RANK", "0") == "0"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from vtcd_ops.common.accelerator import ComingBack, going_to, is_out_of_memory, 
 from vtcd_ops.common.errors import InputError, first_line, warn
 from vtcd_ops.importance.recording import MaskedClip, Recorder
 from vtcd_ops.importance.repeated_input import embedding_once
+from vtcd_ops.importance.replacements import StandIns, placed_stand_ins
 from vtcd_ops.importance.units import TokenUnits, Units, prunable
 from vtcd_ops.metrics import Metric, Scored, expect_finite, score_outputs
 from vtcd_ops.ops import concept_mask
@@ -125,6 +126,9 @@ class MaskedModel:
         self._autocast = dtype == "bfloat16" and model_dtype(adapter.model) == torch.float32
         self._keep = torch.ones(1, len(units))
         self._units: Mapping[int, Tensor] = {}
+        self._put: Mapping[int, Tensor] = {}  # in place of what is removed
+        self._seen: dict[int, Tensor] | None = None  # features, while they are asked for
+        self.stand_ins: StandIns | None = None  #: gives what is put in place; None: zeros
         self._neurons = {
             layer: torch.from_numpy(units).to(self.device)
             for layer, units in units.of_neurons(adapter).items()
@@ -154,8 +158,15 @@ class MaskedModel:
 
     def _visit(self, part: str, layer: int, features: Tensor) -> Tensor:
         """Multiply features [B, A, P+N, C] by the keep of their tokens' units."""
-        prefix = self.adapter.num_prefix_tokens
-        return concept_mask(features, self._units[layer], self._keep, prefix)
+        prefix, units, keep = self.adapter.num_prefix_tokens, self._units[layer], self._keep
+        if self._seen is not None:
+            self._seen[layer] = features.clone()
+        left = concept_mask(features, units, keep, prefix)
+        if layer not in self._put:
+            return left
+        gone = ~keep if keep.dtype == torch.bool else 1 - keep
+        put = self._put[layer].to(features.dtype).expand_as(features)
+        return left + concept_mask(put, units, gone, prefix)
 
     def _visit_neurons(self, layer: int, neurons: Tensor) -> Tensor:
         """Multiply neurons [B', N, H] by the keep of their units, at every token."""
@@ -177,11 +188,22 @@ class MaskedModel:
         """Run the model, or have it recorded."""
         batch = len(keep)
         self._keep = keep
-        self._units = clip.units
+        self._units, self._put = clip.units, clip.stand_ins
         clips = clip.frames.expand(batch, -1, -1, -1, -1)
         more = {name: value.expand(batch, *value.shape[1:]) for name, value in clip.inputs.items()}
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
             return self._predict(clips, **more)
+
+    def features(self, clip: MaskedClip) -> dict[int, Tensor]:
+        """Return the features of the units' part with nothing removed, [1, A, P+N, C] a layer."""
+        found: dict[int, Tensor] = {}
+        self._seen = found
+        try:
+            with torch.no_grad(), self.in_full():
+                self._forward(clip, torch.ones(1, len(self.units), device=self.device))
+        finally:
+            self._seen = None
+        return found
 
     @contextlib.contextmanager
     def in_full(self) -> Iterator[None]:
@@ -242,10 +264,14 @@ class MaskedModel:
         windows, scores = [], []
         everything = torch.ones(1, len(self.units), dtype=torch.bool)
         with torch.no_grad():  # not inference mode: gradients flow through these tensors later
-            for window, frames in zip(clip.windows, clip.clips(), strict=True):
-                one = self.placed(clip, window, frames, tokens)
+            for number, frames in enumerate(clip.clips()):
+                one = self.placed(clip, clip.windows[number], frames, tokens)
+                if self.stand_ins is not None:
+                    put = self.stand_ins.of(clip, number)
+                    put = placed_stand_ins(put, one.units, self.adapter.num_prefix_tokens)
+                    one = replace(one, stand_ins=put)
                 outputs = self.answer(one, everything)
-                scored = Scored(self.adapter, sample, clip, window, outputs)
+                scored = Scored(self.adapter, sample, clip, clip.windows[number], outputs)
                 prepared = self.metric.prepare(scored)
                 scores.append(score_outputs(self.metric, outputs, prepared, 1))
                 windows.append(_PreparedWindow(one, prepared))
@@ -302,7 +328,7 @@ class MaskedVideo:
     @property
     def num_bytes(self) -> int:
         """Memory that the video takes."""
-        return sum(window.clip.frames.nbytes for window in self._windows)
+        return sum(window.clip.num_bytes for window in self._windows)
 
     def changes(self) -> bool:
         """Whether the model answers otherwise once all units are removed from the first window.

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vtcd_ops.adapters.adapter import Adapter, model_device
 from vtcd_ops.adapters.placement import load_on
@@ -24,10 +25,13 @@ from vtcd_ops.discovery.run import Run
 from vtcd_ops.importance.batching import double_up
 from vtcd_ops.importance.masking import MaskedModel, choose_dtype, model_dtype
 from vtcd_ops.importance.ranked_videos import RankedVideo
+from vtcd_ops.importance.recording import MaskedClip
+from vtcd_ops.importance.replacements import StandIns, check_replace, replace_setting
 from vtcd_ops.importance.scores_store import ScoresWriter, read_settings
 from vtcd_ops.importance.store import run_fingerprint
 from vtcd_ops.importance.units import Units
 from vtcd_ops.metrics import Metric, metric_identity
+from vtcd_ops.video.clips import VideoClip
 
 Result = TypeVar("Result")
 
@@ -85,6 +89,10 @@ class Measurement:
         units: what can be removed.
         metric: how an answer is scored.
         videos: on which answers.
+        replace: what is put in place of removed units, one of `REPLACEMENTS`.
+
+    Raises:
+        InputError: nothing can be put in place of these units of these videos.
     """
 
     run: Run
@@ -92,6 +100,10 @@ class Measurement:
     units: Units
     metric: Metric
     videos: list[RankedVideo]
+    replace: str = "zero"
+
+    def __post_init__(self) -> None:
+        check_replace(self.replace, self.units, self.videos)
 
     def document(self, path: Path, asked: AskedForward, more: dict[str, Any]) -> dict[str, Any]:
         """Return everything that scores depend on, as it is stored in a folder.
@@ -112,6 +124,7 @@ class Measurement:
             "part": self.units.part,
             **self.units.settings(),
             "videos": [video.identity() for video in self.videos],
+            **replace_setting(self.replace),
             **more,
         }
         begun = read_settings(path) or {}
@@ -172,12 +185,7 @@ class Measurement:
 
     def _forward(self, masked: MaskedModel) -> Callable[[int], object]:
         """A forward of the first video's first clip, under any number of masks."""
-        clip = self.videos[0].clip
-        frames = next(iter(clip.clips()))
-        _, h, w = self.adapter.grid_for(frames.unsqueeze(0))
-        everywhere = np.zeros((self.adapter.num_heads, clip.num_steps * h * w), dtype=np.int32)
-        tokens = dict.fromkeys(self.units.token_layers, everywhere)
-        placed = masked.placed(clip, clip.windows[0], frames, tokens)
+        placed = _placed(masked, self.videos[0].clip, 0)
 
         def forward(num_masks: int) -> object:
             keep = torch.ones(num_masks, len(self.units), dtype=torch.bool)
@@ -189,7 +197,12 @@ class Measurement:
     def masked(self, document: dict[str, Any]) -> MaskedModel:
         """Return the model whose units are removed, as a document says that it runs."""
         dtype, compiled = document["dtype"], document["compiled"]
-        return MaskedModel(self.adapter, self.units, self.metric, dtype=dtype, compiled=compiled)
+        masked = MaskedModel(self.adapter, self.units, self.metric, dtype=dtype, compiled=compiled)
+        if self.replace != "zero":
+            prefix = self.adapter.num_prefix_tokens
+            look = partial(_features, masked)
+            masked.stand_ins = StandIns(self.replace, look, self.videos, prefix)
+        return masked
 
 
 def check_model(
@@ -205,6 +218,20 @@ def gradient_dtype(dtype: str, adapter: Adapter) -> str:
     """Return the type in which gradients are taken: float32 rather than autocast, if not asked."""
     plain = model_dtype(adapter.model) == torch.float32
     return "float32" if dtype == "auto" and plain else dtype
+
+
+def _placed(masked: MaskedModel, clip: VideoClip[Adapter], window: int) -> MaskedClip:
+    """One window of a clip, in which the first unit of each layer lies everywhere."""
+    frames = next(one for number, one in enumerate(clip.clips()) if number == window)
+    _, h, w = masked.adapter.grid_for(frames.unsqueeze(0))
+    everywhere = np.zeros((masked.adapter.num_heads, clip.num_steps * h * w), dtype=np.int32)
+    tokens = dict.fromkeys(masked.units.token_layers, everywhere)
+    return masked.placed(clip, clip.windows[window], frames, tokens)
+
+
+def _features(masked: MaskedModel, clip: VideoClip[Adapter], window: int) -> dict[int, Tensor]:
+    """The features of a window with nothing removed."""
+    return masked.features(_placed(masked, clip, window))
 
 
 def _fitting_masks(adapter: Adapter, max_memory: int) -> int:

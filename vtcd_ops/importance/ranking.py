@@ -30,7 +30,7 @@ from vtcd_ops.importance.priors import PRIORS, prior_of, settled_prior
 from vtcd_ops.importance.ranked_videos import find_videos
 from vtcd_ops.importance.scoring import Scoring
 from vtcd_ops.importance.store import finish_importance, importance_path
-from vtcd_ops.importance.units import Units, choose_units
+from vtcd_ops.importance.units import choose_units
 from vtcd_ops.metrics import Metric, get_metric
 from vtcd_ops.video.samples import Sample
 
@@ -58,6 +58,7 @@ def rank(
     estimator: str = "auto",
     stop_at: float | None = 0.95,
     prior: str | None = "mean_mask",
+    replace: str = "zero",
     num_steps: int = 32,
     classes: Sequence[str] | str | None = None,
     assign: bool = False,
@@ -119,6 +120,9 @@ def rank(
         prior: of cris, what its estimates are shrunk towards: "mean_mask" (the gradient where every
             unit is kept by 1 - ratio), "integrated_gradients" (at 8 strengths), "gradient" (where
             everything is kept) or None. Left out, and said, where the metric has no gradient.
+        replace: what is put in place of a removed unit: "zero" (the paper's), "mean" (of its head's
+            features over the videos), or "video" (another video's features at the same token, of
+            another label where there is one).
         num_steps: of integrated gradients.
         classes: labels whose videos to take, or "all" labels: each class is ranked by its videos,
             and the classes are averaged. None: all videos as one class.
@@ -150,14 +154,13 @@ def rank(
     ratio = getattr(adapter, "cris_ratio", DEFAULT_RATIO) if ratio is None else ratio
     _check(method, num_masks, ratio, design, estimator, stop_at, prior, num_steps, seed)
     chosen_units = choose_units(run, units, part, adapter, neurons_per_group)
-    chosen_metric = get_metric(metric, adapter)
-    _check_gradients(method, chosen_metric)
+    chosen_metric = _with_gradients(method, get_metric(metric, adapter))
     videos, kept_classes = find_videos(
         run, adapter, samples, classes=classes, assign=assign, max_memory=parse_bytes(max_memory)
     )
-    path = importance_path(run, name or _default_name(method, chosen_metric, chosen_units, run))
+    measured = Measurement(run, adapter, chosen_units, chosen_metric, videos, replace)
+    path = importance_path(run, name or _default_name(method, measured))
     dtype = gradient_dtype(dtype, adapter) if method in GRADIENTS else dtype
-    measured = Measurement(run, adapter, chosen_units, chosen_metric, videos)
     asked = AskedForward(masks_per_forward, dtype, compiled, max_memory, method in GRADIENTS)
     more = {"method": method, "num_units": len(chosen_units), "seed": seed, "classes": kept_classes}
     more |= _of_method(method, ratio, design, num_steps, prior, chosen_metric)
@@ -178,8 +181,8 @@ def rank(
     return scoring.run(lambda tensors: finish_importance(writer, tensors, estimator))
 
 
-def _check_gradients(method: str, metric: Metric) -> None:
-    """Raise where gradients of a metric say nothing."""
+def _with_gradients(method: str, metric: Metric) -> Metric:
+    """Return a metric, or raise where its gradients say nothing and a method needs them."""
     if method in GRADIENTS and not metric.smooth:
         raise InputError(
             f"rank: metric {metric.name} is flat almost everywhere, so its gradients say nothing: "
@@ -190,6 +193,7 @@ def _check_gradients(method: str, metric: Metric) -> None:
             f"rank: metric {metric.name} is largest where nothing is removed, so its gradient "
             "there is zero: choose integrated_gradients or another metric"
         )
+    return metric
 
 
 def _check(
@@ -223,11 +227,13 @@ def _check(
         raise InputError(f"rank: stop_at expected a number above 0, at most 1, got {stop_at!r}")
 
 
-def _default_name(method: str, metric: Metric, units: Units, run: Run) -> str:
+def _default_name(method: str, measured: Measurement) -> str:
     """Name a ranking by what it is, the usual left out."""
-    pieces = [method.replace("_", "-"), metric.name.replace("_", "-")]
+    units, first = measured.units, measured.run.parts[0]
+    pieces = [method.replace("_", "-"), measured.metric.name.replace("_", "-")]
     pieces += [units.kind.replace("+", "-")] if units.kind != "concepts" else []
-    pieces += [units.part] if units.part != run.parts[0] else []
+    pieces += [units.part] if units.part != first else []
+    pieces += [measured.replace] if measured.replace != "zero" else []
     return "-".join(pieces)
 
 

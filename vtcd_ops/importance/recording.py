@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -23,17 +23,26 @@ class MaskedClip:
         frames: [1, T, 3, H', W'].
         inputs: what else its forward takes, batch 1 each.
         units: of the tokens of each layer, int32 [1, A, t*h*w].
+        stand_ins: what is put in place of removed features, [1, A, P + t*h*w, C] a layer, 0 where
+            no unit is; nothing: zeros.
     """
 
     frames: Tensor
     inputs: Mapping[str, Tensor]
     units: Mapping[int, Tensor]
+    stand_ins: Mapping[int, Tensor] = field(default_factory=dict)
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that it takes."""
+        return self.frames.nbytes + sum(tensor.nbytes for tensor in self.stand_ins.values())
 
     def clone(self) -> MaskedClip:
         """Return a copy in memory of its own."""
         inputs = {name: tensor.clone() for name, tensor in self.inputs.items()}
         units = {layer: tensor.clone() for layer, tensor in self.units.items()}
-        return MaskedClip(self.frames.clone(), inputs, units)
+        stand_ins = {layer: tensor.clone() for layer, tensor in self.stand_ins.items()}
+        return MaskedClip(self.frames.clone(), inputs, units, stand_ins)
 
     def copy_(self, other: MaskedClip) -> None:
         """Take the values of another clip of the same shapes."""
@@ -42,6 +51,8 @@ class MaskedClip:
             self.inputs[name].copy_(tensor)
         for layer, tensor in other.units.items():
             self.units[layer].copy_(tensor)
+        for layer, tensor in other.stand_ins.items():
+            self.stand_ins[layer].copy_(tensor)
 
 
 #: A model's answer to a clip under a keep table.
