@@ -66,9 +66,9 @@ def table3(study: Study) -> Result:
     columns = {"paper": "J, all frames", "J": "J", "F": "F", "both": "J&F"}
     rows: list[Row] = []
     claims: list[Claim] = []
-    for subject in _subjects(study):
+    for subject in subjects(study):
         found = {
-            way: [_scores(study, subject, way, segmenter, one) for one in subject.samples]
+            way: [scores_of(study, subject, way, segmenter, one) for one in subject.samples]
             for way, segmenter in _ways(subject).items()
         }
         rows += [
@@ -102,7 +102,8 @@ def table3(study: Study) -> Result:
     )
 
 
-def _subjects(study: Study) -> Iterator[Subject]:
+def subjects(study: Study) -> Iterator[Subject]:
+    """Yield DINOv2-S with DAVIS, where they are there, then every miniature with its videos."""
     data = real_data()
     if data is None:
         print(f"table3: {LEFT_OUT}", flush=True)
@@ -154,7 +155,7 @@ def _sam(weights: Path) -> Any:
     return sam_refiner(module.load_mobile_sam(weights))
 
 
-def _scores(
+def scores_of(
     study: Study, subject: Subject, way: str, segmenter: Segmenter, sample: Sample
 ) -> dict[str, list[float]]:
     """J and F of every frame, of one video by one way; kept."""

@@ -44,7 +44,7 @@ def test_every_way_is_scored_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     truth[:, 8:24, 8:24] = True
     sample = Sample(video, target_masks=truth, name="square")
     subject = table3.Subject("tiny", example_adapter(), [sample])
-    monkeypatch.setattr(table3, "_subjects", lambda study: [subject])
+    monkeypatch.setattr(table3, "subjects", lambda study: [subject])
     study = Study(tmp_path, QUICK, talks=False)
     result = table3.table3(study)
     ways = (table3.PAPER, table3.BETTER, table3.ALONE, table3.COPY, table3.PROPAGATION)

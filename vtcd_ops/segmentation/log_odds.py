@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse
 import torch
 from torch import Tensor
 
@@ -35,6 +36,10 @@ class TokenConcepts:
     compactness: float = 0.1
     seed: int = 0
 
+    def wanted(self, grid: Sequence[int]) -> int:
+        """Return how many tubelets SLIC is asked for in a grid of tokens (t, h, w)."""
+        return min(max(math.prod(grid) // self.tokens_per_tubelet, 2), _MOST_TUBELETS)
+
     def find(self, features: Tensor) -> tuple[Tensor, list[int]]:
         """Return the concept of every token, and how many concepts each head has.
 
@@ -48,34 +53,36 @@ class TokenConcepts:
             int64 [B, t*h*w].
         """
         grid = features.shape[2:]
-        wanted = min(max(grid.numel() // self.tokens_per_tubelet, 2), _MOST_TUBELETS)
-        labels = slic3d(features, grid, wanted, self.compactness)
-        tokens = features.flatten(2).transpose(1, 2)  # [B, N, C]
-        data = [_means(x, of) for x, of in zip(tokens, labels.flatten(1), strict=True)]
+        labels = slic3d(features, grid, self.wanted(grid), self.compactness)
+        channels = features.flatten(2)  # [B, C, N]
+        data = [means_of_tubelets(x, of) for x, of in zip(channels, labels.flatten(1), strict=True)]
         number = [min(self.num_concepts, len(rows)) for rows in data]
         factors = cnmf(data, number, seed=self.seed)
         nearest = [
-            # by differences: products of matrices round by the number of threads
-            torch.cdist(x, found.centers, compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
-            for x, found in zip(tokens, factors, strict=True)
+            nearest_concept(x, found.centers)
+            for x, found in zip(channels.transpose(1, 2), factors, strict=True)
         ]
         return torch.stack(nearest), number
 
 
-def _means(tokens: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean of the tokens [N, C] of each label that occurs, [S, C].
+def nearest_concept(tokens: Tensor, centers: Tensor) -> Tensor:
+    """Return which centre [K, C] is nearest to each token [N, C], int64 [N]."""
+    # by differences: products of matrices round by the number of threads
+    mode = "donot_use_mm_for_euclid_dist"
+    return torch.cdist(tokens, centers, compute_mode=mode).argmin(1)
+
+
+def means_of_tubelets(features: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean of the tokens of features [C, N] of each label that occurs, [S, C].
 
     Labels of tokens need no interpolation, so this is many times sooner than `tubelet_pool`, whose
-    work is the tubelets times the tokens: thousands of small ones are a sparse matrix.
+    work is the tubelets times the tokens.
     """
     found, place = np.unique(labels.cpu().numpy(), return_inverse=True)
-    num_tokens = len(place)
-    member = scipy.sparse.csr_matrix(
-        (np.ones(num_tokens), (place, np.arange(num_tokens))), (len(found), num_tokens)
-    )
-    totals = member @ tokens.cpu().numpy().astype(np.float64)
-    means = totals / np.bincount(place)[:, None]
-    return torch.from_numpy(means.astype(np.float32)).to(tokens.device)
+    channels = features.cpu().numpy()
+    totals = [np.bincount(place, channel, len(found)) for channel in channels]  # float64, in order
+    means = np.stack(totals, axis=1) / np.bincount(place)[:, None]
+    return torch.from_numpy(means.astype(np.float32)).to(features.device)
 
 
 def concept_log_odds(concept: np.ndarray, covered: np.ndarray, num_concepts: int) -> np.ndarray:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MODES = ("better", "paper")
+_PIXELS = 1 << 23  # whose scores are in memory together
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,7 @@ def segment(
         found = _by_one_concept(clip, view, features, chosen, objects, settings)
     else:
         making = TokenConcepts(num_concepts, tokens_per_tubelet, compactness, seed)
-        found = _by_log_odds(clip, view, features, chosen, objects, making, memory)
+        found = segment_by_log_odds(clip, view, features, chosen, objects, making, memory)
     if refine is not None:
         _refine_all(source, found.labels, refine, seed)
     return found
@@ -210,7 +211,7 @@ def _numbers(objects: np.ndarray) -> np.ndarray:
     return numbers
 
 
-def _by_log_odds(
+def segment_by_log_odds(
     clip: VideoClip[Adapter],
     view: View,
     features: list[Tensor],
@@ -219,7 +220,17 @@ def _by_log_odds(
     making: TokenConcepts,
     memory: float,
 ) -> Segmentation:
-    """Mode "better": the mean over all heads of how likely a token's concept is the object."""
+    """Mode "better" from features: the mean over all heads of how likely a concept is the object.
+
+    Args:
+        clip: the video and the model.
+        view: what the model sees of it.
+        features: of each head, [C, t, h, w].
+        heads: whose features they are.
+        objects: int32 [H, W] of the first frame.
+        making: how concepts are made.
+        memory: as of :func:`segment`.
+    """
     adapter, numbers = clip.adapter, _numbers(objects)
     grid = (features[0].shape[1], features[0].shape[2], features[0].shape[3])
     covered = np.stack([coverage(adapter, objects == one, grid[1:]).ravel() for one in numbers])
@@ -234,12 +245,29 @@ def _by_log_odds(
     if memory > 0:
         scores = followed_scores(concepts, counts, covered, grid, thresholds, memory)
     scores -= torch.from_numpy(thresholds).to(scores).reshape(-1, 1, 1, 1)
-    labels = np.zeros((len(clip.indices), *view.frame_size), dtype=np.int32)
-    for frame, its_labels in enumerate(labels):
-        tokens = scores_at_frame(scores, frame, adapter.tubelet_size)
-        pixels = view.scores_of_pixels(tokens).cpu().numpy()  # [O, H, W]
-        its_labels[:] = np.where(pixels.max(axis=0) > 0, numbers[pixels.argmax(axis=0)], 0)
-    return Segmentation(torch.from_numpy(labels), tuple(heads), scores=scores.cpu())
+    labels = _labels_of(scores, numbers, view, len(clip.indices), adapter.tubelet_size)
+    return Segmentation(labels, tuple(heads), scores=scores.cpu())
+
+
+def _labels_of(
+    scores: Tensor, numbers: np.ndarray, view: View, num_frames: int, tubelet_size: int
+) -> Tensor:
+    """The object at every pixel, int32 [T, H, W], by the scores [O, t, h, w] over thresholds."""
+    labels = torch.zeros((num_frames, *view.frame_size), dtype=torch.int32)
+    together = max(_PIXELS // (len(scores) * view.frame_size[0] * view.frame_size[1]), 1)
+    for first in range(0, num_frames, together):  # threads divide the frames between them
+        frames = range(first, min(first + together, num_frames))
+        tokens = [scores_at_frame(scores, frame, tubelet_size) for frame in frames]
+        pixels = view.scores_of_pixels(torch.cat(tokens))
+        pixels = pixels.unflatten(0, (len(frames), len(scores)))  # [F, O, H, W]
+        for its_labels, its_pixels in zip(labels[first : first + together], pixels, strict=True):
+            if len(scores) == 1:
+                its_labels.copy_((its_pixels[0] > 0).to(torch.int32) * int(numbers[0]))
+                continue
+            values = its_pixels.cpu().numpy()
+            best = np.where(values.max(axis=0) > 0, numbers[values.argmax(axis=0)], 0)
+            its_labels.copy_(torch.from_numpy(best))
+    return labels
 
 
 def _by_one_concept(
