@@ -67,3 +67,15 @@ def test_one_library_of_the_cpu_is_loaded_beside_that_of_cuda() -> None:
     cuda = library.library_path("cuda")
     expected = [library.library_path(vtcd_ops.INSTRUCTION_SET), *([cuda] if cuda.is_file() else [])]
     assert sorted(loaded) == sorted(map(str, expected))
+
+
+def test_what_is_dear_to_import_waits_for_its_first_use() -> None:
+    """Scipy's parts and the libraries of the extras would double the time of every command."""
+    listed = "import sys, vtcd_ops; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", listed], capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split())
+    dear = {"scipy.stats", "scipy.optimize", "sklearn", "skimage", "transformers", "matplotlib"}
+    assert "torch" in loaded
+    assert not loaded & dear

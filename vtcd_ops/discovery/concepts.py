@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 import torch
-from scipy.optimize import nnls
 
 from vtcd_ops.common.accelerator import is_out_of_memory, release_memory
 from vtcd_ops.common.equality import same_fields
@@ -185,7 +185,9 @@ def encode(tubelets: np.ndarray, centers: np.ndarray) -> np.ndarray:
         if scale == 0 or w.shape[1] == 0:
             continue
         try:
-            solution, _ = nnls(w / unit, x[row] / scale, maxiter=_NNLS_STEPS * w.shape[1])
+            solution, _ = scipy.optimize.nnls(
+                w / unit, x[row] / scale, maxiter=_NNLS_STEPS * w.shape[1]
+            )
         except RuntimeError:
             raise InputError(
                 f"concepts: how tubelet {row} is composed of {w.shape[1]} concepts could not be "

@@ -15,9 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 import torch
-from scipy.linalg import eigh_tridiagonal
-from scipy.sparse.linalg import LinearOperator, cg
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -301,8 +300,12 @@ class Regression:
             )
             return product.reshape(-1)
 
-        matrix = LinearOperator((target.numel(), target.numel()), matvec=apply, dtype=np.float64)
-        solved, _ = cg(matrix, target.flatten().numpy(), rtol=1e-10, maxiter=500)
+        matrix = scipy.sparse.linalg.LinearOperator(
+            (target.numel(), target.numel()), matvec=apply, dtype=np.float64
+        )
+        solved, _ = scipy.sparse.linalg.cg(
+            matrix, target.flatten().numpy(), rtol=1e-10, maxiter=500
+        )
         return _centred_on(torch.from_numpy(solved).view_as(target) * scale, used)
 
     def _quadrature(self, y: Tensor, used: np.ndarray) -> Spectrum:
@@ -344,7 +347,7 @@ class Regression:
             beside.append(beta)
             before, current = current, product / beta.clamp(min=1e-300)
         main, off = torch.stack(diagonal, 1).numpy(), torch.stack(beside, 1)[:, :-1].numpy()
-        found = [eigh_tridiagonal(*one) for one in zip(main, off, strict=True)]
+        found = [scipy.linalg.eigh_tridiagonal(*one) for one in zip(main, off, strict=True)]
         nodes = torch.from_numpy(np.stack([values for values, _ in found]))
         first = torch.from_numpy(np.stack([vectors[0] for _, vectors in found]))
         return nodes, squares[:, None] * first**2

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 import torch
-from scipy.stats import spearmanr
 
 from vtcd_ops.common.equality import same_fields
 from vtcd_ops.common.errors import InputError
@@ -163,4 +163,4 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
     """
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan")
-    return float(np.clip(spearmanr(a, b).statistic, -1, 1))
+    return float(np.clip(scipy.stats.spearmanr(a, b).statistic, -1, 1))

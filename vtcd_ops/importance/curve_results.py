@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.integrate import trapezoid
+import scipy
 
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.common.tabular import Row, Tabular
@@ -69,7 +69,7 @@ class Curves(Tabular):
 
     def area(self, ranking: str, direction: str = "positive") -> float:
         """Return the area below the mean curve, by the trapezoid rule."""
-        return float(trapezoid(self.mean(ranking, direction), self.fractions))
+        return float(scipy.integrate.trapezoid(self.mean(ranking, direction), self.fractions))
 
     def band(
         self, ranking: str, direction: str = "positive", level: float = 0.95
@@ -86,7 +86,9 @@ class Curves(Tabular):
         self, ranking: str, direction: str = "positive", level: float = 0.95
     ) -> tuple[float, float]:
         """Return the confidence interval of the area over videos, as for the band."""
-        areas = trapezoid(_resampled(self.scores[ranking, direction]), self.fractions, axis=1)
+        areas = scipy.integrate.trapezoid(
+            _resampled(self.scores[ranking, direction]), self.fractions, axis=1
+        )
         low, high = np.quantile(areas, [(1 - level) / 2, (1 + level) / 2])
         return float(low), float(high)
 

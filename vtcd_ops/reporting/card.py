@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import binary_erosion
+import scipy
 
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.common.settings import expect_count
@@ -173,7 +173,7 @@ def dim_outside(pixels: Pixels, inside: npt.NDArray[np.bool_], line: Pixels) -> 
     """
     grey = pixels @ np.array([0.299, 0.587, 0.114]) * _DIMMED
     shown = np.where(inside[..., None], pixels, grey.round().astype(np.uint8)[..., None])
-    edge = inside & ~binary_erosion(inside, iterations=2, border_value=1)
+    edge = inside & ~scipy.ndimage.binary_erosion(inside, iterations=2, border_value=1)
     shown[edge] = line
     return shown
 

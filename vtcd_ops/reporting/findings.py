@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest
+import scipy
 
 from vtcd_ops.importance.curves import RANDOM, Curves, read_curves
 from vtcd_ops.importance.importance import Importance
@@ -122,7 +122,7 @@ def _sign_test(model: ShownRun, control: ShownRun) -> float:
     ahead, behind = signs.count(1.0), signs.count(-1.0)
     if ahead <= behind:
         return 1.0
-    return float(binomtest(ahead, ahead + behind).pvalue)
+    return float(scipy.stats.binomtest(ahead, ahead + behind).pvalue)
 
 
 def _best_layer(
