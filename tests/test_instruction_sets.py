@@ -19,8 +19,8 @@ import vtcd_ops
 
 TESTS = Path(__file__).parent / "ops"
 CAPABILITIES = {"default": "DEFAULT", "avx2": "AVX2", "avx512": "AVX512"}
-# Tests of what no instruction set can change: of Python, of other devices, of torch's compilers.
-OF_PYTHON = ["*_cuda.py", "test_importance_estimators.py", "test_choose_num_concepts.py",
+# Tests of what no instruction set can change: of Python, checks, other devices, torch's compilers.
+OF_PYTHON = ["*_cuda.py", "*_errors.py", "test_wrong_calls.py", "test_choose_num_concepts.py",
              "test_learn_a_mask.py", "test_out_of_memory.py"]  # fmt: skip
 OF_TORCH = "compil or export or opcheck"
 OF_ALL = "test_instruction_set_does_not_matter"  # compares them itself
