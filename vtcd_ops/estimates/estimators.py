@@ -24,11 +24,12 @@ nor kept there; every estimate is an average over the videos in which the unit o
                 what it leaves, their exact effects, and a regression on what is left then; needs
                 scikit-learn
     auto        `shrinkage` where there is a prior with which the additive model predicts held-out
-                masks no worse than without; else `regression` where it predicts them at all, else
-                `difference`; `trees` where scikit-learn is installed and trees add at least .02 to
-                the R² of 500 masks or more. In one video these rank as `adjusted` and `removed` do;
-                but those carry the mean drop of the videos in which a unit occurs, so that over
-                videos they also rank which videos a unit occurs in
+                masks not clearly worse than without (two standard errors); else `regression` where
+                it predicts them at all, else `difference`; `trees` where scikit-learn is installed,
+                trees add at least .02 to the R² of 500 masks or more, and their effects lie no less
+                far apart in their standard errors. In one video these rank as `adjusted` and
+                `removed` do; but those carry the mean drop of the videos in which a unit occurs, so
+                that over videos they also rank which videos a unit occurs in
 """
 
 from __future__ import annotations
@@ -42,8 +43,9 @@ from torch import Tensor
 
 from vtcd_ops.common.equality import same_fields
 from vtcd_ops.common.errors import InputError
+from vtcd_ops.estimates.choice import FITTED, Model, best_additive, choose
 from vtcd_ops.estimates.interactions import PairEffects, pair_effects
-from vtcd_ops.estimates.mask_fits import FOLDS, AdditiveModel
+from vtcd_ops.estimates.mask_fits import AdditiveModel
 from vtcd_ops.estimates.mask_means import block_errors, means
 from vtcd_ops.estimates.mask_regression import one_thread
 from vtcd_ops.estimates.mask_scores import (
@@ -54,7 +56,7 @@ from vtcd_ops.estimates.mask_scores import (
     spearman,
     to_unit_scale,
 )
-from vtcd_ops.estimates.tree_proxy import TreeProxy, have_trees
+from vtcd_ops.estimates.tree_proxy import TreeProxy
 
 __all__ = ["DESIGNS", "ESTIMATORS", "Estimate", "estimate", "reliability"]
 
@@ -148,7 +150,7 @@ def estimate(
     data, exponent = _mask_scores(scores, num_units, ratio, seed, design, present, baseline)
     _check_estimator(estimator)
     with one_thread():
-        name, model, r2 = _choose(data, _prior(prior, data), estimator, fit=errors)
+        name, model, r2 = choose(data, _prior(prior, data), estimator, fit=errors)
         every = np.ones(data.num_masks, dtype=bool)
         value, by_videos = average_over_videos(_by_video(data, model, name, every), data.present)
         back = partial(from_unit_scale, exponent=exponent, what=name)
@@ -185,7 +187,7 @@ def reliability(
     _check_estimator(estimator)
     with one_thread():
         chosen = {"trees": "shrinkage"}.get(estimator, estimator)  # which agree as much
-        name, model, _ = _choose(data, _prior(prior, data), chosen, fit=False, trees=False)
+        name, model, _ = choose(data, _prior(prior, data), chosen, fit=False, trees=False)
         return _split_half(data, model, name)
 
 
@@ -208,7 +210,7 @@ def effects_by_video(
     data, exponent = _mask_scores(scores, num_units, ratio, seed, design, present, baseline)
     _check_estimator(estimator)
     with one_thread():
-        name, model, _ = _choose(data, _prior(prior, data), estimator, fit=False)
+        name, model, _ = choose(data, _prior(prior, data), estimator, fit=False)
         found = _by_video(data, model, name, np.ones(data.num_masks, dtype=bool))
     return from_unit_scale(np.where(data.present, found, np.nan), exponent, name)
 
@@ -232,19 +234,13 @@ def pairs_of(
     """
     data, exponent = _mask_scores(scores, num_units, ratio, seed, design, present, baseline)
     with one_thread():
-        _, model, _ = _best_additive(data, _prior(prior, data))
+        _, model, _ = best_additive(data, _prior(prior, data))
     found = pair_effects(data, model, top)
     scaled = [from_unit_scale(x, exponent, "interactions") for x in (found.value, found.stderr)]
     return PairEffects(found.pairs, *scaled)
 
 
 _NAN = float("nan")
-_FITTED = ("regression", "adjusted", "shrinkage")
-_TREE_MASKS = 500  # below, trees find nothing that the regression does not
-_TREE_R2 = 0.9  # above, they could find little
-_TREE_GAIN = 0.02  # of R², that `auto` takes trees for
-
-_Model = AdditiveModel | TreeProxy | None
 
 
 def _check_estimator(estimator: str) -> None:
@@ -252,57 +248,6 @@ def _check_estimator(estimator: str) -> None:
         raise InputError(
             f"estimate: estimator expected one of {', '.join(ESTIMATORS)}, got {estimator}"
         )
-
-
-def _choose(
-    data: MaskScores,
-    prior: np.ndarray | None,
-    estimator: str,
-    *,
-    fit: bool,
-    trees: bool = True,
-) -> tuple[str, _Model, float]:
-    """Settle what `auto` is: the estimator, what it is read from, and R² on held-out masks.
-
-    Args:
-        data: the scores.
-        prior: [V, U].
-        estimator: what was asked for.
-        fit: whether R² is wanted also where the estimator does not need it.
-        trees: whether `auto` may be trees.
-    """
-    if estimator == "trees" and data.num_blocks < 2 * FOLDS:
-        estimator = "shrinkage"  # too few masks to grow any
-    if estimator == "shrinkage" and prior is None:
-        estimator = "regression"
-    if estimator in ("shrinkage", "trees"):
-        guided = AdditiveModel(data, prior)
-        if estimator == "trees":
-            proxy = TreeProxy.of(guided)
-            return estimator, proxy, proxy.r2
-        return estimator, guided, guided.held_out_r2() if fit else _NAN
-    if estimator != "auto":
-        model = AdditiveModel(data) if fit or estimator in _FITTED else None
-        return estimator, model, model.held_out_r2() if model and fit else _NAN
-    name, model, r2 = _best_additive(data, prior)
-    if trees and have_trees() and data.num_masks >= _TREE_MASKS and r2 < _TREE_R2:
-        proxy = TreeProxy.of(model)
-        if proxy.r2 > r2 + _TREE_GAIN:
-            return "trees", proxy, proxy.r2
-    return name, model, r2
-
-
-def _best_additive(data: MaskScores, prior: np.ndarray | None) -> tuple[str, AdditiveModel, float]:
-    """The additive model, with the prior or without, that predicts held-out masks better."""
-    plain = AdditiveModel(data)
-    r2 = plain.held_out_r2()
-    if prior is not None:
-        guided = AdditiveModel(data, prior)
-        with_prior = guided.held_out_r2()
-        if not with_prior < r2:  # or NaN: too few masks to doubt it
-            return "shrinkage", guided, with_prior
-    # below R² = 0 the additive model knows nothing that it could adjust
-    return ("regression" if r2 > 0 else "difference"), plain, r2
 
 
 def _prior(prior: Tensor | None, data: MaskScores) -> np.ndarray | None:
@@ -363,25 +308,25 @@ def _mask_scores(
     return MaskScores(drops, levels, occurs, ratio, seeds, design), first + second
 
 
-def _by_video(data: MaskScores, model: _Model, name: str, used: np.ndarray) -> np.ndarray:
+def _by_video(data: MaskScores, model: Model, name: str, used: np.ndarray) -> np.ndarray:
     """Estimate from the used masks [M], video by video: float64 [V, U]."""
     if isinstance(model, TreeProxy):
         return model.value
-    if model is not None and name in _FITTED:
+    if model is not None and name in FITTED:
         return model.by_video(name, used)
     return means(data, name, used)
 
 
-def _mask_errors(data: MaskScores, model: _Model, name: str) -> np.ndarray:
+def _mask_errors(data: MaskScores, model: Model, name: str) -> np.ndarray:
     """Standard errors from the masks, [U]."""
     if isinstance(model, TreeProxy):
         return model.errors()
-    if model is not None and name in _FITTED:
+    if model is not None and name in FITTED:
         return model.jackknife(name)
     return block_errors(data, name)
 
 
-def _split_half(data: MaskScores, model: _Model, name: str) -> float:
+def _split_half(data: MaskScores, model: Model, name: str) -> float:
     """Spearman correlation of two halves of the blocks, corrected by Spearman and Brown."""
     if data.num_blocks < 4:
         return _NAN

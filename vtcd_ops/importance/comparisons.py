@@ -133,6 +133,15 @@ class Comparison:
     p_value: float
     num_videos: int
 
+    @property
+    def smallest_p_value(self) -> float:
+        """The least that p_value can be with so many videos: with two, .5, which decides nothing.
+
+        >>> Comparison(0.2, low=0.1, high=0.3, p_value=0.5, num_videos=2).smallest_p_value
+        0.5
+        """
+        return max(2.0 ** (1 - self.num_videos), 1 / (_DRAWS + 1))
+
 
 def compare_units(differences: np.ndarray, seed: int = 0) -> Comparison:
     """Compare two units by the differences of their effects in each video, float64 [V].

@@ -258,6 +258,11 @@ class Importance(Tabular):
             )
             first += "" if self.has_own_masks else " (the same masks for all videos, as once drawn)"
         lines = [first]
+        if self.r2 < 0:
+            lines.append(
+                "  R2 is below 0: removals foretell no mask that was held out, so this order may "
+                "be chance: take more masks, or a metric with more steps"
+            )
         for unit in self.order[:num_units]:
             place = describe_unit(self.units[unit], settings.get("neurons_per_group", 0))
             lines.append(f"  {place}: {self.value[unit]:.4g} +- {self.stderr[unit]:.2g}")
