@@ -90,9 +90,12 @@ def test_the_example_loads_it_without_this_package(family: str, tmp_path: Path) 
 
 
 def test_a_plain_from_pretrained_refuses(tmp_path: Path) -> None:
+    """And says by whom the folder is read, in the words of its model type."""
     saved("videomae", tmp_path)
-    with pytest.raises(ValueError, match="vtcd_pruned"):
-        transformers.AutoModel.from_pretrained(tmp_path)
+    hint = r"vtcd_pruned: load it with vtcd_ops\.load_model\(folder\)"
+    for auto in (transformers.AutoModel, transformers.AutoModelForVideoClassification):
+        with pytest.raises(ValueError, match=hint):
+            auto.from_pretrained(tmp_path)
     with pytest.raises(OSError, match=r"no file named model\.safetensors"):
         transformers.VideoMAEForVideoClassification.from_pretrained(tmp_path)
 

@@ -40,7 +40,9 @@ from vtcd_ops.video.frames import FrameTransform
 
 __all__ = ["CONFIG_FILE", "FORMAT", "MODEL_TYPE", "WEIGHTS_FILE", "is_pruned", "load_pruned"]
 
-MODEL_TYPE = "vtcd_pruned"
+_KIND = "vtcd_pruned"
+# transformers shows the type where it does not know it: so its error says what to do.
+MODEL_TYPE = f"{_KIND}: load it with vtcd_ops.load_model(folder)"
 FORMAT = 1
 WEIGHTS_FILE, CONFIG_FILE = "pruned.safetensors", "config.json"
 
@@ -61,9 +63,10 @@ _FIELDS = {
 def is_pruned(folder: str | os.PathLike[str]) -> bool:
     """Say whether a folder is one that `save_pruned` wrote, as far as its configuration says."""
     try:
-        return read_config(Path(folder) / CONFIG_FILE).get("model_type") == MODEL_TYPE
+        kind = str(read_config(Path(folder) / CONFIG_FILE).get("model_type"))
     except InputError:
         return False
+    return kind.split(":")[0] == _KIND
 
 
 def load_pruned(
