@@ -120,6 +120,12 @@ TEST(BitCount, EveryLengthAgainstWordByWord) {
       any += std::popcount(rows[0][k] | rows[1][k] | rows[2][k] | rows[3][k] | rows[4][k]);
     }
     EXPECT_EQ(count_common(rows[0].data(), rows[1].data(), count), common);
+    const uint64_t* group[kCountGroup];
+    int64_t of_group[kCountGroup];
+    for (int i = 0; i < kCountGroup; ++i) group[i] = pointers[(i * i + 1) % 5];
+    count_common(rows[0].data(), group, count, of_group);
+    for (int i = 0; i < kCountGroup; ++i)
+      EXPECT_EQ(of_group[i], count_common(rows[0].data(), group[i], count)) << "row " << i;
     const JointCount joint = count_joint(pointers.data(), 5, count);
     EXPECT_EQ(joint.common, all);
     EXPECT_EQ(joint.any, any);

@@ -103,9 +103,10 @@ inline __mmask8 lanes(int64_t count) {
   return count >= 8 ? __mmask8{0xff} : static_cast<__mmask8>((1U << count) - 1);
 }
 
-__attribute__((target("avx512vpopcntdq"))) int64_t count_common_instruction(const uint64_t* a,
-                                                                            const uint64_t* b,
-                                                                            int64_t num_words) {
+// The counts in 8 lanes.
+__attribute__((target("avx512vpopcntdq"))) inline __m512i common_lanes(const uint64_t* a,
+                                                                       const uint64_t* b,
+                                                                       int64_t num_words) {
   __m512i sum = _mm512_setzero_si512();
   const int64_t whole = num_words / 8 * 8;
   for (int64_t i = 0; i < whole; i += 8) {
@@ -118,7 +119,41 @@ __attribute__((target("avx512vpopcntdq"))) int64_t count_common_instruction(cons
                                            _mm512_maskz_loadu_epi64(mask, b + whole));
     sum = _mm512_add_epi64(sum, _mm512_popcnt_epi64(words));
   }
-  return lane_sum(sum);
+  return sum;
+}
+
+__attribute__((target("avx512vpopcntdq"))) int64_t count_common_instruction(const uint64_t* a,
+                                                                            const uint64_t* b,
+                                                                            int64_t num_words) {
+  return lane_sum(common_lanes(a, b, num_words));
+}
+
+// Lane i of the result is the sum of the lanes of counts[i]: three rounds, each of which adds the
+// halves of two registers and so leaves half as many of them.
+inline WordPack lane_sums(const WordPack (&counts)[8]) {
+  WordPack pairs[4], quads[2];
+  for (int i = 0; i < 4; ++i) {
+    const WordPack a = counts[2 * i], b = counts[2 * i + 1];
+    pairs[i] = __builtin_shufflevector(a, b, 0, 8, 2, 10, 4, 12, 6, 14) +
+               __builtin_shufflevector(a, b, 1, 9, 3, 11, 5, 13, 7, 15);
+  }
+  for (int i = 0; i < 2; ++i) {
+    const WordPack a = pairs[2 * i], b = pairs[2 * i + 1];
+    quads[i] = __builtin_shufflevector(a, b, 0, 1, 4, 5, 8, 9, 12, 13) +
+               __builtin_shufflevector(a, b, 2, 3, 6, 7, 10, 11, 14, 15);
+  }
+  return __builtin_shufflevector(quads[0], quads[1], 0, 1, 4, 5, 8, 9, 12, 13) +
+         __builtin_shufflevector(quads[0], quads[1], 2, 3, 6, 7, 10, 11, 14, 15);
+}
+
+__attribute__((target("avx512vpopcntdq"))) void count_group_instruction(
+    const uint64_t* a, const uint64_t* const (&rows)[kCountGroup], int64_t num_words,
+    int64_t (&counts)[kCountGroup]) {
+  WordPack sums[kCountGroup];
+  for (int row = 0; row < kCountGroup; ++row)
+    sums[row] = reinterpret_cast<WordPack>(common_lanes(a, rows[row], num_words));
+  const WordPack found = lane_sums(sums);
+  std::memcpy(counts, &found, sizeof found);
 }
 
 __attribute__((target("avx512vpopcntdq"))) JointCount
@@ -146,6 +181,15 @@ int64_t count_common(const uint64_t* a, const uint64_t* b, int64_t num_words) {
   if (kHasCountInstruction) return count_common_instruction(a, b, num_words);
 #endif
   return count_common_portable(a, b, num_words);
+}
+
+void count_common(const uint64_t* a, const uint64_t* const (&rows)[kCountGroup], int64_t num_words,
+                  int64_t (&counts)[kCountGroup]) {
+#if defined(__AVX512F__)
+  if (kHasCountInstruction) return count_group_instruction(a, rows, num_words, counts);
+#endif
+  for (int row = 0; row < kCountGroup; ++row)
+    counts[row] = count_common_portable(a, rows[row], num_words);
 }
 
 JointCount count_joint(const uint64_t* const* rows, int64_t num_rows, int64_t num_words) {

@@ -9,6 +9,9 @@
 namespace vtcd {
 namespace {
 
+// Words of a concept in all videos together.
+constexpr int64_t kShortRows = 128;
+
 // A tuple that is being grown: its voxels, and what they count.
 struct Prefix {
   int32_t last_member = -1;
@@ -29,26 +32,44 @@ class ExtensionScorer {
         least_(least),
         num_videos_(supports.num_videos()),
         margin_(bound_margin(num_videos_)),
-        bounds_(num_videos_),
-        commons_(num_videos_),
+        rows_are_short_(supports.videos.back() <= kShortRows),
+        bounds_(num_videos_ * kCountGroup),
+        commons_(num_videos_ * kCountGroup),
         prefixes_(branches.length) {}
 
   // scores: of the candidates of this branch.
   void run(int64_t branch, double* scores) {
-    const int64_t begin = branches_.begins[branch];
+    const Extension* extensions = branches_.extensions.data() + branches_.begins[branch];
     const int64_t count = branches_.firsts[branch + 1] - branches_.firsts[branch];
+    std::fill_n(scores, count, -1.0);
+    if (branches_.bounds[branch] < least_) return;
     bool is_ready = false;
+    Group group;
     for (int64_t i = 0; i < count; ++i) {
-      const Extension& extension = branches_.extensions[begin + i];
-      scores[i] = -1;
-      if (std::min(branches_.bounds[branch], extension.bound) < least_) continue;
+      if (extensions[i].bound >= least_) group.add(extensions[i].concept_index, scores + i);
+      if (group.size < kCountGroup && (i + 1 < count || group.size == 0)) continue;
       if (!is_ready) prepare(branches_.tuple(branch));
       is_ready = true;
-      scores[i] = measure(prefixes_.back(), extension.concept_index);
+      measure(prefixes_.back(), group);
+      group.size = 0;
     }
   }
 
  private:
+  // Members that the prefix may grow by, measured together.
+  struct Group {
+    void add(int32_t member, double* score) {
+      members[size] = member;
+      scores[size++] = score;
+    }
+
+    int size = 0;
+    int32_t members[kCountGroup];
+    double* scores[kCountGroup];
+    double sums[kCountGroup];  // upper bounds of the sums of ratios
+    double counted[kCountGroup];
+  };
+
   // The voxels of a tuple, from those of the longest part that the last one shares.
   void prepare(const int32_t* members) {
     bool is_kept = true;
@@ -99,47 +120,122 @@ class ExtensionScorer {
     }
   }
 
-  // The score of the prefix with one more member, where it is at least `least`, or -1. What cannot
+  // The scores of the prefix with one more member, where they are at least `least`. What cannot
   // reach it is mostly known from counts, or from the intersections; unions come last.
-  double measure(const Prefix& prefix, int32_t added) {
-    const int64_t* sizes = sizes_.data() + added * num_videos_;
-    double counted = prefix.num_counted;
-    double sum = 0;  // an upper bound of the sum of ratios
-    for (int64_t video = 0; video < num_videos_; ++video) {
-      const int64_t common = std::min(prefix.num_common[video], sizes[video]);
-      bounds_[video] = static_cast<double>(common) * prefix.inverse_any[video];
-      sum += bounds_[video];
-      if (prefix.num_any[video] == 0 && sizes[video] > 0) counted += 1;
+  void measure(const Prefix& prefix, Group& group) {
+    if (rows_are_short_) bound_by_counts(prefix, group);
+    if (group.size == 0) return;
+    bound_by_sizes(prefix, group);
+    for (int64_t video = 0; video < num_videos_ && group.size > 0; ++video) {
+      int64_t commons[kCountGroup] = {};
+      count_video(prefix, group, video, commons);
+      const int size = group.size;
+      group.size = 0;
+      for (int i = 0; i < size; ++i) {
+        const int64_t at = video * kCountGroup;
+        const double bound = static_cast<double>(commons[i]) * prefix.inverse_any[video];
+        const double sum = group.sums[i] - bounds_[at + i] + bound;
+        commons_[at + i] = commons[i];
+        bounds_[at + i] = bound;
+        if (sum >= enough(group.counted[i])) keep(group, i, sum);
+      }
     }
-    const double enough = least_ * counted - margin_;
-    if (counted == 0 || sum < enough) return -1;
-    for (int64_t video = 0; video < num_videos_; ++video) {
-      commons_[video] = 0;
-      if (bounds_[video] == 0) continue;
-      commons_[video] = count_common(prefix.common.data() + supports_.videos[video],
-                                     supports_.row(video, added), supports_.num_words(video));
-      sum -= bounds_[video];
-      bounds_[video] = static_cast<double>(commons_[video]) * prefix.inverse_any[video];
-      sum += bounds_[video];
-      if (sum < enough) return -1;
+    for (int i = 0; i < group.size; ++i) {
+      const double score = total_of(prefix, group, i) / group.counted[i];
+      if (score >= least_) *group.scores[i] = score;
     }
-    const double score = total_of(prefix, added, sum, enough) / counted;
-    return score >= least_ ? score : -1;
   }
 
-  // The sum of the ratios, the intersections being known; or -1, once it is sure to be less than
-  // `enough`.
-  double total_of(const Prefix& prefix, int32_t added, double sum, double enough) const {
-    double total = 0;
+  double enough(double counted) const { return least_ * counted - margin_; }
+
+  // Moves a member to the end of those that remain.
+  void keep(Group& group, int from, double sum) {
+    const int to = group.size++;
+    group.sums[to] = sum;
+    if (to == from) return;
+    group.members[to] = group.members[from];
+    group.scores[to] = group.scores[from];
+    group.counted[to] = group.counted[from];
     for (int64_t video = 0; video < num_videos_; ++video) {
-      if (commons_[video] == 0) continue;
+      bounds_[video * kCountGroup + to] = bounds_[video * kCountGroup + from];
+      commons_[video * kCountGroup + to] = commons_[video * kCountGroup + from];
+    }
+  }
+
+  // Short rows are counted sooner than sizes are looked up: most members go here.
+  void bound_by_counts(const Prefix& prefix, Group& group) const {
+    double sums[kCountGroup] = {};
+    for (int64_t video = 0; video < num_videos_; ++video) {
+      if (prefix.num_common[video] == 0) continue;
+      int64_t commons[kCountGroup];
+      count_group(prefix, group, video, commons);
+      for (int i = 0; i < kCountGroup; ++i)
+        sums[i] += static_cast<double>(commons[i]) * prefix.inverse_any[video];
+    }
+    const double least_sum = enough(prefix.num_counted);  // more videos may count, but not fewer
+    bool any = false;
+    for (int i = 0; i < kCountGroup; ++i) any |= sums[i] >= least_sum;
+    const int size = group.size;
+    group.size = 0;
+    for (int i = 0; any && i < size; ++i)
+      if (sums[i] >= least_sum) group.add(group.members[i], group.scores[i]);
+  }
+
+  void bound_by_sizes(const Prefix& prefix, Group& group) {
+    const int size = group.size;
+    group.size = 0;
+    for (int i = 0; i < size; ++i) {
+      const int64_t* sizes = sizes_.data() + group.members[i] * num_videos_;
+      double counted = prefix.num_counted, sum = 0;
+      for (int64_t video = 0; video < num_videos_; ++video) {
+        const int64_t common = std::min(prefix.num_common[video], sizes[video]);
+        const double bound = static_cast<double>(common) * prefix.inverse_any[video];
+        bounds_[video * kCountGroup + i] = bound;
+        sum += bound;
+        if (prefix.num_any[video] == 0 && sizes[video] > 0) counted += 1;
+      }
+      group.counted[i] = counted;
+      if (counted > 0 && sum >= enough(counted)) keep(group, i, sum);
+    }
+  }
+
+  // Intersections of the prefix and each member: together where all are wanted, else one by one.
+  void count_video(const Prefix& prefix, const Group& group, int64_t video,
+                   int64_t (&commons)[kCountGroup]) const {
+    const double* bounds = &bounds_[video * kCountGroup];
+    if (group.size > kCountGroup / 2 && prefix.num_common[video] > 0)
+      return count_group(prefix, group, video, commons);
+    for (int i = 0; i < group.size; ++i)
+      if (bounds[i] > 0)
+        commons[i] =
+            count_common(prefix.common.data() + supports_.videos[video],
+                         supports_.row(video, group.members[i]), supports_.num_words(video));
+  }
+
+  void count_group(const Prefix& prefix, const Group& group, int64_t video,
+                   int64_t (&commons)[kCountGroup]) const {
+    const uint64_t* rows[kCountGroup];
+    for (int i = 0; i < kCountGroup; ++i)
+      rows[i] = supports_.row(video, group.members[i < group.size ? i : 0]);
+    count_common(prefix.common.data() + supports_.videos[video], rows, supports_.num_words(video),
+                 commons);
+  }
+
+  // The sum of the ratios, the intersections being known; or -1, once it is sure to be too little.
+  double total_of(const Prefix& prefix, const Group& group, int member) const {
+    const int32_t added = group.members[member];
+    const double least_sum = enough(group.counted[member]);
+    double total = 0, sum = group.sums[member];
+    for (int64_t video = 0; video < num_videos_; ++video) {
+      const int64_t common = commons_[video * kCountGroup + member];
+      if (common == 0) continue;
       const int64_t in_both = count_common(prefix.any.data() + supports_.videos[video],
                                            supports_.row(video, added), supports_.num_words(video));
       const int64_t size = sizes_[added * num_videos_ + video];
-      const double ratio = overlap(commons_[video], prefix.num_any[video] + size - in_both);
+      const double ratio = overlap(common, prefix.num_any[video] + size - in_both);
       total += ratio;
-      sum += ratio - bounds_[video];
-      if (sum < enough) return -1;
+      sum += ratio - bounds_[video * kCountGroup + member];
+      if (sum < least_sum) return -1;
     }
     return total;
   }
@@ -150,8 +246,9 @@ class ExtensionScorer {
   const double least_;
   const int64_t num_videos_;
   const double margin_;
-  std::vector<double> bounds_;    // [V]
-  std::vector<int64_t> commons_;  // [V]
+  const bool rows_are_short_;
+  std::vector<double> bounds_;    // of the ratios, [V, kCountGroup]
+  std::vector<int64_t> commons_;  // intersections, as far as they are known, [V, kCountGroup]
   std::vector<Prefix> prefixes_;  // by length - 1
 };
 
