@@ -125,6 +125,14 @@ auto within_memory(const char* op, const char* argument, const torch::stable::Te
 
 namespace vtcd {
 
+// How often something is done: what would not end in a lifetime is refused before it begins.
+inline void check_repeats(const char* op, const char* argument, int64_t count) {
+  constexpr int64_t kMostRepeats = 1'000'000;
+  VTCD_CHECK(count >= 1, op, ": ", argument, " expected at least 1, got ", count);
+  VTCD_CHECK(count <= kMostRepeats, op, ": ", argument, " expected at most ", kMostRepeats,
+             ", got ", count);
+}
+
 // Where the first tensor of an operator is, the others have to be.
 inline void check_on_device(const char* op, const char* argument,
                             const torch::stable::Tensor& tensor,

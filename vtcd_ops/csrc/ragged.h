@@ -158,11 +158,11 @@ inline std::vector<int64_t> check_labels(const char* op, const char* argument,
 }
 
 inline void check_restarts(const char* op, int64_t num_restarts) {
-  VTCD_CHECK(num_restarts >= 1, op, ": num_restarts expected at least 1, got ", num_restarts);
+  check_repeats(op, "num_restarts", num_restarts);
 }
 
 inline void check_iterations(const char* op, int64_t max_num_iter, double tol) {
-  VTCD_CHECK(max_num_iter >= 1, op, ": max_num_iter expected at least 1, got ", max_num_iter);
+  check_repeats(op, "max_num_iter", max_num_iter);
   VTCD_CHECK(tol >= 0 && std::isfinite(tol), op, ": tol expected finite and at least 0, got ", tol);
 }
 

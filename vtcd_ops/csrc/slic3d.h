@@ -36,7 +36,7 @@ inline Slic3dOptions check_slic3d_options(int64_t n_segments, double compactness
   VTCD_CHECK(n_segments >= 1, "slic3d: n_segments expected at least 1, got ", n_segments);
   VTCD_CHECK(compactness > 0 && std::isfinite(compactness),
              "slic3d: compactness expected finite and above 0, got ", compactness);
-  VTCD_CHECK(max_num_iter >= 1, "slic3d: max_num_iter expected at least 1, got ", max_num_iter);
+  check_repeats("slic3d", "max_num_iter", max_num_iter);
   const bool moderate = std::all_of(spacing.begin(), spacing.end(), [](double length) {
     return length >= kLeastSpacing && length <= kLargestSpacing;
   });

@@ -19,6 +19,7 @@ from torch import Tensor
 FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
+_MOST_REPEATS = 1_000_000
 
 
 def dtype_name(tensor: Tensor) -> str:
@@ -77,6 +78,13 @@ def at_least(op: str, argument: str, value: Any, least: int) -> None:
     integer(op, argument, value)
     if value < least:
         raise ValueError(f"{op}: {argument} expected at least {least}, got {value}")
+
+
+def repeats(op: str, argument: str, value: Any) -> None:
+    """Refuse to do something less than once, or so often that it would not end in a lifetime."""
+    at_least(op, argument, value, 1)
+    if value > _MOST_REPEATS:
+        raise ValueError(f"{op}: {argument} expected at most {_MOST_REPEATS}, got {value}")
 
 
 def number(op: str, argument: str, value: Any) -> None:

@@ -135,7 +135,7 @@ def _check_num_concepts(data: Tensor, offsets: Tensor, num_restarts: int) -> Non
     ragged.check_ragged(op, data, offsets)
     if data.is_meta:
         raise ValueError(f"{op}: data expected on a device that holds values, got meta")
-    arguments.at_least(op, "num_restarts", num_restarts, 1)
+    arguments.repeats(op, "num_restarts", num_restarts)
 
 
 # Between these the squares of a spread neither overflow nor vanish in float64.

@@ -85,7 +85,7 @@ def cnmf(
         init: ``"kmeans"``, or a labelling int [N] with values below k (a list of them for a list).
         solver: ``"cd"``, coordinate and active-set descent, O(N C K) a sweep; ``"mu"``, the
             multiplicative updates of Ding, Li and Jordan, O(N² K) an update.
-        max_num_iter: sweeps or updates at most.
+        max_num_iter: sweeps or updates at most; no more than 1,000,000.
         tol: possible relative gain in squared error at which it stops; 0: never before
             ``max_num_iter``, unless nothing at all can be gained.
         seed: of the k-means start.

@@ -71,8 +71,8 @@ def kmeans(
     Args:
         data: float32 or float64 [N, C], or a list of such, clustered in one call.
         k: number of clusters, 1 <= k <= N; for a list, one number or one for each matrix.
-        num_restarts: runs from different starts, of which the best is returned.
-        max_num_iter: iterations of a run at most.
+        num_restarts: runs from different starts, of which the best is returned; at most 1,000,000.
+        max_num_iter: iterations of a run at most; no more than 1,000,000.
         tol: a run stops when the summed squared shift of the centers is at most this share of the
             mean variance of a channel, or when no label changes.
         seed: of the starts.
@@ -118,7 +118,7 @@ def check_kmeans(
     """Check what is known of the arguments of ``kmeans`` without their values."""
     ragged.check_ragged("kmeans", data, offsets)
     ragged.check_k("kmeans", data, offsets, k)
-    arguments.at_least("kmeans", "num_restarts", num_restarts, 1)
+    arguments.repeats("kmeans", "num_restarts", num_restarts)
     ragged.check_iterations("kmeans", max_num_iter, tol)
 
 

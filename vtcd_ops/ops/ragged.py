@@ -176,7 +176,7 @@ def check_labels(op: str, argument: str, data: Tensor, labels: Tensor) -> None:
 
 def check_iterations(op: str, max_num_iter: int, tol: float) -> None:
     """Check when iterations are to end."""
-    arguments.at_least(op, "max_num_iter", max_num_iter, 1)
+    arguments.repeats(op, "max_num_iter", max_num_iter)
     arguments.number(op, "tol", tol)
     if not 0 <= tol < math.inf:
         raise ValueError(f"{op}: tol expected finite and at least 0, got {tol:g}")

@@ -48,7 +48,7 @@ def slic3d(
         n_segments: supervoxels asked for; seeds stand on a regular grid of about that many.
         compactness: weight of the distance in space, after the features were scaled to [0, 1];
             below 1e-150 it counts as 1e-150.
-        max_num_iter: rounds of assignment and update, at most.
+        max_num_iter: rounds of assignment and update, at most; no more than 1,000,000.
         spacing: size of a voxel along each axis, 1e-100 to 1e100, for the distance in space.
         enforce_connectivity: merge fragments that are too small and cut those that are too large.
         min_size_factor: fragments below this share of the mean segment are merged.
@@ -100,7 +100,7 @@ def check_slic3d(
     arguments.number(op, "compactness", compactness)
     if not 0 < compactness < math.inf:
         raise ValueError(f"{op}: compactness expected finite and above 0, got {compactness:g}")
-    arguments.at_least(op, "max_num_iter", max_num_iter, 1)
+    arguments.repeats(op, "max_num_iter", max_num_iter)
     arguments.list_of(op, "spacing", spacing, "numbers")
     if len(spacing) != 3 or not all(1e-100 <= length <= 1e100 for length in spacing):
         raise ValueError(
