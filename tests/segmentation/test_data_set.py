@@ -86,14 +86,16 @@ def test_what_is_finished_is_kept(tmp_path: Path) -> None:
     first = segment_videos(colour_adapter(), root, **call)
     assert all("an object in 8 of them" in line for line in first.lines)
     before = (out / "one/00002.png").read_bytes()
-    (out / "one/00002.png").write_bytes(b"kept")
+    made = (out / "one/00002.png").stat().st_mtime_ns
     (out / "two.json").unlink()  # as if killed in the second
     (out / "two/00001.png").unlink()
-    # the broken file of the first, which is read when all is scored, shows that it was kept
-    with pytest.raises(vtcd_ops.InputError, match=r"00002\.png cannot be read as an image"):
-        segment_videos(colour_adapter(), root, **call)
-    assert (out / "one/00002.png").read_bytes() == b"kept"
+    lines = segment_videos(colour_adapter(), root, **call).lines
+    assert lines[0] == "one: there already"
+    assert (out / "one/00002.png").stat().st_mtime_ns == made
     assert (out / "two/00001.png").is_file()
+    (out / "one/00002.png").write_bytes(b"damaged")
+    segment_videos(colour_adapter(), root, **call)
+    assert (out / "one/00002.png").read_bytes() == before
     with pytest.raises(vtcd_ops.InputError, match=r"masks of other settings \(mode\): give"):
         segment_videos(colour_adapter(), root, mode="paper", **call)
     segment_videos(colour_adapter(), root, overwrite=True, **call)

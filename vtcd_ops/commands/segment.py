@@ -13,6 +13,7 @@ import numpy as np
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.segmentation.head_features import Head
 from vtcd_ops.segmentation.segment import Segmentation
+from vtcd_ops.storage.documents import parse_json
 from vtcd_ops.storage.files import naming, write_atomic
 from vtcd_ops.video.media_files import image_files
 from vtcd_ops.video.readers import VideoSource
@@ -124,7 +125,7 @@ def heads_as_json(heads: Sequence[Head]) -> bytes:
 
 def _heads_of_file(path: Path) -> list[Head]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_bytes())
         return [(str(part), int(layer), int(head)) for part, layer, head in found]
     except (OSError, ValueError, TypeError) as error:
         raise InputError(

@@ -30,6 +30,7 @@ from vtcd_ops.segmentation.labelled_videos import (
 )
 from vtcd_ops.segmentation.sam import sam_refiner
 from vtcd_ops.segmentation.segment import Segmentation, segment
+from vtcd_ops.storage.documents import parse_json
 from vtcd_ops.storage.files import naming, sha256_file, write_atomic
 from vtcd_ops.video.readers import open_video
 from vtcd_ops.video.samples import Sample
@@ -176,8 +177,10 @@ def _expect_settings(out: Path, identity: dict[str, Any], overwrite: bool) -> No
     path = out / _SETTINGS
     if path.is_file() and not overwrite:
         try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+            before = parse_json(path.read_bytes())
+            if not isinstance(before, dict):
+                raise ValueError("expected a JSON object")
+        except (OSError, ValueError) as error:
             raise InputError(f"{path} cannot be read: {error}; --overwrite begins anew") from error
         differing = [key for key in identity if before.get(key) != identity[key]]
         if differing:
@@ -210,14 +213,12 @@ def _of_data_set(
     """Segment a video of a data set, unless that was done; a sentence on it."""
     first, done = one.first_mask(), out / f"{one.name}.json"
     source = {"first_mask": sha256_file(first), "frames": one.frame_names}
+    masks = [out / one.name / f"{name}.png" for name in one.frame_names]
     if done.is_file():
-        try:
-            known = json.loads(done.read_text(encoding="utf-8"))
-        except ValueError:
-            known = {}
-        masks = [out / one.name / f"{name}.png" for name in one.frame_names]
+        known = _object_in(done)
         is_shown = not overlay or (out / f"{one.name}.mp4").is_file()
-        if known.get("source") == source and is_shown and all(path.is_file() for path in masks):
+        there = is_shown and known.get("source") == source and all(p.is_file() for p in masks)
+        if there and known.get("masks") == [sha256_file(path) for path in masks]:
             return f"{one.name}: there already"
     found = segment(adapter, one.frames, first, **call)
     write_masks(found, out / one.name, one.frame_names)
@@ -225,11 +226,23 @@ def _of_data_set(
         write_overlay(out / f"{one.name}.mp4", open_video(one.frames), found.labels.numpy())
     record = {
         "source": source,
+        "masks": [sha256_file(path) for path in masks],
         "heads": found.heads,
         "concepts": [[*one.head, one.concept, round(one.overlap, 6)] for one in found.concepts],
     }
     write_atomic(done, (json.dumps(record) + "\n").encode())
     return _line(one.name, found)
+
+
+def _object_in(path: Path) -> dict[str, Any]:
+    """What a file holds as a JSON object; nothing where it is damaged: it is made again."""
+    with naming(path, "read"):
+        content = path.read_bytes()
+    try:
+        found = parse_json(content)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _scores(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ import scipy
 
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.common.tabular import Row, Tabular
+from vtcd_ops.storage.files import write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -133,13 +135,13 @@ class Curves(Tabular):
                 for ranking, direction in self.scores
             ]
             document = {"metric": self.settings["metric"], "areas": areas, "points": self.rows()}
-            path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+            write_atomic(path, (json.dumps(document, indent=1) + "\n").encode())
         elif path.suffix == ".csv":
-            with path.open("w", encoding="utf-8", newline="") as file:
-                rows = self.rows()
-                writer = csv.DictWriter(file, list(rows[0]))
-                writer.writeheader()
-                writer.writerows(rows)
+            rows, text = self.rows(), io.StringIO(newline="")
+            writer = csv.DictWriter(text, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+            write_atomic(path, text.getvalue().encode())
         else:
             raise InputError(f"curves: a .json or .csv file expected, got {path}")
         return path

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.storage.documents import parse_json
@@ -193,19 +193,24 @@ def read_tensors(path: Path) -> Stored:
     """
     if not path.is_file():
         raise InputError(f"{path} is missing: the run is incomplete")
+    with naming(path, "read"):
+        content = path.read_bytes()  # of a mapped file a disk's error would end the process
     try:
-        with safe_open(path, framework="numpy") as file:
-            document = parse_json((file.metadata() or {})[_KEY])
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        arrays = load(content)
+        document = parse_json(_header(content)["__metadata__"][_KEY])
         info, digest = document["info"], document["sha256"]
         intact = isinstance(info, dict) and digest == _digest(arrays, info)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged: {error}") from error
     if not intact:
         raise InputError(f"{path} is damaged: its content does not match its SHA-256")
     return Stored(arrays, info, digest)
+
+
+def _header(content: bytes) -> Any:
+    """The header of a safetensors file whose form has been checked."""
+    length = int.from_bytes(content[:8], "little")
+    return parse_json(content[8 : 8 + length])
 
 
 def _digest(arrays: dict[str, np.ndarray], info: dict[str, Any]) -> str:

@@ -108,7 +108,9 @@ class ResultFolder:
                 path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666
             )
             try:
-                os.write(descriptor, entry.encode())
+                left = entry.encode()
+                while left:  # a disk that is nearly full takes a part
+                    left = left[os.write(descriptor, left) :]
             finally:
                 os.close(descriptor)
 

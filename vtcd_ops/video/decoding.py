@@ -274,7 +274,7 @@ def decode_image(path: Path) -> np.ndarray:
         with path.open("rb") as file, av.open(file) as container:
             frame = next(container.decode(container.streams.video[0]))
             return _upright(frame.to_ndarray(format="rgb24"), turns, mirrored)
-    except (av.FFmpegError, StopIteration, IndexError) as error:
+    except (av.FFmpegError, OSError, StopIteration, IndexError) as error:
         raise InputError(
             f"{path} cannot be read: {getattr(error, 'strerror', 'it has no picture')}"
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from vtcd_ops.common.equality import ByContent
 from vtcd_ops.common.errors import counted
 from vtcd_ops.common.tabular import Row, Tabular
+from vtcd_ops.storage.files import write_atomic
 from vtcd_ops.vos_metrics.measures import statistics
 
 if TYPE_CHECKING:
@@ -103,10 +105,11 @@ class Evaluation(Tabular):
             ]
         else:
             rows = [*self.rows, {"sequence": "mean", "object": "", "frames": ""} | self.mean]
-        with Path(path).open("w", newline="") as file:
-            writer = csv.DictWriter(file, ["rule", *rows[0]])
-            writer.writeheader()
-            writer.writerows({"rule": self.rule} | row for row in rows)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, ["rule", *rows[0]])
+        writer.writeheader()
+        writer.writerows({"rule": self.rule} | row for row in rows)
+        write_atomic(Path(path), text.getvalue().encode())
 
     def __str__(self) -> str:
         names = [f"{scores.sequence} {scores.label}" for scores in self.objects]
