@@ -82,15 +82,16 @@ class Judge:
     """Compares a folder with what it held before a task and should hold after it.
 
     Args:
+        shim: counts what can fail.
         places: the folders.
         task: what is done there.
     """
 
-    def __init__(self, places: Places, task: Task) -> None:
+    def __init__(self, shim: Shim, places: Places, task: Task) -> None:
         self._places, self.task = places, task
         places.put(task.needs)
         self.before = places.contents()
-        task.do(places.work)
+        self.counts = shim.counts(places.work, lambda: task.do(places.work))
         self.after = places.contents()
 
     def judge(self, fault: Fault, number: int, outcome: str, words: str) -> Found:
@@ -123,15 +124,9 @@ def inject(
     shim: Shim, places: Places, task: Task, share: float, draw: random.Random
 ) -> Iterator[Found]:
     """Yield what came of every fault of a task, or of a share of them drawn at random."""
-    judge = Judge(places, task)
-    counts: dict[str, int] = {}
+    judge = Judge(shim, places, task)
     for fault in FAULTS:
-        if fault.kind not in counts:
-            places.put(task.needs)
-            with shim.armed(places.work, fault, 0) as counted:
-                task.do(places.work)
-            [counts[fault.kind]] = counted
-        for number in range(1, counts[fault.kind] + 1):
+        for number in range(1, judge.counts[fault.kind] + 1):
             if draw.random() >= share:
                 continue
             places.put(task.needs)

@@ -18,18 +18,23 @@ enum { OPEN = 1, READ = 2, WRITE = 4, FSYNC = 8, RENAME = 16, LINK = 32, UNLINK 
 
 static char folder[PATH_MAX];
 static int kinds, error_number, lasting, armed;
-static long strike_at, seen;
+static long strike_at, seen, of_kind[16];
 
 // error: an errno; 0: half of a write or read is done; below 0: the signal -error is raised.
 void fault_arm(const char *path, int which, long n, int error, int every_later) {
   snprintf(folder, sizeof folder, "%s/", path);
-  kinds = which, strike_at = n, error_number = error, lasting = every_later, seen = 0, armed = 1;
+  kinds = which, strike_at = n, error_number = error, lasting = every_later, seen = 0;
+  memset(of_kind, 0, sizeof of_kind);
+  armed = 1;
 }
 
 long fault_disarm(void) {
   armed = 0;
   return seen;
 }
+
+// How many operations of one kind there were.
+long fault_count(int kind) { return of_kind[__builtin_ctz(kind)]; }
 
 static int below(const char *path) { return path && strncmp(path, folder, strlen(folder)) == 0; }
 
@@ -45,6 +50,7 @@ static int of_descriptor(int descriptor) {
 // Whether this operation is the one that fails.
 static int strikes(int kind, int inside) {
   if (!armed || !(kinds & kind) || !inside) return 0;
+  __atomic_add_fetch(&of_kind[__builtin_ctz(kind)], 1, __ATOMIC_SEQ_CST);
   long n = __atomic_add_fetch(&seen, 1, __ATOMIC_SEQ_CST);
   if (n != strike_at && !(lasting && strike_at > 0 && n > strike_at)) return 0;
   if (error_number < 0) {

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +41,7 @@ class Fault:
     """What the operating system does wrong.
 
     Attributes:
-        kind: of the operation; "change": any that changes the folder.
+        kind: of the operation; "change": any that changes the folder; "any": every one.
         error: what it answers; 0: half of a write or read is done; below 0: the signal -error.
         lasting: every later operation of the kind fails as well, as on a full disk.
     """
@@ -59,7 +59,8 @@ class Fault:
     @property
     def bits(self) -> int:
         """The operations that are counted."""
-        return CHANGING if self.kind == "change" else _BIT[self.kind]
+        every = sum(_BIT.values())
+        return {"change": CHANGING, "any": every, **_BIT}[self.kind]
 
 
 #: What is tried at the n-th operation, n = 1 to all.
@@ -96,16 +97,23 @@ class Shim:
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
-        library.fault_disarm.restype = ctypes.c_long
+        library.fault_disarm.restype = library.fault_count.restype = ctypes.c_long
+
+    def counts(self, folder: Path, do: Callable[[], object]) -> dict[str, int]:
+        """Return how many operations of each kind there are below a folder while a call lasts."""
+        with self.armed(folder, Fault("any", 0), 0):
+            do()
+        counts = {kind: self._library.fault_count(bit) for kind, bit in _BIT.items()}
+        changing = sum(counts[kind] for kind, bit in _BIT.items() if bit & CHANGING)
+        return {**counts, "change": changing}
 
     @contextmanager
-    def armed(self, folder: Path, fault: Fault, number: int) -> Iterator[list[int]]:
-        """Let the operation of that number below a folder fail; give how many were counted."""
-        counted: list[int] = []
+    def armed(self, folder: Path, fault: Fault, number: int) -> Iterator[None]:
+        """Let the operation of that number below a folder fail."""
         self._library.fault_arm(
             os.fsencode(folder), fault.bits, ctypes.c_long(number), fault.error, int(fault.lasting)
         )
         try:
-            yield counted
+            yield
         finally:
-            counted.append(self._library.fault_disarm())
+            self._library.fault_disarm()

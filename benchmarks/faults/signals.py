@@ -21,14 +21,11 @@ def in_signals(
     shim: Shim, places: Places, task: Task, times: int, draw: random.Random
 ) -> Iterator[Found]:
     """Yield what came of signals at moments drawn among the operations that change the folder."""
-    judge = Judge(places, task)
-    places.put(task.needs)
-    with shim.armed(places.work, Fault("change", 0), 0) as counted:
-        task.do(places.work)
+    judge = Judge(shim, places, task)
     for sent in (signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP):
         fault = Fault("change", -int(sent))
         for _ in range(times):
-            number = draw.randint(1, counted[0])
+            number = draw.randint(1, judge.counts["change"])
             places.put(task.needs)
             first = _begin(task, places.work, shim, fault, number)
             if sent == signal.SIGSTOP:

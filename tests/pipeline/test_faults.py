@@ -11,7 +11,7 @@ FAULTS = Path(__file__).parents[2] / "benchmarks/faults"
 
 def test_faults_and_damage_are_told_and_lose_nothing() -> None:
     """Another seed than the table's in docs/faults.md, the same verbs and files."""
-    sample = ["--share", "0.004", "--signals", "1", "--flips", "6", "--damage-share", "0.06"]
+    sample = ["--share", "0.002", "--signals", "1", "--flips", "4", "--damage-share", "0.025"]
     tried = subprocess.run(
         [sys.executable, str(FAULTS), "--sample", "--seed", "7", *sample],
         capture_output=True,

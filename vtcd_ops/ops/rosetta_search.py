@@ -108,6 +108,11 @@ def _rosetta_search_fake(
     max_tuples: int = 1_000_000,
 ) -> tuple[Tensor, Tensor]:
     check_rosetta_search(supports, videos, models, delta, max_order, top, max_tuples)
+    if type(supports) is Tensor and supports.is_meta:
+        raise ValueError(
+            "rosetta_search: supports expected a tensor with values, which tell how many tuples "
+            "there are, got one on meta"
+        )
     num_tuples = torch.library.get_ctx().new_dynamic_size()  # as many as there are
     return (
         supports.new_empty((num_tuples, models.shape[0] - 1), dtype=torch.int32),
