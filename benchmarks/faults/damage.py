@@ -160,6 +160,17 @@ def _alarm(*_: object) -> None:
     raise TimeoutError(f"nothing after {_SECONDS} s")
 
 
+def _outcome(area: Area, work: Path, expected: str) -> tuple[str, str]:
+    """Read an area; return what came of it, and the words of its error."""
+    result: list[str] = []
+    signal.alarm(_SECONDS)
+    outcome, words = attempt(lambda: result.append(area.read(work)), work)
+    signal.alarm(0)
+    if outcome == "overcome":
+        outcome = "harmless" if result == [expected] else "silent"
+    return outcome, words
+
+
 def try_damages(
     places: Places, area: Area, flips: int, share: float, draw: random.Random
 ) -> Iterator[tuple[str, str, str, str]]:
@@ -184,14 +195,9 @@ def try_damages(
             if damaged == content or draw.random() >= share:
                 continue
             path.write_bytes(damaged)
-            signal.alarm(_SECONDS)
-            result: list[str] = []
-            outcome, words = attempt(lambda: result.append(area.read(work)), work)
-            signal.alarm(0)
-            if outcome == "overcome":
-                outcome = "harmless" if result == [expected] else "silent"
-                if what == "forged" and outcome == "silent":
-                    outcome = "believed"  # its seal is right: nothing tells it from a true one
+            outcome, words = _outcome(area, work, expected)
+            if what == "forged" and outcome == "silent":
+                outcome = "believed"  # its seal is right: nothing tells it from a true one
             yield str(path.relative_to(work)), what, outcome, words
             path.write_bytes(content)
     if (outside := list(work.parent.glob("outside*"))) or area.read(work) != expected:

@@ -28,7 +28,7 @@ class Found:
         outcome: of OUTCOMES. "overcome": the work was done all the same; "ended": by a signal.
         lost: files of before that are gone or changed.
         torn: files that are neither as before nor as they should become.
-        left: temporary files that stay; of a killed process, or where none can be removed, they may.
+        left: temporary files that stay; they may where the process was killed, or removing failed.
         again: what went wrong when the same was asked for again; empty: the same bytes.
         words: of the error.
     """

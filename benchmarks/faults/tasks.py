@@ -53,8 +53,8 @@ def _curves(folder: Path, model: int = 0) -> None:
 
 def _rosetta(folder: Path) -> None:
     vtcd_ops.rosetta(
-        [folder / "run0", folder / "run1"], out=folder / "shared", delta=None, top=20, importances=None,
-        progress=False,
+        [folder / "run0", folder / "run1"], out=folder / "shared", delta=None, top=20,
+        importances=None, progress=False,
     )  # fmt: skip
 
 

@@ -207,7 +207,7 @@ def _work(seed: int, numbers: range, progress: mmap.mmap, results: str) -> None:
         in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (in_use + MEMORY, resource.RLIM_INFINITY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        with open(results, "w", buffering=1) as file:
+        with Path(results).open("w", buffering=1) as file:
             for place, number in enumerate(numbers):
                 progress[:] = (place + 1).to_bytes(8, "little")
                 found = one(seed, number)
