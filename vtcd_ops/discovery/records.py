@@ -193,6 +193,11 @@ class LayerTubelets:
         if any(n > padded for n, padded in zip(self.grid, self.padded_size, strict=True)):
             raise InputError(f"{path} is damaged: grid expected within padded_size")
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes in memory."""
+        return sum(array.nbytes for array in self._tensors.values())
+
     def labels(self, row: int) -> np.ndarray:
         """Return the label volume of the head in a row, int32 [T, H, W]."""
         ends = self._tensors["ends"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "load"]
 
+_MOST_KEPT = 64 << 20  # bytes of compressed tubelets that a run holds in memory
+
 
 class Run(Tabular):
     """A finished run, read from its directory. Made by :func:`vtcd_ops.load`.
@@ -74,7 +77,7 @@ class Run(Tabular):
             for index in range(documents["num_videos"])
         ]
         self._concepts: dict[tuple[str, int], list[HeadConcepts]] = {}
-        self._last: tuple[str, LayerTubelets] | None = None
+        self._kept: OrderedDict[str, LayerTubelets] = OrderedDict()  # those read last
 
     def __repr__(self) -> str:
         return (
@@ -156,12 +159,15 @@ class Run(Tabular):
         part = self._part(part)
         self._row(layer, self.heads[0], part)
         name = tubelet_file(self._video(video), part, layer)
-        if self._last is None or self._last[0] != name:  # heads of a layer are read in turn
+        if name not in self._kept:  # heads of a layer are read in turn, through all videos
             read = read_tubelets(self.path, self.videos[video], part, layer, self._tubelets_belong)
             if len(read[0].sizes) != len(self.heads):
                 raise InputError(f"{self.path / name} is damaged: its heads are not the run's")
-            self._last = (name, read[0])
-        return self._last[1]
+            self._kept[name] = read[0]
+            while len(self._kept) > 1 and sum(k.nbytes for k in self._kept.values()) > _MOST_KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(name)
+        return self._kept[name]
 
     def labels(self, video: int, layer: int, part: str | None = None) -> np.ndarray:
         """Return the tubelet of every voxel, int32 [A, T, H, W]; -1: dropped."""
@@ -194,7 +200,10 @@ class Run(Tabular):
         """
         tubelets = self.tubelets(video, layer, part)
         rows = [
-            tubelets.at_tokens(self._support(video, tubelets, row, layer, part))
+            paint(
+                tubelets.at_tokens(tubelets.labels(row)),
+                self._concept_of_label(video, tubelets, row, layer, part),
+            )
             for row in range(len(self.heads))
         ]
         return np.stack(rows).astype(np.int32)
@@ -283,13 +292,19 @@ class Run(Tabular):
     def _support(
         self, video: int, tubelets: LayerTubelets, row: int, layer: int, part: str | None
     ) -> np.ndarray:
+        table = self._concept_of_label(video, tubelets, row, layer, part)
+        return paint(tubelets.labels(row), table)
+
+    def _concept_of_label(
+        self, video: int, tubelets: LayerTubelets, row: int, layer: int, part: str | None
+    ) -> np.ndarray:
         part = self._part(part)
         concepts = self.concepts(layer, self.heads[row], part)
         mine = concepts.video == self._video(video)
         table = np.full(tubelets.sizes.shape[1], -1)
         with making_of(self.path / concept_file(part, layer)):
             table[concepts.label[mine]] = concepts.concept[mine]
-        return paint(tubelets.labels(row), table)
+        return table
 
     def _video(self, video: int) -> int:
         _expect_in("video", video, range(len(self.videos)))

@@ -129,9 +129,10 @@ class Canvas:
         self._parts.append(f'<{tag} class="{kind}" points="{written}"{_style(style)}/>')
 
     def svg(self, title: str) -> str:
-        """Return the drawing."""
+        """Return the drawing; one with links is no picture to those who do not see it."""
+        role = "group" if any(part.startswith("<a ") for part in self._parts) else "img"
         return (
-            f'<svg class="chart" viewBox="0 0 {_WIDTH} {self._height}" role="img" '
+            f'<svg class="chart" viewBox="0 0 {_WIDTH} {self._height}" role="{role}" '
             f'aria-label="{escape(title)}" xmlns="http://www.w3.org/2000/svg">'
             + "".join(self._parts)
             + "</svg>"

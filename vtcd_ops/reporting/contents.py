@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ from vtcd_ops.reporting.supports import (
     sampling_stride,
 )
 
+_LEAST_EDGE = 16  # of a support, in voxels
 FRAMES_PER_SECOND = 8  # of the page's clips; slow enough to follow an outline
 
 
@@ -45,6 +46,7 @@ class Limits:
     frames: int = 24  #: preview frames a video
     frame_edge: int = 320  #: longest edge of a preview frame, in pixels
     support_edge: int = 64  #: longest edge of a support, in voxels
+    support_voxels: int = 200_000_000  #: of all supports; where there are more, edges are shorter
 
 
 def gather(
@@ -72,6 +74,7 @@ def gather(
     position = {video: index for index, video in enumerate(chosen)}
     add_details(shown, position, progress)
     choose_clips(shown, position, limits.clips)
+    limits = replace(limits, support_edge=_support_edge(shown, chosen, limits))
     videos, sheets = _videos(shown, chosen, limits, progress)
     heads = [(view, head) for view in shown for head in view.heads]
     for view, head in tqdm(heads, desc="supports", unit="head", disable=not progress):
@@ -137,6 +140,25 @@ def _videos(
             }
         )
     return videos, sheets
+
+
+def _support_edge(shown: list[ShownRun], chosen: list[int], limits: Limits) -> int:
+    """The longest edge of supports with which all of them stay within the limit."""
+    frames = [min(len(shown[0].run.videos[index].frame_indices), limits.frames) for index in chosen]
+    edge = limits.support_edge
+    while edge > _LEAST_EDGE:
+        voxels = 0
+        for view in shown:
+            shapes = [
+                _support_shape(view.run, index, replace(limits, support_edge=edge))
+                for index in chosen
+            ]
+            of_video = [s["height"] * s["width"] * n for s, n in zip(shapes, frames, strict=True)]
+            voxels += sum(of_video[position] for head in view.heads for position in head.packed)
+        if voxels <= limits.support_voxels:
+            break
+        edge = edge * 3 // 4
+    return edge
 
 
 def _support_shape(run: Run, video: int, limits: Limits) -> dict[str, int]:

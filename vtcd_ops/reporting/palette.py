@@ -16,7 +16,7 @@ CONCEPTS = (
 RAMP = ("#eef2f8", "#b9cbe6", "#7b9fd0", "#3f6fb4", "#123f86")
 DIVERGING = ("#8a3d04", "#d98a4a", "#f2f0ec", "#7b9fd0", "#123f86")
 
-_DARK, _LIGHT = "#14171b", "#ffffff"
+_DARK, _LIGHT = "#000000", "#ffffff"  # of any colour one of them has a contrast of 4.58
 
 
 def luminance(colour: str) -> float:
@@ -37,9 +37,9 @@ def contrast(one: str, other: str) -> float:
 
 
 def ink_on(colour: str) -> str:
-    """Return the ink, dark or white, that is read better on a colour.
+    """Return the ink, black or white, that is read better on a colour.
 
     >>> ink_on("#123f86"), ink_on("#defd33")
-    ('#ffffff', '#14171b')
+    ('#ffffff', '#000000')
     """
     return max(_DARK, _LIGHT, key=lambda ink: contrast(ink, colour))

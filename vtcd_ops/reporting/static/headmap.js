@@ -119,14 +119,14 @@ function alongRamp(ramp, place) {
   return low.map((channel, i) => Math.round(channel + (high[i] - channel) * (at - first)));
 }
 
-// Dark or white ink, whichever has the larger contrast (WCAG 2): never less than 4.5.
+// Black or white ink, whichever has the larger contrast (WCAG 2): never less than 4.58.
 function inkOn(colour) {
   const linear = colour.map((channel) => {
     const c = channel / 255;
     return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
   });
   const luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
-  return 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.0578 ? "#ffffff" : "#14171b";
+  return 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 ? "#ffffff" : "#000000";
 }
 
 // A number short enough for a square: .31, 14, 6.

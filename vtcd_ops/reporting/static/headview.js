@@ -130,7 +130,9 @@ function numbersOf(values) {
 // A concept by its name and number, which opens its card.
 function conceptLink(head, concept) {
   const found = names.of(head, concept);
-  const link = element("a", { href: `#${names.address(head, concept)}`, class: "concept-link" });
+  // in full: "#..." alone would promise a place in this page, and the script opens a card
+  const address = `${location.href.split("#")[0]}#${names.address(head, concept)}`;
+  const link = element("a", { href: address, class: "concept-link" });
   link.append(found ? `${found} ` : "Concept ", chip(concept));
   return link;
 }

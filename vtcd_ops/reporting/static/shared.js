@@ -75,7 +75,7 @@ function tupleCard(card, { most = Infinity } = {}) {
     element(
       "header",
       {},
-      element("h3", {}, element("a", { href: `#${address}` }, `${card.order} models · no. ${card.rank}`)),
+      element(most === Infinity ? "h3" : "h2", { class: "tuple-title" }, element("a", { href: `#${address}` }, `${card.order} models · no. ${card.rank}`)),
       element("span", { class: "score" }, `score ${formatNumber(card.score, "fraction")}`),
       ...(card.unique ? [] : [element("span", { class: "repeats" }, "shares a concept with a better one")]),
     ),
