@@ -1,8 +1,8 @@
-"""How few forwards a ranking takes: equation 6 and the default on games whose effects are known.
+"""How few forwards a ranking takes, on games whose effects are known.
 
 Beside the games of `bench_importance.py`: units that back each other up, and a random network,
 which bends. Where a game has a gradient the default is measured with its prior too,
-one gradient, which counts as 3 forwards.
+one gradient, which counts as 3 forwards. `bench_few_forwards_models.py` is the same of models.
 """
 
 from __future__ import annotations
@@ -26,14 +26,19 @@ matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
 UNITS, SEEDS = 100, 2
-COUNTS = (32, 250, 500, 4000)  # forwards
-FORWARDS_OF_PRIOR = 3  # a gradient takes 1.6 to 2.9 on the miniatures
+COUNTS = (8, 16, 32, 64, 128, 250, 500, 1000, 2000, 4000)  # forwards
+OF_GRADIENT, STEPS = 3, 8  # forwards that a gradient counts for; of integrated gradients
 GOALS = ((250, 4000), (32, 500))  # the default with the first reaches equation 6 with the second
-IMAGE = Path(__file__).parents[1] / "docs/images/few_forwards.svg"
+IMAGES = Path(__file__).parents[1] / "docs/images"
+TREES = (128, 250)  # forwards from which trees are tried, where the default takes none yet
 NAMES = {
-    "removed": "equation 6", "regression": "regression", "auto": "default, no gradient",
-    "prior": "default",
+    "removed": "equation 6", "former": "former default: ridge without a prior",
+    "gradient": "gradient", "integrated": "integrated gradients (8)", "default": "default",
+    "antithetic": "antithetic pairs, regression", "trees": "trees",
 }  # fmt: skip
+
+#: Correlation by method and forwards.
+Found = dict[tuple[str, int], float]
 
 
 @dataclass(frozen=True)
@@ -105,28 +110,49 @@ GAMES: dict[str, Callable[[np.random.Generator], Game]] = {
 }
 
 
-def correlations(game: Game, seed: int) -> dict[tuple[str, int], float]:
-    """Spearman correlation with the true effects, by estimator and number of forwards."""
-    rng = np.random.default_rng(seed)
-    keep = cris_sample(UNITS, COUNTS[-1], 0.5, seed)
-    scores = torch.from_numpy(-game.drops((~keep).double().numpy(), rng))[None]
-    asked: dict[str, Any] = {"num_units": UNITS, "ratio": 0.5, "seed": seed, "errors": False}
+def correlations(game: Game, seed: int) -> Found:
+    """Spearman correlation with the true effects, by method and number of forwards."""
+    found: Found = {}
+
+    def put(name: str, count: int, value: Any) -> None:
+        found[name, count] = spearman(np.nan_to_num(np.asarray(value)), game.truth)
+
     prior = None
     if game.gradient is not None:
         prior = torch.from_numpy(game.gradient(np.full((1, UNITS), 0.5)))
-    found = {}
-    for count in COUNTS:
-        for name in ("removed", "regression", "auto"):
-            value = estimate(scores[:, :count], estimator=name, **asked).value.numpy()
-            found[name, count] = spearman(np.nan_to_num(value), game.truth)
-        if prior is not None:
-            rest = scores[:, : count - FORWARDS_OF_PRIOR]
-            value = estimate(rest, prior=prior, **asked).value.numpy()
-            found["prior", count] = spearman(np.nan_to_num(value), game.truth)
+        middles = ((np.arange(STEPS) + 0.5) / STEPS)[:, None] * np.ones(UNITS)
+        alone = {
+            ("gradient", OF_GRADIENT): game.gradient(np.zeros((1, UNITS)))[0],
+            ("integrated", OF_GRADIENT * STEPS): game.gradient(middles).mean(0),
+        }
+        for (name, cost), value in alone.items():
+            for count in (count for count in COUNTS if count >= cost):
+                put(name, count, value)
+    rng = np.random.default_rng(seed)
+    asked: dict[str, Any] = {"num_units": UNITS, "ratio": 0.5, "seed": seed, "errors": False}
+    for design in ("simple", "antithetic"):
+        keep = cris_sample(UNITS, COUNTS[-1], 0.5, seed, design=design)
+        scores = torch.from_numpy(-game.drops((~keep).double().numpy(), rng))[None]
+        asked["design"] = design
+        for count in COUNTS:
+            of = {
+                name: estimate(scores[:, :count], estimator=name, **asked).value
+                for name in ("removed", "regression")
+                if design == "simple" or name == "regression"
+            }
+            if design == "antithetic":
+                put("antithetic", count, of["regression"])
+                continue
+            put("removed", count, of["removed"])
+            put("former", count, of["regression"])
+            rest = scores[:, : count - (OF_GRADIENT if prior is not None else 0)]
+            put("default", count, estimate(rest, prior=prior, **asked).value)
+            if count in TREES:
+                put("trees", count, estimate(rest, prior=prior, estimator="trees", **asked).value)
     return found
 
 
-def measure(kind: str) -> dict[tuple[str, int], float]:
+def measure(kind: str) -> Found:
     """Average over games."""
     every = [
         correlations(GAMES[kind](np.random.default_rng(1000 + seed)), seed) for seed in range(SEEDS)
@@ -134,60 +160,69 @@ def measure(kind: str) -> dict[tuple[str, int], float]:
     return {key: float(np.mean([one[key] for one in every])) for key in every[0]}
 
 
-def draw(found: dict[str, dict[tuple[str, int], float]]) -> None:
-    """Draw correlation against forwards, a panel a game."""
+def table(found: dict[str, Found], of: str) -> tuple[list[dict[str, Any]], list[Column]]:
+    """A row a method of each game or model, and the columns; `of`: what the first one holds."""
+    rows = []
+    for kind, one in found.items():
+        for name in (name for name in NAMES if any(key[0] == name for key in one)):
+            row: dict[str, Any] = {of: kind, "method": NAMES[name]}
+            for count in COUNTS:
+                value = one.get((name, count), float("nan"))
+                row[str(count)] = None if np.isnan(value) else value
+            for few, many in GOALS:
+                row[f"goal_{few}"] = None
+                if name == "default" and ("removed", many) in one:
+                    reached = one["default", few] >= one["removed", many]
+                    row[f"goal_{few}"] = "yes" if reached else "no"
+            rows.append(row)
+    columns = [Column(of, of), Column("method", "method")]
+    columns += [Column(str(count), f"{count:,}", "{:.2f}") for count in COUNTS]
+    columns += [Column(f"goal_{few}", f"{few} reach eq. 6's {many:,}") for few, many in GOALS]
+    return rows, columns
+
+
+def draw(found: dict[str, Found], image: str, across: int) -> None:
+    """Draw correlation against forwards, a panel a game or model."""
     plt.rcParams.update({"svg.hashsalt": "few", "svg.fonttype": "none", "font.size": 8})
-    figure, axes = plt.subplots(2, 3, figsize=(9, 5), sharex=True, sharey=True)
-    for panel, (kind, of_game) in zip(axes.ravel(), found.items(), strict=True):
+    down = -(-len(found) // across)
+    figure, axes = plt.subplots(
+        down, across, figsize=(3 * across, 2.3 * down + 0.6), sharex=True, sharey=True,
+        squeeze=False,
+    )  # fmt: skip
+    for panel, (kind, one) in zip(axes.ravel(), found.items(), strict=False):
         for number, (name, label) in enumerate(NAMES.items()):
-            if (name, COUNTS[0]) in of_game:
-                values = [of_game[name, count] for count in COUNTS]
-                panel.semilogx(COUNTS, values, marker=".", color=f"C{number}", label=label)
+            counts = [count for count in COUNTS if np.isfinite(one.get((name, count), np.nan))]
+            values = [one[name, count] for count in counts]
+            style = {"marker": ".", "color": f"C{number}", "label": label}
+            panel.semilogx(counts, values, **style, linewidth=2.2 if name == "default" else 1)
         panel.set_title(kind)
         panel.spines[["top", "right"]].set_visible(False)
     for panel in axes[-1]:
-        panel.set_xlabel("forwards")
-    axes[0, 0].set_ylabel("Spearman")
-    axes[1, 0].set_ylabel("Spearman")
-    handles, labels = axes[-1, -1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=4, frameon=False)
-    figure.tight_layout(rect=(0, 0.06, 1, 1))
-    figure.savefig(IMAGE, metadata={"Date": None})
+        panel.set_xlabel("forwards of a video")
+    for panel in axes[:, 0]:
+        panel.set_ylabel("Spearman")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=3, frameon=False)
+    figure.tight_layout(rect=(0, 0.16 / down**0.5, 1, 1))
+    figure.savefig(IMAGES / image, metadata={"Date": None})
 
 
 def main() -> None:
-    found, rows = {}, []
+    found = {}
     with threads(1):
         for kind in GAMES:
             found[kind] = measure(kind)
-            best = "prior" if ("prior", COUNTS[0]) in found[kind] else "auto"
-            rows.append(
-                {"game": kind, "estimator": NAMES[best]}
-                | {f"{name}_{count}": value for (name, count), value in found[kind].items()}
-                | {f"best_{count}": found[kind][best, count] for count in COUNTS}
-                | {
-                    f"goal_{few}": "yes"
-                    if found[kind][best, few] >= found[kind]["removed", many]
-                    else "no"
-                    for few, many in GOALS
-                }
-            )
-            print(rows[-1], flush=True)
-    draw(found)
+            print(kind, {f"{name} {count}": round(x, 2) for (name, count), x in found[kind].items()
+                         if count in (32, 250, 500, 4000)}, flush=True)  # fmt: skip
+    draw(found, "few_forwards.svg", 3)
+    rows, columns = table(found, "game")
     write(
         "few_forwards",
         rows,
-        [
-            Column("game", "game"),
-            Column("estimator", "measured"),
-            *(Column(f"removed_{count}", f"eq. 6, {count:,}", "{:.2f}") for count in COUNTS),
-            *(Column(f"best_{count}", f"default, {count:,}", "{:.2f}") for count in COUNTS),
-            Column("goal_250", "250 reach eq. 6's 4,000"),
-            Column("goal_32", "32 reach its 500"),
-        ],
+        columns,
         note=f"Spearman correlation with the true effects of {UNITS} units, mean over {SEEDS} "
-        "random games, by forwards; half of all units removed; one video. Of games with a "
-        f"gradient the default takes one, counted as {FORWARDS_OF_PRIOR} forwards.",
+        "random games, by forwards of a video; half of all units removed; one video. Of games with "
+        f"a gradient the default takes one, counted as {OF_GRADIENT} forwards.",
     )
 
 
