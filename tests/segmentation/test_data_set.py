@@ -80,6 +80,31 @@ def test_a_split_of_davis(year: str, tmp_path: Path) -> None:
     assert tinted[found > 0].mean() > 2 * tinted[found == 0].mean()
 
 
+def test_several_objects_where_one_is_asked_for(tmp_path: Path) -> None:
+    """DAVIS'17 by the rules of one object, and heads chosen on it: all objects count as one."""
+    root = davis(tmp_path / "davis", "2017")
+    _, truth = two_squares(8)
+    for rule, frames in (("davis16", slice(1, -1)), ("paper", slice(None))):
+        made = segment_videos(
+            colour_adapter(), root, out=tmp_path / "out", heads=COLOURS, split="val", rule=rule
+        )
+        assert made.scores is not None
+        (row,) = made.scores.rows
+        found = np.stack(
+            [np.array(Image.open(one)) for one in sorted((tmp_path / "out/two").iterdir())]
+        )
+        assert set(np.unique(found)) == {0, 1, 2}  # still told apart
+        found, known = found > 0, truth > 0
+        agreement = (found & known).sum((1, 2)) / (found | known).sum((1, 2))
+        assert row["J mean"] == pytest.approx(agreement[frames].mean())
+    video, _ = two_squares(8)
+    chosen = [
+        vtcd_ops.choose_heads(colour_adapter(), vtcd_ops.Sample(video, target_masks=masks))
+        for masks in (truth, truth > 0)
+    ]
+    assert chosen[0] == chosen[1]
+
+
 def test_what_is_finished_is_kept(tmp_path: Path) -> None:
     root, out = davis(tmp_path / "davis", "2017"), tmp_path / "out"
     call: dict[str, Any] = {"out": out, "heads": COLOURS}
