@@ -56,7 +56,7 @@ from vtcd_ops.pruning.learned_keep import LearnedKeep, learn_keep  # noqa: E402
 from vtcd_ops.pruning.prune import prune  # noqa: E402
 from vtcd_ops.pruning.rounds import prune_and_finetune  # noqa: E402
 from vtcd_ops.pruning.saving import save_pruned  # noqa: E402
-from vtcd_ops.reporting import card, report  # noqa: E402
+from vtcd_ops.reporting import card, report, suggest_names  # noqa: E402
 from vtcd_ops.rosetta_concepts.comparison import RunComparison, compare  # noqa: E402
 from vtcd_ops.rosetta_concepts.rosetta import rosetta  # noqa: E402
 from vtcd_ops.rosetta_concepts.store import Rosetta, load_rosetta  # noqa: E402
@@ -122,5 +122,6 @@ __all__ = [
     "silhouette",
     "slic3d",
     "store_concepts",
+    "suggest_names",
     "tubelet_pool",
 ]

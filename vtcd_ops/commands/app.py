@@ -333,7 +333,9 @@ segment_command = app.command("segment", **_shown("segment"))(
     )
 )
 report_command = app.command("report", **_shown("report"))(
-    command_of(report, _say, arguments={"run": Path}, parsers={"names": Path})
+    command_of(
+        report, _say, arguments={"run": Path}, parsers={"names": Path, "namer": str, "words": Path}
+    )
 )
 card_command = app.command("card", **_shown("card"))(
     command_of(card, _say, arguments={"run": Path, "concept": str}, required=["out"])

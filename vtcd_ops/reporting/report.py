@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from vtcd_ops.common.settings import expect_count
 from vtcd_ops.discovery.run import Run, load
 from vtcd_ops.reporting.concept_names import read_names
 from vtcd_ops.reporting.contents import Limits
+from vtcd_ops.reporting.naming import Namer, suggest_names
 from vtcd_ops.reporting.page import render_page
 from vtcd_ops.reporting.shared_page import render_shared
 from vtcd_ops.rosetta_concepts.store import SUMMARY_FILE, Rosetta, load_rosetta
@@ -28,6 +29,8 @@ def report(
     max_videos: int = 40,
     max_cards: int = 40,
     names: Mapping[str, Any] | str | os.PathLike[str] | None = None,
+    namer: Namer | str | os.PathLike[str] | None = None,
+    words: Sequence[str] | str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> Path:
     """Write the concepts of a run as one HTML file that plays offline.
@@ -51,6 +54,10 @@ def report(
         max_cards: Of a result of `rosetta`, the tuples shown of every number of models.
         names: Names of concepts by address, such as {"keys-L11-H2-C0": "the subject"}, or the JSON
             file that the page's export gives; the page's readers can change them.
+        namer: A model that suggests a name for every concept without one, see
+            :func:`vtcd_ops.suggest_names`: a video-text model such as internvideo:mini, or a folder
+            with a CLIP of transformers.
+        words: The texts that it chooses from, or a file with one a line.
         progress: Show progress bars.
 
     Returns:
@@ -64,6 +71,8 @@ def report(
         ("max_clips", max_clips), ("max_videos", max_videos), ("max_cards", max_cards),
     ):  # fmt: skip
         expect_count("report", name, value)
+    if (namer is None) != (words is None):
+        raise InputError("report: namer and words expected together, got one of them")
     _require_extra()
     opened = _open(Path(run)) if isinstance(run, (str, os.PathLike)) else run
     if out is None and opened.path is None:
@@ -76,7 +85,10 @@ def report(
         )  # fmt: skip
     else:
         limits = Limits(clips=max_clips, videos=max_videos)
-        page = render_page(opened, limits, read_names(names), progress)
+        known = read_names(names)
+        if namer is not None:
+            known = suggest_names(opened, namer, words, progress=progress) | known
+        page = render_page(opened, limits, known, progress)
     write_atomic(target, page.encode("utf-8", errors="replace"))
     return target
 
