@@ -73,6 +73,7 @@ def test_scores_are_those_of_swapped_features(
     )
     assert found.name == {"zero": "cris-logit"}.get(replace, f"cris-logit-{replace}")
     assert found.settings.get("replace", "zero") == replace
+    assert (f"{replace} put in place" in found.summary()[0]) == (replace != "zero")
     for mask in (0, 7):
         for video in range(4):
             keep = draw_masks(found.settings, video, mask, mask + 1)[0].numpy()

@@ -138,7 +138,7 @@ class _Ranker:
             parts=(settings["part"],), **place,
         )  # fmt: skip
         given = ("method", "units", "part", "seed", "neurons_per_group", "classes", "ratio",
-                 "design", "prior", "num_steps", "metric")  # fmt: skip
+                 "design", "prior", "replace", "num_steps", "metric")  # fmt: skip
         asked: dict[str, Any] = {key: settings[key] for key in given if key in settings}
         if settings["method"] == "cris":
             asked["num_masks"] = self._importance.num_masks

@@ -251,6 +251,7 @@ class Importance(Tabular):
         settings = self.settings
         kind, videos = settings["units"], counted(len(settings["videos"]), "video")
         first = f"{self.name}: {len(self.value)} {kind} by {settings['metric']} on {videos}"
+        first += f", {settings['replace']} put in place" if "replace" in settings else ""
         if self.num_masks:
             first += (
                 f", {self.num_masks} masks, estimator {self.estimator}, "
