@@ -35,6 +35,17 @@ debian:  # GoogleTest, a browser and a renderer for the tests: Debian's packages
 test: build debian  ## run every test: Python, C++ under the sanitizers, examples in the documentation
 	PATH="$(abspath $(VENV))/bin:$$PATH" OMP_NUM_THREADS=1 $(RUN) -m pytest $(SPREAD) $(ARGS)
 
+# The tests are of baseline x86-64: what packs of 4 and 8 doubles read and write beside it is looked at here.
+SANITIZED ?= v3 v4
+EIGEN = $(shell cd build_tools && $(RUN) -c "from vtcd_locate import find_eigen as find; print(find() or '')")
+sanitize: $(READY) debian  ## the core's C++ tests as AVX2 and AVX-512 under the address and undefined-behaviour sanitizers
+	export PATH="$(abspath $(VENV))/bin:$$PATH"; for level in $(SANITIZED); do \
+	  cmake -S . -B build/cpp-x86-64-$$level -G Ninja -DVTCD_TESTS=ON -DVTCD_WERROR=OFF -DVTCD_SANITIZE=address,undefined \
+	    -DVTCD_TEST_FLAGS=-march=x86-64-$$level $(if $(EIGEN),-DEIGEN3_INCLUDE_DIR=$(EIGEN)) && \
+	  cmake --build build/cpp-x86-64-$$level --target core_tests && \
+	  UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 build/cpp-x86-64-$$level/core_tests --gtest_brief=1 || exit 1; \
+	done
+
 lint: $(READY)  ## check style, types and format of Python and C++
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
@@ -82,4 +93,4 @@ test-abi: $(READY)  ## build a wheel with the torch of .venv, test that wheel un
 clean:  ## remove what was built, but not the environment
 	rm -rf build dist *.egg-info vtcd_ops/_C_*.so
 
-.PHONY: help env build debian test lint format bench tables docs kernels gpu demo reproduce test-abi clean
+.PHONY: help env build debian test sanitize lint format bench tables docs kernels gpu demo reproduce test-abi clean
