@@ -85,6 +85,31 @@ def test_dtype_of_the_features_comes_back(dtype: torch.dtype) -> None:
     torch.testing.assert_close(means, expected)
 
 
+@pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("count", [1, 7, 5000])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_voxels_that_are_tokens(value: float, count: int, dtype: torch.dtype) -> None:
+    """Their means need no weights, and are those of a volume with unlabelled voxels between."""
+    features = noise(3, (2, 9, 13), 1).to(dtype)[None]
+    features[0, 1, 1, 4, 6] = value
+    labels = random_labels((1, 2, 9, 13), count, 2)
+    spread = torch.full((1, 3, 17, 25), -1)
+    spread[:, ::2, ::2, ::2] = labels
+    gradients, found = [], []
+    for volume in (labels, spread):
+        learnt = features.clone().requires_grad_()
+        means, counts = tubelet_pool(learnt, volume, count)
+        weight = torch.arange(means.numel(), dtype=dtype).reshape(means.shape)
+        gradients.append(torch.autograd.grad((means * weight).sum(), learnt)[0])
+        found.append((means.detach(), counts))
+    for direct_one, interpolated in zip(*found, strict=True):
+        torch.testing.assert_close(direct_one, interpolated, atol=0, rtol=0, equal_nan=True)
+    torch.testing.assert_close(*gradients, atol=0, rtol=0)
+    for s in labels[labels >= 0].unique().tolist():
+        expected = features[0][:, labels[0] == s].double().mean(1).to(dtype)
+        torch.testing.assert_close(found[0][0][0, s], expected, equal_nan=True)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
 def test_nan_and_infinity_reach_the_tubelets_that_use_them(

@@ -130,6 +130,58 @@ double careful_mean(const double* tokens, const double* weights, int64_t length,
   return mean;
 }
 
+// Whether every voxel is a token: then nothing is interpolated, and every weight is 0 or 1.
+bool voxels_are_tokens(const CellGrid& cells) {
+  return cells.grid.t == cells.size.t && cells.grid.h == cells.size.h &&
+         cells.grid.w == cells.size.w;
+}
+
+// Labels whose sums are held at once, of one channel.
+constexpr int64_t kTokenLabelBlock = 4096;
+
+struct LaneSums {
+  double lanes[kSumLanes];
+};
+
+// The means of one channel, each token added to those of its own label alone: in the lanes that
+// dot() adds in, so that the means are the same bit for bit.
+//
+//   labels      [N], of the tokens
+//   means       [S], num_channels apart, out
+template <typename Scalar, typename Label>
+void mean_of_tokens(const Scalar* tokens, const Label* labels, int64_t num_tokens,
+                    const int64_t* counts, int64_t num_tubelets, int64_t num_channels,
+                    std::vector<LaneSums>& sums, Scalar* means) {
+  Scalar not_finite = 0;  // x - x is 0 for a finite x, else NaN
+#pragma omp simd reduction(+ : not_finite)
+  for (int64_t i = 0; i < num_tokens; ++i) not_finite += tokens[i] - tokens[i];
+  for (int64_t first = 0; first < num_tubelets; first += kTokenLabelBlock) {
+    const int64_t block = std::min(num_tubelets - first, kTokenLabelBlock);
+    auto index_of = [&](int64_t token) { return static_cast<int64_t>(labels[token]) - first; };
+    std::fill_n(sums.begin(), block, LaneSums{});
+    for (int64_t i = 0; i < num_tokens; ++i)
+      if (index_of(i) >= 0 && index_of(i) < block)
+        sums[index_of(i)].lanes[i % kSumLanes] += static_cast<double>(tokens[i]);
+    std::vector<double> means_of_block(block);
+    bool careful = not_finite != 0;  // as careful_mean(), of all labels at once
+    for (int64_t s = 0; s < block; ++s) {
+      const double count = static_cast<double>(std::max<int64_t>(counts[first + s], 1));
+      means_of_block[s] = sum_of_lanes(sums[s].lanes) / count;
+      careful |= !std::isfinite(means_of_block[s]);
+    }
+    if (careful) {
+      std::vector<double> slow(block);
+      for (int64_t i = 0; i < num_tokens; ++i)
+        if (index_of(i) >= 0 && index_of(i) < block)
+          slow[index_of(i)] += 1.0 / static_cast<double>(counts[labels[i]]) * tokens[i];
+      for (int64_t s = 0; s < block; ++s)
+        if (not_finite != 0 || !std::isfinite(means_of_block[s])) means_of_block[s] = slow[s];
+    }
+    for (int64_t s = 0; s < block; ++s)
+      means[(first + s) * num_channels] = static_cast<Scalar>(means_of_block[s]);
+  }
+}
+
 }  // namespace
 
 template <typename Scalar, typename Label>
@@ -138,6 +190,15 @@ void tubelet_pool(const Scalar* features, int64_t num_channels, const Label* lab
                   Scalar* means, int64_t* counts) {
   const int64_t num_tokens = cells.grid.count();
   count_voxels(labels, cells.size.count(), num_tubelets, counts);
+  if (voxels_are_tokens(cells)) {
+    parallel_for(0, num_channels, 8, [&](int64_t begin, int64_t end) {
+      std::vector<LaneSums> sums(std::min(num_tubelets, kTokenLabelBlock));
+      for (int64_t c = begin; c < end; ++c)
+        mean_of_tokens(features + c * num_tokens, labels, num_tokens, counts, num_tubelets,
+                       num_channels, sums, means + c);
+    });
+    return;
+  }
   LabelWeights weights(cells, std::min(num_tubelets, kLabelBlock));
   for (int64_t first = 0; first < num_tubelets; first += kLabelBlock) {
     const int64_t block = std::min(num_tubelets - first, kLabelBlock);
@@ -170,6 +231,20 @@ void tubelet_pool_backward(const Scalar* grad_means, int64_t num_channels, const
                            const int64_t* counts, int64_t num_tubelets, const CellGrid& cells,
                            const ParallelFor& parallel_for, Scalar* grad_features) {
   const int64_t num_tokens = cells.grid.count();
+  if (voxels_are_tokens(cells)) {
+    parallel_for(0, num_channels, 8, [&](int64_t begin, int64_t end) {
+      for (int64_t c = begin; c < end; ++c)
+        for (int64_t i = 0; i < num_tokens; ++i) {
+          const int64_t s = labels[i];
+          double grad = 0;
+          if (s >= 0 && counts[s] != 0)
+            grad += static_cast<double>(grad_means[s * num_channels + c]) /
+                    static_cast<double>(counts[s]);
+          grad_features[c * num_tokens + i] = static_cast<Scalar>(grad);
+        }
+    });
+    return;
+  }
   std::fill_n(grad_features, num_channels * num_tokens, Scalar(0));
   LabelWeights weights(cells, std::min(num_tubelets, kLabelBlock));
   for (int64_t first = 0; first < num_tubelets; first += kLabelBlock) {
