@@ -95,7 +95,7 @@ def with_tables(text: str) -> str:
 def main(arguments: list[str]) -> int:
     """Renew the documents, or only compare them; return the exit status."""
     stale = []
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         text = path.read_text()
         if with_tables(text) != text:
             stale.append(path.relative_to(ROOT))

@@ -31,12 +31,13 @@ napoleon_use_rtype = False
 python_use_unqualified_type_names = True
 
 # Links of the pages to files of the repository, which the site does not hold.
-_OUTSIDE = re.compile(r"\[([^\]]*)\]\(\.\./([^)#]+)(#[^)]*)?\)")
+_OUTSIDE = r"\[([^\]]*)\]\({up}([^)#]+)(#[^)]*)?\)"
 
 
 def _name_files(app: Any, name: str, source: list[str]) -> None:
     """Turn links to files outside the site into their names."""
-    source[0] = _OUTSIDE.sub(lambda match: f"{match[1]} (`{match[2]}`)", source[0])
+    outside = _OUTSIDE.format(up=re.escape("../" * (name.count("/") + 1)))
+    source[0] = re.sub(outside, lambda match: f"{match[1]} (`{match[2]}`)", source[0])
 
 
 def _keep_bars(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 INTEGRATIONS = sorted((ROOT / "integrations").glob("*/vtcd_*"))
 PAGES = [
     ROOT / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
     *(folder.parent / "README.md" for folder in INTEGRATIONS),
 ]
 MODULES = sorted(
@@ -71,7 +71,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_schemas_are_the_registered_ones() -> None:
-    text = (ROOT / "docs/operators.md").read_text()
+    pages = sorted((ROOT / "docs/operators").glob("*.md"))
+    text = "\n".join(page.read_text() for page in pages)
+    assert re.findall(r"^# (\w+)$", text, re.MULTILINE) == [page.stem for page in pages]
     documented = dict(re.findall(r"^```schema\n(\w+)(\(.*)\n```", text, re.MULTILINE))
     registered = {
         name.removeprefix("vtcd::"): getattr(torch.ops.vtcd, name.removeprefix("vtcd::"))

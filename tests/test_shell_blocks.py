@@ -27,7 +27,7 @@ NAMES = ["push_left", "topple"]
 FOLDERS = ["clips", "videos", "my_videos"]
 PAGES = [
     ROOT / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "integrations").glob("*/README.md")),
 ]
 BLOCK = re.compile(r"^((?:<!-- [^\n]* -->\n)*)```bash\n(.*?)^```", re.DOTALL | re.MULTILINE)
