@@ -73,6 +73,9 @@ docs: build  ## the documentation as a site in build/docs; a warning is an error
 kernels: build  ## what every CUDA kernel takes of a GPU, in docs/kernels.md; fails where one spills more registers than is known
 	$(RUN) build_tools/ptxas.py
 
+wheel: $(READY)  ## sdist and wheel in dist/ (CUDA where nvcc is), tried in a fresh environment: doctor, demo
+	build_tools/wheel.sh "$(VENV)"
+
 OUT ?= build/gpu
 DRY_RUN ?=
 gpu:  ## on a GPU, with libraries that are built: tests, sanitizers, benchmarks in at most 8 minutes (OUT=folder, DRY_RUN=1: without)
@@ -93,4 +96,4 @@ test-abi: $(READY)  ## build a wheel with the torch of .venv, test that wheel un
 clean:  ## remove what was built, but not the environment
 	rm -rf build dist *.egg-info vtcd_ops/_C_*.so
 
-.PHONY: help env build debian test sanitize lint format bench tables docs kernels gpu demo reproduce test-abi clean
+.PHONY: help env build debian test sanitize lint format bench tables docs kernels wheel gpu demo reproduce test-abi clean

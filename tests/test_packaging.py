@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -22,9 +25,18 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("vtcd_ops", "build_tools"):
         shutil.copytree(ROOT / name, copy / name, ignore=ignored)
     for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "CMakeLists.txt", "README.md",
-                 "CHANGELOG.md", "LICENSE"):  # fmt: skip
+                 "CHANGELOG.md", "LICENSE", "LICENCES.md"):  # fmt: skip
         shutil.copy(ROOT / name, copy / name)
     return copy
+
+
+def load_checker() -> ModuleType:
+    spec = importlib.util.spec_from_file_location(
+        "check_wheel", ROOT / "build_tools/check_wheel.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def run_setup(checkout: Path, *arguments: str | Path) -> None:
@@ -47,7 +59,7 @@ def test_an_sdist_holds_the_sources(checkout: Path, tmp_path: Path) -> None:
     assert {Path(name).suffix for name in sources} == SOURCES | {".py"}
     assert sources - names == set()
     tools = {str(path.relative_to(ROOT)) for path in (ROOT / "build_tools").glob("*.*")}
-    assert (tools | {"CMakeLists.txt", "LICENSE", "pyproject.toml"}) - names == set()
+    assert (tools | {"CMakeLists.txt", "LICENSE", "LICENCES.md", "pyproject.toml"}) - names == set()
 
 
 def test_a_wheel_holds_no_sources(checkout: Path, tmp_path: Path) -> None:
@@ -60,3 +72,38 @@ def test_a_wheel_holds_no_sources(checkout: Path, tmp_path: Path) -> None:
     for folder in ("templates", "static"):
         kept = {path.name for path in (tmp_path / "vtcd_ops/reporting" / folder).iterdir()}
         assert kept == {path.name for path in (ROOT / "vtcd_ops/reporting" / folder).iterdir()}
+
+
+LIBRARIES = [f"vtcd_ops/_C_{name}.so" for name in ("default", "avx2", "avx512", "cuda")]
+LICENCES = [f"x.dist-info/licenses/{name}" for name in ("LICENSE", "LICENCES.md")]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (LIBRARIES + LICENCES, "x.whl: 0.0 MB, for CPU and CUDA"),
+        (LIBRARIES[1:] + LICENCES, "x.whl: vtcd_ops/_C_default.so is missing"),
+        (LIBRARIES[:3] + LICENCES, "x.whl: vtcd_ops/_C_cuda.so is missing, though nvcc is there"),
+        (LIBRARIES + LICENCES[:1], "x.whl: LICENCES.md is missing"),
+        ([*LIBRARIES, *LICENCES, "vtcd_ops/a.cuh"], "x.whl: vtcd_ops/a.cuh is a source"),
+    ],
+)
+def test_a_wheel_is_looked_into(names: list[str], expected: str, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.whl", "w") as archive:
+        for name in names:
+            archive.writestr(name, "")
+    try:
+        said = load_checker().check(tmp_path / "x.whl", cuda=True)
+    except SystemExit as error:
+        said = str(error)
+    assert said == expected
+
+
+def test_a_wheel_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(tmp_path / "x.whl", "w") as archive:
+        for name in LIBRARIES + LICENCES:
+            archive.writestr(name, "x" * 1000)
+    checker = load_checker()
+    monkeypatch.setattr(checker, "LARGEST", 4e3)
+    with pytest.raises(SystemExit, match="is more than 0 MB"):
+        checker.check(tmp_path / "x.whl", cuda=True)
