@@ -210,7 +210,7 @@ def test_constant_volume_stops_early() -> None:
         vtcd_ops.ops.slic3d(features, size, max_num_iter=rounds)
         return time.process_time() - started
 
-    assert min(seconds(10**9) for _ in range(3)) < 10 * min(seconds(10) for _ in range(3))
+    assert min(seconds(10**6) for _ in range(3)) < 10 * min(seconds(10) for _ in range(3))
 
 
 @pytest.mark.parametrize("compactness", [0.01, 0.1, 0.15])
