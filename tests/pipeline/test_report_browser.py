@@ -140,6 +140,23 @@ def test_the_first_screen_says_what_was_found(address: str, browser: Browser) ->
     assert browser.evaluate("document.querySelectorAll('.hero-match canvas').length") == 2
 
 
+def test_the_header_of_a_wide_screen_is_one_row(address: str, browser: Browser) -> None:
+    browser.open(address, 1440, 900)
+    rows = browser.evaluate("""
+    (() => {
+      const facts = document.querySelector(".facts");
+      facts.textContent = "12 videos x 16 frames, ".repeat(9); // as long as a run may make it
+      const middles = ["header .what", "header nav", "header .transport"].map((selector) => {
+        const { top, bottom } = document.querySelector(selector).getBoundingClientRect();
+        return (top + bottom) / 2;
+      });
+      return { spread: Math.max(...middles) - Math.min(...middles), facts: facts.offsetHeight };
+    })()
+    """)
+    assert rows["spread"] < 4
+    assert rows["facts"] < 24  # one line
+
+
 def test_parts_are_reached_by_their_links(address: str, browser: Browser) -> None:
     browser.open(address, 1280, 900)
     for part in ("heads", "concepts", "videos", "control", "method", "export", "findings"):

@@ -303,7 +303,7 @@ def _recurrence_figure(shown: Sequence[ShownRun]) -> Figure | None:
     return layer_figure(
         "where",
         "Where does it appear?",
-        "Videos a concept occurs in (mean of a head)",
+        "Videos of a concept (mean of a head)",
         by_layer(shown, lambda head: head.values["videos"]),
         f"Of {len(shown[0].run.videos)} videos. A concept of one video tells of that video only.",
     )

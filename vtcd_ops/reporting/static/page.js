@@ -128,9 +128,10 @@ const readied = () =>
   [...document.querySelectorAll("main canvas")].map((canvas) => canvas.clip).filter(Boolean);
 
 function makeReady() {
-  requestIdleCallback(() => {
+  const prepare = () => {
     for (const clip of readied()) if (!clip.still) clip.prepare();
-  });
+  };
+  requestIdleCallback(prepare, { timeout: 2000 }); // a page that plays may never be idle
 }
 
 function drawForPrinter() {
