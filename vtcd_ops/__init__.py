@@ -62,6 +62,7 @@ from vtcd_ops.rosetta_concepts.rosetta import rosetta  # noqa: E402
 from vtcd_ops.rosetta_concepts.store import Rosetta, load_rosetta  # noqa: E402
 from vtcd_ops.segmentation.choose_heads import choose_heads  # noqa: E402
 from vtcd_ops.segmentation.segment import Segmentation, segment  # noqa: E402
+from vtcd_ops.storage.executor import on_executor  # noqa: E402
 from vtcd_ops.video.samples import Sample  # noqa: E402
 
 __all__ = [
@@ -108,6 +109,7 @@ __all__ = [
     "load",
     "load_model",
     "load_rosetta",
+    "on_executor",
     "pack_supports",
     "prune",
     "prune_and_finetune",
