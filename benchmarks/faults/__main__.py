@@ -71,7 +71,7 @@ def try_faults(places: Places, arguments: argparse.Namespace) -> bool:
             "operations drawn by lot. Left temporaries: where a file could not be removed, or the "
             "process was killed, they go with the next command. "
             f"Seed {arguments.seed}, share {arguments.share:g}.",
-            details={"bad": [vars(found) for found in bad]},
+            details={"bad": [[one.task, one.fault, one.number, one.outcome] for one in bad]},
         )  # fmt: skip
     return not bad
 
@@ -119,8 +119,9 @@ def try_all_damages(places: Places, arguments: argparse.Namespace) -> bool:
             "its kind; of another run: the same file of a run of another model. Forged: a value or "
             "a name of a sealed document replaced by absurd sizes, wrong types and paths that lead "
             "out of the folder, and sealed again, which nothing tells from a true one. "
-            f"Seed {arguments.seed}, {arguments.flips} flips a file.",
-            details={"bad": [[*what, number] for what, number in bad.items()]},
+            f"Seed {arguments.seed}, {arguments.flips} flips a file, "
+            f"share {arguments.damage_share:g}.",
+            details={"bad": [[file, what, outcome] for file, what, outcome, _ in bad]},
         )  # fmt: skip
     return not bad
 

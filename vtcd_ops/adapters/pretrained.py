@@ -139,7 +139,13 @@ class HuggingFaceMixin(BundledModels):
                 f"got {str(named)[:80]}"
             )
         model_class: Any = getattr(transformers, named)
-        model = model_class(model_class.config_class.from_dict(dict(config)))
+        try:
+            model = model_class(model_class.config_class.from_dict(dict(config)))
+        except Exception as error:  # transformers has many for a value that it cannot use
+            words = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"load_model: the model in {folder} cannot be built: {words}"
+            ) from error
         model.set_attn_implementation("sdpa" if model_class._supports_sdpa else "eager")
         construct: Any = cls
         with warnings.catch_warnings():  # of colours that are not known; they are set after this

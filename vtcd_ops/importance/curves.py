@@ -35,6 +35,7 @@ from vtcd_ops.importance.scores_store import (
     read_scores,
     read_settings,
     refuse_others,
+    was_left,
 )
 from vtcd_ops.importance.scoring import Scoring
 from vtcd_ops.importance.store import run_fingerprint, stored_names
@@ -209,10 +210,11 @@ def _measured(
         refuse_others(path, begun, now, "curves")
     known = {_what(one): one for one in [*available, *chosen]}
     first = [known.get(tuple(one)) for one in begun["rankings"]]
-    if (path / RESULT_FILE).is_file():
-        found = [(begun, read_scores(path))]
-    elif all(first):
+    finished = (path / RESULT_FILE).is_file()
+    if all(first) and (not finished or was_left(path)):
         found = [measure(path, [one for one in first if one], num_random)]
+    elif finished:
+        found = [(begun, read_scores(path))]
     elif overwrite:
         return [measure(path, chosen, num_random, overwrite)]
     else:

@@ -199,16 +199,22 @@ class ScoresWriter(ResultFolder):
 
     def _remove_parts(self, columns: int) -> None:
         """Remove the parts that were put together; others belong to a longer ranking beside."""
-        for part in (self.path / _PARTS).glob("*-*-*.safetensors"):
-            last = part.stem.rpartition("-")[2]
-            if last.isdecimal() and int(last) <= columns:
-                part.unlink(missing_ok=True)
+        with naming(self.path / _PARTS, "tidied"):
+            for part in (self.path / _PARTS).glob("*-*-*.safetensors"):
+                last = part.stem.rpartition("-")[2]
+                if last.isdecimal() and int(last) <= columns:
+                    part.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # not empty, or gone
             (self.path / _PARTS).rmdir()
 
     def write_own(self, name: str, tensors: Tensors, info: dict[str, Any] | None = None) -> None:
         """Store tensors and information in a file of these scores."""
         self.write(name, tensors, info or {}, self.belongs)
+
+
+def was_left(path: Path) -> bool:
+    """Whether a process was killed in a folder of finished scores before it was tidied."""
+    return (path / LOCK_FILE).is_file() or (path / _PARTS).is_dir()
 
 
 def scores_identity(document: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -141,6 +142,7 @@ class FileClaims(Claims):
         """
         try:
             if remove and self.alone() and self.alone(_JOB):
-                self._path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # the work is done, and the file says nothing
+                    self._path.unlink(missing_ok=True)
         finally:
             os.close(self._descriptor)
