@@ -21,7 +21,7 @@ from vtcd_ops.common.errors import InputError
 
 MODULES = (
     "table4", "table1", "table2", "table3", "table3_parts", "figure8", "figure9", "parts",
-    "control", "rosetta", "evidence",
+    "control", "rosetta", "evidence", "evidence_real",
 )  # fmt: skip
 MINIATURE = (
     "Every number here, but where DINOv2-S stands beside it, is of a miniature model on rendered "

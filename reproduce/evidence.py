@@ -85,11 +85,11 @@ def evidence(study: Study) -> Result:
     rows, claims, notes = [], [], []
     for subject in _subjects(study):
         search = _Search(study, subject)
-        cells = {method: _cells(search.evidence(method)) for method in METHODS}
+        cells = {method: summary_cells(search.evidence(method)) for method in METHODS}
         # the others' concepts are of whole tokens: so is what is compared with them on objects
         cells[METHODS[0]] |= _object_cells(search.evidence(AT_TOKENS))
         rows += [Row(f"{subject.title}, {method}", each) for method, each in cells.items()]
-        claims += _claims(subject.title, cells[METHODS[0]])
+        claims += summary_claims(subject.title, cells[METHODS[0]])
     notes.append(
         LEFT_OUT
         if real_data() is None
@@ -210,7 +210,8 @@ class _Search:
         return find(self._tokens[number], self._counts, vtcd, out)
 
 
-def _cells(found: vtcd_ops.Evidence) -> dict[str, Cell]:
+def summary_cells(found: vtcd_ops.Evidence) -> dict[str, Cell]:
+    """Return the measures of a run as cells of a table."""
     rows = {row.measure.key: row for row in found.summary()}
     videos = int(found.settings["num_videos"])
     cells: dict[str, Cell] = {}
@@ -240,7 +241,8 @@ def _object_cells(found: vtcd_ops.Evidence) -> dict[str, Cell]:
     return cells
 
 
-def _claims(title: str, ours: dict[str, Cell]) -> list[Claim]:
+def summary_claims(title: str, ours: dict[str, Cell]) -> list[Claim]:
+    """Return what the measures of a run claim."""
     less = f"{title}: its concepts overlap less with a copy's than copies do with each other."
     claims = [_lower(less, ours["copy"], ours["between"].value)]
     if "object of copies" in ours:

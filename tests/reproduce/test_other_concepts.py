@@ -11,7 +11,8 @@ from pipeline.videos import moving_square
 from sklearn.metrics import adjusted_rand_score
 
 import vtcd_ops
-from reproduce.evidence import METHODS, _lower, evidence
+from reproduce.evidence import METHODS, Subject, _lower, evidence
+from reproduce.evidence_real import evidence_real
 from reproduce.other_concepts import (
     ACTIVE,
     by_autoencoder,
@@ -112,3 +113,27 @@ def test_the_study_has_a_row_for_every_way_and_says_loudly_what_is_left_out(
         assert all(-1 <= cell.value <= 1 for cell in row.cells.values())
     assert "halves" in found.rows[0].cells
     assert len(found.claims) == 2
+
+
+def test_the_study_of_a_real_model_says_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("VTCD_DATA", raising=False)
+    found = evidence_real(Study(tmp_path, QUICK))
+    assert found.rows == []
+    assert "VTCD_DATA names no folder" in capsys.readouterr().out
+    assert any("VTCD_DATA names no folder" in note for note in found.notes)
+
+
+def test_the_study_of_a_real_model_has_a_row_for_each_set_of_videos(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    videos = list(as_samples([moving_square(seed=seed) for seed in range(4)]))
+    subject = Subject("squares", "squares", example_adapter(), videos, {"layers": [2]})
+    monkeypatch.setattr("reproduce.evidence_real._subjects", lambda: iter([subject]))
+    found = evidence_real(Study(tmp_path, QUICK))
+    [row] = found.rows
+    assert row.label == "squares"
+    assert {"copy", "between", "moved", "starts", "halves", "degenerate"} <= set(row.cells)
+    assert len(vtcd_ops.load(tmp_path / "evidence/squares-4/vtcd-0").copies()) == 0
+    assert (tmp_path / "evidence/squares-4/vtcd-3/run.json").is_file()
