@@ -193,3 +193,14 @@ def test_a_missing_package_is_named_with_what_installs_it(
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError, match=rf"{call}: needs .*pip install 'vtcd-ops\[{extra}\]'"):
         getattr(results["run"], call)()
+
+
+def test_show_names_the_degenerate_heads(tmp_path: Path) -> None:
+    from vtcd_ops.commands.show import describe
+
+    run = write_run(tmp_path / "one", num_videos=1, concepts=(3, 2))
+    said = dict(describe(run))["degenerate"]
+    heads = {(row["layer"], row["head"]) for row in run if row["degenerate"]}
+    assert heads, "a tubelet a concept in one video"
+    assert all(f"layer {layer} head {head}" in said for layer, head in heads)
+    assert dict(describe(write_run(tmp_path / "two")))["degenerate"] == "none"

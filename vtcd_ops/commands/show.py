@@ -6,6 +6,7 @@ from pathlib import Path
 
 from vtcd_ops.commands.output import output
 from vtcd_ops.common.errors import counted
+from vtcd_ops.discovery.degenerate_heads import degenerate_heads
 from vtcd_ops.discovery.run import Run, load
 from vtcd_ops.importance.curves import read_curves
 from vtcd_ops.importance.importance import Importance
@@ -44,12 +45,26 @@ def describe(run: Run) -> list[tuple[str, str]]:
         ("heads", f"{len(run.heads)} in each of layers {', '.join(map(str, run.layers))}"),
         ("parts", ", ".join(run.parts)),
         ("concepts", str(concepts)),
+        ("degenerate", _degenerate(run)),
         ("control", "none" if run.sanity is None else "a copy with random weights"),
         ("evidence", "none" if run.evidence() is None else "measured"),
         ("rankings", ", ".join(run.importances()) or "none"),
         ("curves", "none" if curves is None else curves.name),
         ("report", "report.html" if (run.path / "report.html").is_file() else "none"),
     ]
+
+
+def _degenerate(run: Run) -> str:
+    """The heads of whose concepts hardly any recurs."""
+    heads = [(layer, head) for layer in run.layers for head in run.heads]
+    found = [
+        f"{part if len(run.parts) > 1 else ''} layer {layer} head {head}".strip()
+        for part in run.parts
+        for (layer, head), is_one in zip(heads, degenerate_heads(run, part), strict=True)
+        if is_one
+    ]
+    more = f" and {len(found) - 4} more" if len(found) > 4 else ""
+    return f"{', '.join(found[:4])}{more}: hardly any of their concepts recurs" if found else "none"
 
 
 def next_commands(run: Run) -> list[str]:
