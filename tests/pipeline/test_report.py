@@ -46,6 +46,7 @@ def test_nothing_is_loaded_from_elsewhere(page: Page) -> None:
     assert {tag for tag, _ in page.elements} & {"iframe", "object", "embed", "base"} == set()
     policies = [a["content"] for _, a in page.elements if "Content-Security-Policy" in a.values()]
     assert [str(policy).split(";")[0] for policy in policies] == ["default-src 'none'"]
+    assert all("form-action 'none'; base-uri 'none'" in str(policy) for policy in policies)
 
 
 def test_every_head_and_concept_appears(run: Run, page: Page) -> None:

@@ -95,6 +95,43 @@ std::vector<std::pair<int64_t, int64_t>> used_tokens(const CellGrid& cells) {
   return ranges;
 }
 
+// The extremes of numbers, and whether all are finite, lane by lane: ranges are mostly short.
+template <typename Scalar>
+class Extremes {
+ public:
+  explicit Extremes(Scalar first) {
+    std::fill_n(low_, kLanes, first);
+    std::fill_n(high_, kLanes, first);
+  }
+
+  void add(const Scalar* values, int64_t count) {
+    const int64_t whole = count / kLanes * kLanes;
+    for (int64_t i = 0; i < whole; i += kLanes) add_to_lanes(values + i, kLanes);
+    add_to_lanes(values + whole, count - whole);
+  }
+
+  double low() const { return static_cast<double>(*std::min_element(low_, low_ + kLanes)); }
+  double high() const { return static_cast<double>(*std::max_element(high_, high_ + kLanes)); }
+  bool finite() const {
+    return std::all_of(not_finite_, not_finite_ + kLanes, [](Scalar sum) { return sum == 0; });
+  }
+
+ private:
+  static constexpr int64_t kLanes = 16;
+
+  void add_to_lanes(const Scalar* values, int64_t count) {
+#pragma omp simd
+    for (int64_t lane = 0; lane < count; ++lane) {
+      low_[lane] = std::min(low_[lane], values[lane]);
+      high_[lane] = std::max(high_[lane], values[lane]);
+      not_finite_[lane] += values[lane] - values[lane];
+    }
+  }
+
+  Scalar low_[kLanes], high_[kLanes];
+  Scalar not_finite_[kLanes] = {};  // sums of x - x, which is 0 for a finite x, else NaN
+};
+
 // Extremes of the tokens in use, channel by channel, and whether all are finite.
 template <typename Scalar>
 FeatureRange token_range(const Scalar* features, int64_t num_channels, const CellGrid& cells) {
@@ -103,19 +140,11 @@ FeatureRange token_range(const Scalar* features, int64_t num_channels, const Cel
   const auto used = used_tokens(cells);
   for (int64_t channel = 0; channel < num_channels; ++channel) {
     const Scalar* tokens = features + channel * cells.grid.count();
-    Scalar low = tokens[used[0].first], high = low;
-    Scalar not_finite = 0;  // x - x is 0 for a finite x, else NaN
-    for (const auto& [begin, end] : used) {
-#pragma omp simd reduction(min : low) reduction(max : high) reduction(+ : not_finite)
-      for (int64_t token = begin; token < end; ++token) {
-        low = std::min(low, tokens[token]);
-        high = std::max(high, tokens[token]);
-        not_finite += tokens[token] - tokens[token];
-      }
-    }
-    range.finite &= not_finite == 0;
-    range.channel_low[channel] = static_cast<double>(low);
-    range.channel_high[channel] = static_cast<double>(high);
+    Extremes<Scalar> extremes(tokens[used[0].first]);
+    for (const auto& [begin, end] : used) extremes.add(tokens + begin, end - begin);
+    range.finite &= extremes.finite();
+    range.channel_low[channel] = extremes.low();
+    range.channel_high[channel] = extremes.high();
   }
   return range;
 }
