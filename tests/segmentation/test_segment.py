@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import scipy.optimize
@@ -146,6 +148,28 @@ def test_the_number_of_threads_changes_nothing(mode: str) -> None:
         if results[0].scores is not None:
             assert other.scores is not None
             assert torch.equal(results[0].scores, other.scores)
+
+
+@pytest.mark.parametrize("objects", [1, 2])
+def test_frames_are_cut_as_one_by_one(objects: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many frames interpolated together have the bits of each alone, by torch, of its scores."""
+    video, labels = two_squares()
+    first = labels[0] if objects == 2 else (labels[0] > 0).astype(np.int32)
+    found = vtcd_ops.segment(colour_adapter(), video, first)
+    assert found.scores is not None
+    for frame, its_labels in enumerate(found.labels):
+        position = min(max((frame + 0.5) / 2 - 0.5, 0), found.scores.shape[1] - 1)
+        before, share = int(position), position - int(position)
+        after = min(before + 1, found.scores.shape[1] - 1)
+        tokens = found.scores[:, before] * (1 - share) + found.scores[:, after] * share
+        pixels = torch.nn.functional.interpolate(tokens[None], first.shape, mode="bicubic")[0]
+        numbers = torch.from_numpy(np.unique(first[first > 0]).astype(np.int32))
+        expected = torch.where(pixels.amax(0) > 0, numbers[pixels.argmax(0)], 0)
+        assert torch.equal(its_labels, expected)
+    # the module, whose name in the package is the function's
+    monkeypatch.setattr(sys.modules["vtcd_ops.segmentation.segment"], "_PIXELS", 1)
+    again = vtcd_ops.segment(colour_adapter(), video, first)
+    assert torch.equal(again.labels, found.labels)
 
 
 def test_refined_masks_take_the_place_of_the_found_ones() -> None:
