@@ -104,8 +104,8 @@ def curves(
             default those whose units are of the kind and part that `run.importance()` ranks.
         num_points: equal steps from nothing removed to everything removed.
         num_random: random orders to average.
-        replace: what is put in place of removed units, as of :func:`vtcd_ops.rank`; rankings that
-            were made with another are followed all the same.
+        replace: what is put in place of removed units, one of those of :func:`vtcd_ops.rank`;
+            rankings that were made with another are followed all the same.
         seed: of the random orders.
         name: of the curves in the run; the metric's by default, and what is put in place.
         overwrite: replace curves of that name that have other settings; those that have the same
