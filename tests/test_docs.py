@@ -87,9 +87,14 @@ def test_schemas_are_the_registered_ones() -> None:
 
 
 def load_tables() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tables", ROOT / "benchmarks/tables.py")
+    return load_script("benchmarks/tables.py")
+
+
+def load_script(path: str) -> ModuleType:
+    name = Path(path).stem
+    spec = importlib.util.spec_from_file_location(name, ROOT / path)
     module = importlib.util.module_from_spec(spec)
-    sys.modules["tables"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
@@ -120,3 +125,10 @@ def test_table_of_a_known_result() -> None:
         "| case | time, ms |\n| --- | --- |\n| a | 1.3 |\n| b | – |\n\n"
         "A note. Measured on Z80 (1 cores, baseline), torch 2.13.0; 1976-07-01.\n"
     )
+
+
+def test_a_tutorial_says_what_its_cells_printed() -> None:
+    cells = "```python\nx = 6\n```\n\n```python\nprint(7 * x)\n```\n"
+    with_outputs = load_script("build_tools/run_tutorial.py").with_outputs
+    assert with_outputs(cells) == f"{cells}```text\n42\n```\n"
+    assert with_outputs(f"{cells}```text\n41\n```\nEnd.\n") == f"{cells}```text\n42\n```\nEnd.\n"
