@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# wheel.sh VENV: make the sdist and, from it, the wheel in dist/, look into both, and try the wheel and that of the
-# miniature in a fresh environment, which borrows torch and the other dependencies of VENV: doctor and demo.
+# wheel.sh VENV: make the sdist and, from it, the wheel in dist/, look into both, and try the wheel and those of the
+# integrations in a fresh environment, which borrows torch and the other dependencies of VENV: doctor and demo.
 set -euo pipefail
 venv=$(cd "$1" && pwd)
 cd "$(dirname "$0")/.."
@@ -9,7 +9,7 @@ export PATH="$venv/bin:$PATH"
 
 rm -rf dist build/wheel
 "$run" -m build --no-isolation --outdir dist .
-"$run" -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist ./integrations/hf_videomae
+"$run" -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist ./integrations/*/
 "$run" build_tools/check_wheel.py dist/vtcd_ops-*.whl
 
 "$run" -m venv build/wheel
