@@ -194,17 +194,28 @@ TEST(Slic3dKernels, ReportsWhatIsNotFinite) {
 }
 
 TEST(Slic3dKernels, LeavesOutTokensThatAreNotUsed) {
-  // Every other row of tokens lies between no two voxels.
-  const Problem problem{"unused", 1, 1, {1, 9, 2}, {1, 3, 2}, options(2)};
-  std::vector<double> features = features_of(problem);
-  features[2 * 2] = std::numeric_limits<double>::infinity();
-  std::vector<int32_t> expected(6);
-  ASSERT_EQ(slic3d(features.data(), 1, problem.grid, problem.size, problem.options, serial_for,
-                   expected.data()),
-            Slic3dStatus::kOk);
-  bool finite;
-  EXPECT_EQ(labels_of_kernel(problem, features, finite), expected);
-  EXPECT_TRUE(finite);
+  // Every other row of tokens lies between no two voxels. The first volume is made; of the second,
+  // which has more voxels than tokens, tokens are multiplied whether they are in use or not.
+  const Problem problems[] = {{"unused", 1, 1, {1, 9, 2}, {1, 3, 2}, options(2)},
+                              {"unused, large", 1, 2, {1, 9, 2}, {2, 3, 9}, options(4)}};
+  for (const Problem& problem : problems) {
+    for (const double value : {std::numeric_limits<double>::infinity(), 1e308}) {
+      std::vector<double> features = features_of(problem);
+      std::vector<int32_t> expected(problem.size.count());
+      ASSERT_EQ(slic3d(features.data(), problem.num_channels, problem.grid, problem.size,
+                       problem.options, serial_for, expected.data()),
+                Slic3dStatus::kOk);
+      features[2 * 2] = value;
+      bool finite;
+      EXPECT_EQ(labels_of_kernel(problem, features, finite), expected) << problem.name;
+      EXPECT_TRUE(finite);
+      std::vector<int32_t> labels(problem.size.count());
+      EXPECT_EQ(slic3d(features.data(), problem.num_channels, problem.grid, problem.size,
+                       problem.options, serial_for, labels.data()),
+                Slic3dStatus::kOk);
+      EXPECT_EQ(labels, expected) << problem.name;
+    }
+  }
 }
 
 }  // namespace

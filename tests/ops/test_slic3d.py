@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from typing import Any
 
 import hypothesis.strategies as st
@@ -336,3 +337,38 @@ def test_threads_and_batch_do_not_matter(size: tuple[int, int, int]) -> None:
         assert torch.equal(vtcd_ops.ops.slic3d(features, size), expected)
         alone = torch.cat([vtcd_ops.ops.slic3d(volume[None], size) for volume in features])
         assert torch.equal(alone, expected)
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "trilinear"])
+@pytest.mark.parametrize("hostile", [float("nan"), float("inf"), 1e308, -1e200])
+def test_tokens_that_no_voxel_sees_do_not_matter(interpolation: str, hostile: float) -> None:
+    """Fewer voxels than tokens leave some out: what they hold is no part of the volume."""
+    rng = np.random.default_rng(0)
+    tried = 0
+    for _ in range(60):
+        grid = rng.integers(1, 6, 3)
+        size = [int(rng.integers(1, tokens + 2)) for tokens in grid]
+        seen = np.ix_(*map(partial(seen_along, interpolation), grid, size))
+        unseen = np.ones(grid, bool)
+        unseen[seen] = False
+        features = torch.from_numpy(rng.integers(-8, 8, (1, 2, *grid)).astype(np.float64))
+        changed = torch.where(torch.from_numpy(unseen), hostile, features)
+        options: dict[str, Any] = {
+            "n_segments": int(rng.integers(1, 6)),
+            "compactness": float(rng.uniform(0, 8)),
+            "max_num_iter": int(rng.integers(1, 5)),
+            "interpolation": interpolation,
+        }
+        expected = vtcd_ops.slic3d(features, size, **options)
+        assert torch.equal(vtcd_ops.slic3d(changed, size, **options), expected)
+        tried += bool(unseen.any())
+    assert tried > 20
+
+
+def seen_along(interpolation: str, tokens: int, voxels: int) -> np.ndarray:
+    """The tokens of an axis that its voxels are interpolated from, with whatever weight."""
+    voxel = np.arange(voxels)
+    if interpolation == "nearest":
+        return np.unique(voxel * tokens // voxels)
+    lower = np.minimum(voxel * (tokens - 1) // max(voxels - 1, 1), max(tokens - 2, 0))
+    return np.unique(np.concatenate([lower, np.minimum(lower + 1, tokens - 1)]))

@@ -49,12 +49,15 @@ __global__ void __launch_bounds__(kFeatureThreads, 8)
   if (threadIdx.x < 3) most[threadIdx.x] = 0;
   __syncthreads();
   const Scalar* tokens = features + blockIdx.x * plan.grid.count();
-  const AxisCells along_t = SlicWork::axis(plan, 0), along_h = SlicWork::axis(plan, 1);
+  const AxisCells along_t = SlicWork::axis(plan, 0), along_h = SlicWork::axis(plan, 1),
+                  along_w = SlicWork::axis(plan, 2);
+  const bool fewer = plan.size.w < plan.grid.w;  // else each token of a row is in use
   unsigned long long high = 0, low = 0, not_finite = 0;
   for (int64_t row = threadIdx.x / 32; row < plan.grid.t * plan.grid.h;
        row += kFeatureThreads / 32) {
     if (!along_t.uses(row / plan.grid.h) || !along_h.uses(row % plan.grid.h)) continue;
     for (int64_t w = threadIdx.x % 32; w < plan.grid.w; w += 32) {
+      if (fewer && !along_w.uses(w)) continue;
       const double token = static_cast<double>(tokens[row * plan.grid.w + w]);
       high = max(high, ordered(token));
       low = max(low, ordered(-token));
@@ -236,6 +239,15 @@ __device__ double interpolate_voxel(const Scalar* tokens, const SlicPlan& plan, 
   return interpolate(plane[0], plane[1], z.weight);
 }
 
+// Whether any voxel is interpolated from a token.
+__device__ inline bool in_use(const SlicPlan& plan, int64_t token) {
+  const Shape3 grid = plan.grid;
+  if (plan.size.t >= grid.t && plan.size.h >= grid.h && plan.size.w >= grid.w) return true;
+  return SlicWork::axis(plan, 0).uses(token / (grid.h * grid.w)) &&
+         SlicWork::axis(plan, 1).uses(token / grid.w % grid.h) &&
+         SlicWork::axis(plan, 2).uses(token % grid.w);
+}
+
 // Block (b, i, j): 32 tokens (or voxels) of 32 channels, turned from rows of tokens into rows of
 // channels.
 template <typename Scalar>
@@ -254,9 +266,15 @@ __global__ void __launch_bounds__(kFeatureThreads)
     const int64_t value = first_value + lane, channel = first_channel + i;
     if (value >= num_values || channel >= num_channels) continue;
     const Scalar* tokens = features + (volume * num_channels + channel) * plan.grid.count();
-    tile[i][lane] =
-        state.scale.scaled(SlicWork::is_made(plan) ? interpolate_voxel(tokens, plan, value)
-                                                   : static_cast<double>(tokens[value]));
+    double number;
+    if (SlicWork::is_made(plan)) {
+      number = interpolate_voxel(tokens, plan, value);
+    } else if (in_use(plan, value)) {
+      number = static_cast<double>(tokens[value]);
+    } else {  // whatever it holds, 1e300 or NaN: products are taken of all tokens
+      number = work.channel_low[volume * num_channels + channel];
+    }
+    tile[i][lane] = state.scale.scaled(number);
   }
   __syncthreads();
   for (int64_t i = threadIdx.x / 32; i < 32; i += kFeatureThreads / 32) {

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <utility>
 
 namespace vtcd {
 namespace {
@@ -76,26 +75,7 @@ class Maximum {
   std::vector<Scalar> bound_;
 };
 
-// Consecutive tokens [begin, end) that the volume is interpolated from: whole rows (t, h), whatever
-// their weights. Fewer voxels than tokens leave most rows out.
-std::vector<std::pair<int64_t, int64_t>> used_tokens(const CellGrid& cells) {
-  std::vector<uint8_t> used_t(cells.grid.t), used_h(cells.grid.h);
-  for (const AxisCell& z : cells.z) used_t[z.lower] = used_t[z.upper] = 1;
-  for (const AxisCell& y : cells.y) used_h[y.lower] = used_h[y.upper] = 1;
-  std::vector<std::pair<int64_t, int64_t>> ranges;
-  for (int64_t row = 0; row < cells.grid.t * cells.grid.h; ++row) {
-    if (!used_t[row / cells.grid.h] || !used_h[row % cells.grid.h]) continue;
-    const int64_t begin = row * cells.grid.w, end = begin + cells.grid.w;
-    if (!ranges.empty() && ranges.back().second == begin) {
-      ranges.back().second = end;
-    } else {
-      ranges.emplace_back(begin, end);
-    }
-  }
-  return ranges;
-}
-
-// The extremes of numbers, and whether all are finite, lane by lane: ranges are mostly short.
+// The extremes of numbers, and whether all are finite, lane by lane: there are mostly few.
 template <typename Scalar>
 class Extremes {
  public:
@@ -132,16 +112,15 @@ class Extremes {
   Scalar not_finite_[kLanes] = {};  // sums of x - x, which is 0 for a finite x, else NaN
 };
 
-// Extremes of the tokens in use, channel by channel, and whether all are finite.
+// Extremes of the tokens, channel by channel, and whether all are finite.
 template <typename Scalar>
 FeatureRange token_range(const Scalar* features, int64_t num_channels, const CellGrid& cells) {
   FeatureRange range{true, 0, 0, std::vector<double>(num_channels),
                      std::vector<double>(num_channels)};
-  const auto used = used_tokens(cells);
   for (int64_t channel = 0; channel < num_channels; ++channel) {
     const Scalar* tokens = features + channel * cells.grid.count();
-    Extremes<Scalar> extremes(tokens[used[0].first]);
-    for (const auto& [begin, end] : used) extremes.add(tokens + begin, end - begin);
+    Extremes<Scalar> extremes(tokens[0]);
+    extremes.add(tokens, cells.grid.count());
     range.finite &= extremes.finite();
     range.channel_low[channel] = extremes.low();
     range.channel_high[channel] = extremes.high();

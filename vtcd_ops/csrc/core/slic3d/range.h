@@ -10,9 +10,9 @@
 namespace vtcd {
 
 struct FeatureRange {
-  bool finite;       // no NaN, no infinity among the tokens in use
+  bool finite;       // no NaN, no infinity among the tokens
   double low, high;  // over all channels of the interpolated volume
-  // Of each channel's tokens in use.
+  // Of each channel's tokens.
   std::vector<double> channel_low, channel_high;
 };
 

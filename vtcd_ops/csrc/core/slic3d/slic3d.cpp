@@ -9,6 +9,7 @@
 #include "core/slic3d/feature_rows.h"
 #include "core/slic3d/range.h"
 #include "core/slic3d/seeds.h"
+#include "core/slic3d/unused_tokens.h"
 #include "core/slic3d/voxel_rounds.h"
 
 namespace vtcd {
@@ -37,6 +38,8 @@ Slic3dStatus slic3d(const Scalar* features, int64_t num_channels, Shape3 grid, S
                     const Slic3dOptions& options, const ParallelFor& parallel_for,
                     int32_t* labels) {
   const CellGrid cells(grid, size, options.interpolation);
+  const std::vector<Scalar> filled = fill_unused_tokens(features, num_channels, cells);
+  if (!filled.empty()) features = filled.data();
   const FeatureRange range = interpolated_range(features, num_channels, cells);
   if (!range.finite) return Slic3dStatus::kNotFinite;
   const bool constant = range.high == range.low;
