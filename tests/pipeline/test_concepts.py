@@ -68,7 +68,7 @@ def test_an_encoding_without_an_end_is_said(monkeypatch: pytest.MonkeyPatch) -> 
     def give_up(*arguments: object, **options: object) -> None:
         raise RuntimeError("Maximum number of iterations reached.")
 
-    monkeypatch.setattr(concepts, "nnls", give_up)
+    monkeypatch.setattr(concepts.scipy.optimize, "nnls", give_up)
     with pytest.raises(InputError, match="how tubelet 0 is composed of 2 concepts could not be"):
         encode(np.ones((1, 2)), np.eye(2))
 

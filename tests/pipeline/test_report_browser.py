@@ -276,7 +276,7 @@ def test_an_address_opens_the_card_and_closing_leaves_it(address: str, browser: 
     browser.wait_for(f"{title} === '0 Layer 1 · head 1 · concept 0' || {title}.startsWith('2 ')")
     browser.press("Escape")
     browser.wait_for(f"!{CARD}.open")
-    assert browser.evaluate("location.hash") == "#findings"
+    browser.wait_for("location.hash === '#findings'")  # told by an event after it is closed
 
 
 def test_a_name_that_is_given_is_shown_kept_and_exported(address: str, browser: Browser) -> None:
