@@ -46,6 +46,14 @@ sanitize: $(READY) debian  ## the core's C++ tests as AVX2 and AVX-512 under the
 	  UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 build/cpp-x86-64-$$level/core_tests --gtest_brief=1 || exit 1; \
 	done
 
+FUZZ ?= 600
+fuzz: $(READY)  ## random problems for the C++ core under libFuzzer and the sanitizers (needs clang; FUZZ=seconds)
+	PATH="$(abspath $(VENV))/bin:$$PATH" cmake -S . -B build/fuzz -G Ninja -DVTCD_FUZZ=ON -DVTCD_WERROR=OFF \
+	  -DCMAKE_CXX_COMPILER=clang++ $(if $(EIGEN),-DEIGEN3_INCLUDE_DIR=$(EIGEN))
+	$(VENV)/bin/cmake --build build/fuzz --target core_fuzzer
+	mkdir -p build/fuzz/corpus
+	cd build/fuzz && ./core_fuzzer -max_total_time=$(FUZZ) -max_len=4096 -timeout=30 corpus
+
 lint: $(READY)  ## check style, types and format of Python and C++
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
@@ -96,4 +104,4 @@ test-abi: $(READY)  ## build a wheel with the torch of .venv, test that wheel un
 clean:  ## remove what was built, but not the environment
 	rm -rf build dist *.egg-info vtcd_ops/_C_*.so
 
-.PHONY: help env build debian test sanitize lint format bench tables docs kernels wheel gpu demo reproduce test-abi clean
+.PHONY: help env build debian test sanitize fuzz lint format bench tables docs kernels wheel gpu demo reproduce test-abi clean

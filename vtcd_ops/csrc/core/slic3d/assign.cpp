@@ -90,7 +90,9 @@ std::vector<int64_t> Assignment::first_planes() const {
 
 void Assignment::assign_seeds(const Seeds& seeds) {
   const Shape3 grid = cells_.grid;
-  const auto& [at_z, at_y, at_x] = seeds.coordinates;
+  // not by a structured binding, which clang before 16 lets no lambda capture
+  const auto &at_z = seeds.coordinates[0], &at_y = seeds.coordinates[1],
+             &at_x = seeds.coordinates[2];
   auto cluster_of = [&](int64_t z, int64_t y, int64_t x) {
     return static_cast<int32_t>((z * at_y.size() + y) * at_x.size() + x);
   };
