@@ -37,7 +37,8 @@ int main(int count, char** arguments) {
       last = now;
     };
     const CellGrid cells(grid, size, Interpolation::kTrilinear);
-    const FeatureRange range = interpolated_range(features.data(), num_channels, cells);
+    const FeatureRange range =
+        interpolated_range(features.data(), num_channels, cells, TokensInUse(cells));
     end_of("range");
     const Seeds seeds(size, 12);
     const FeatureScale scale{range.low, range.high - range.low, 1 / compactness, 0};

@@ -60,7 +60,7 @@ TEST(Slic3dRange, ExtremesOfInterpolatedVoxelsNotOfTokens) {
   // Four voxels over three tokens lie at 0, 2/3, 4/3, 2: the middle token's 9 is never reached.
   const std::vector<double> features = {0, 9, 0};
   const CellGrid cells({1, 1, 3}, {1, 1, 4}, Interpolation::kTrilinear);
-  const FeatureRange range = interpolated_range(features.data(), 1, cells);
+  const FeatureRange range = interpolated_range(features.data(), 1, cells, TokensInUse(cells));
   EXPECT_EQ(range.low, 0);
   EXPECT_NEAR(range.high, 6, 1e-12);
   EXPECT_EQ(range.channel_high[0], 9);
@@ -70,7 +70,7 @@ TEST(Slic3dRange, ExtremesOfInterpolatedVoxelsNotOfTokens) {
 struct RoundOfTokens {
   RoundOfTokens(int64_t num_channels, double compactness)
       : features(scattered(num_channels * grid.count())),
-        range(interpolated_range(features.data(), num_channels, cells)),
+        range(interpolated_range(features.data(), num_channels, cells, TokensInUse(cells))),
         tokens(features.data(), num_channels, grid, range,
                1 / (compactness * (range.high - range.low)), unit) {
     for (int64_t k = 0; k < kNumClusters; ++k) {
@@ -202,7 +202,8 @@ TEST(Slic3d, CellsGiveTheLabelsOfVoxels) {
       const Shape3 grid{4, 6, 9}, size{9, 40, 50};
       const auto features = scattered(num_channels * grid.count());
       const CellGrid cells(grid, size, Interpolation::kTrilinear);
-      const FeatureRange range = interpolated_range(features.data(), num_channels, cells);
+      const FeatureRange range =
+          interpolated_range(features.data(), num_channels, cells, TokensInUse(cells));
       const Seeds seeds(size, 20);
       const FeatureScale scale{range.low, range.high - range.low, 1 / compactness, 0};
       const SpatialScale space{{1, 1.5, 0.8}, seeds.spatial_weight};

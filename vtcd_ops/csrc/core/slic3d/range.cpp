@@ -112,15 +112,34 @@ class Extremes {
   Scalar not_finite_[kLanes] = {};  // sums of x - x, which is 0 for a finite x, else NaN
 };
 
-// Extremes of the tokens, channel by channel, and whether all are finite.
+// The extremes of the tokens of a channel that are in use.
 template <typename Scalar>
-FeatureRange token_range(const Scalar* features, int64_t num_channels, const CellGrid& cells) {
+Extremes<Scalar> extremes_of(const Scalar* tokens, Shape3 grid, const TokensInUse& in_use,
+                             std::vector<Scalar>& row) {
+  Extremes<Scalar> extremes((tokens + (in_use.t[0] * grid.h + in_use.h[0]) * grid.w)[in_use.w[0]]);
+  if (in_use.all()) {
+    extremes.add(tokens, grid.count());
+    return extremes;
+  }
+  for (const int64_t t : in_use.t)
+    for (const int64_t h : in_use.h) {
+      const Scalar* line = tokens + (t * grid.h + h) * grid.w;
+      for (size_t i = 0; i < row.size(); ++i) row[i] = line[in_use.w[i]];
+      extremes.add(row.data(), static_cast<int64_t>(row.size()));
+    }
+  return extremes;
+}
+
+// Extremes of the tokens in use, channel by channel, and whether all are finite.
+template <typename Scalar>
+FeatureRange token_range(const Scalar* features, int64_t num_channels, Shape3 grid,
+                         const TokensInUse& in_use) {
   FeatureRange range{true, 0, 0, std::vector<double>(num_channels),
                      std::vector<double>(num_channels)};
+  std::vector<Scalar> row(in_use.w.size());
   for (int64_t channel = 0; channel < num_channels; ++channel) {
-    const Scalar* tokens = features + channel * cells.grid.count();
-    Extremes<Scalar> extremes(tokens[0]);
-    extremes.add(tokens, cells.grid.count());
+    const Extremes<Scalar> extremes =
+        extremes_of(features + channel * grid.count(), grid, in_use, row);
     range.finite &= extremes.finite();
     range.channel_low[channel] = extremes.low();
     range.channel_high[channel] = extremes.high();
@@ -144,16 +163,18 @@ double interpolated_maximum(const Scalar* features, const CellGrid& cells, doubl
 }  // namespace
 
 template <typename Scalar>
-FeatureRange interpolated_range(const Scalar* features, int64_t num_channels,
-                                const CellGrid& cells) {
-  FeatureRange range = token_range(features, num_channels, cells);
+FeatureRange interpolated_range(const Scalar* features, int64_t num_channels, const CellGrid& cells,
+                                const TokensInUse& in_use) {
+  FeatureRange range = token_range(features, num_channels, cells.grid, in_use);
   if (!range.finite) return range;
   range.low = interpolated_maximum(features, cells, -1.0, range.channel_low);
   range.high = interpolated_maximum(features, cells, 1.0, range.channel_high);
   return range;
 }
 
-template FeatureRange interpolated_range(const float*, int64_t, const CellGrid&);
-template FeatureRange interpolated_range(const double*, int64_t, const CellGrid&);
+template FeatureRange interpolated_range(const float*, int64_t, const CellGrid&,
+                                         const TokensInUse&);
+template FeatureRange interpolated_range(const double*, int64_t, const CellGrid&,
+                                         const TokensInUse&);
 
 }  // namespace vtcd

@@ -38,9 +38,8 @@ Slic3dStatus slic3d(const Scalar* features, int64_t num_channels, Shape3 grid, S
                     const Slic3dOptions& options, const ParallelFor& parallel_for,
                     int32_t* labels) {
   const CellGrid cells(grid, size, options.interpolation);
-  const std::vector<Scalar> filled = fill_unused_tokens(features, num_channels, cells);
-  if (!filled.empty()) features = filled.data();
-  const FeatureRange range = interpolated_range(features, num_channels, cells);
+  const TokensInUse in_use(cells);
+  const FeatureRange range = interpolated_range(features, num_channels, cells, in_use);
   if (!range.finite) return Slic3dStatus::kNotFinite;
   const bool constant = range.high == range.low;
   const Seeds seeds(size, options.num_segments);
@@ -49,9 +48,15 @@ Slic3dStatus slic3d(const Scalar* features, int64_t num_channels, Shape3 grid, S
   const SpatialScale space{{options.spacing[0], options.spacing[1], options.spacing[2]},
                            seeds.spatial_weight};
   const DistanceBounds bounds(range, scale, space, size);
+  const bool by_cells = !constant && scale.exponent == 0 && bounds.space_decides_first_round() &&
+                        cells_pay(cells, num_channels, seeds.count());
+  std::vector<Scalar> filled;  // where products are taken of all tokens
+  if (!in_use.all() && (by_cells || size.count() > grid.count())) {
+    filled = fill_unused_tokens(features, num_channels, grid, in_use);
+    features = filled.data();
+  }
   bool labelled = false;
-  if (!constant && scale.exponent == 0 && bounds.space_decides_first_round() &&
-      cells_pay(cells, num_channels, seeds.count()))
+  if (by_cells)
     labelled =
         CellRounds(features, num_channels, cells, seeds, range, scale, bounds, parallel_for, labels)
             .run(options.max_num_iter);
