@@ -367,6 +367,7 @@ def test_wrong_masks() -> None:
         estimate(torch.zeros(1, 4), **settings(1))
 
 
+MALLOC = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
 PEAK = """
 import scipy.sparse.linalg, scipy.stats, torch
 from vtcd_ops.estimates.estimators import estimate
@@ -390,12 +391,7 @@ print(peak() - before)
 def test_many_units_take_little_memory() -> None:
     """20,000 units, without their Gram matrix of 3 GB."""
     # what is freed goes back at once, so that the peak does not hang on glibc's luck
-    back = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-    done = subprocess.run(
-        [sys.executable, "-c", PEAK],
-        env=os.environ | back,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    environment = os.environ | dict.fromkeys(MALLOC, "65536")
+    command = [sys.executable, "-c", PEAK]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert int(done.stdout) < 20_000  # kB
