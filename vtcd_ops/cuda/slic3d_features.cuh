@@ -49,15 +49,14 @@ __global__ void __launch_bounds__(kFeatureThreads, 8)
   if (threadIdx.x < 3) most[threadIdx.x] = 0;
   __syncthreads();
   const Scalar* tokens = features + blockIdx.x * plan.grid.count();
-  const AxisCells along_t = SlicWork::axis(plan, 0), along_h = SlicWork::axis(plan, 1),
-                  along_w = SlicWork::axis(plan, 2);
+  const AxisCells along_t = SlicWork::axis(plan, 0), along_h = SlicWork::axis(plan, 1);
   const bool fewer = plan.size.w < plan.grid.w;  // else each token of a row is in use
   unsigned long long high = 0, low = 0, not_finite = 0;
   for (int64_t row = threadIdx.x / 32; row < plan.grid.t * plan.grid.h;
        row += kFeatureThreads / 32) {
     if (!along_t.uses(row / plan.grid.h) || !along_h.uses(row % plan.grid.h)) continue;
     for (int64_t w = threadIdx.x % 32; w < plan.grid.w; w += 32) {
-      if (fewer && !along_w.uses(w)) continue;
+      if (fewer && !SlicWork::axis(plan, 2).uses(w)) continue;
       const double token = static_cast<double>(tokens[row * plan.grid.w + w]);
       high = max(high, ordered(token));
       low = max(low, ordered(-token));
