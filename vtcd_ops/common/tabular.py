@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ Row = dict[str, Any]
 _SHOWN = 20  # rows of a table in a notebook
 
 
-class Tabular(ByContent):
+class Tabular(ByContent, ABC):
     """A result that is a table: ``for row in result``, `to_pandas`, `plot`, a table in notebooks.
 
     A class gives its rows in `_rows`, each a dictionary with the same keys, and draws itself in
@@ -31,6 +32,8 @@ class Tabular(ByContent):
     ...     values: tuple[float, ...]
     ...     def _rows(self) -> list[Row]:
     ...         return [{"place": n, "score": s} for n, s in enumerate(self.values)]
+    ...     def _draw(self, ax):
+    ...         ax.plot(self.values)
     >>> found = Scores((0.5, 0.25))
     >>> [row["score"] for row in found], len(found), found == Scores((0.5, 0.25))
     ([0.5, 0.25], 2, True)
@@ -38,13 +41,13 @@ class Tabular(ByContent):
     (2, 2)
     """
 
+    @abstractmethod
     def _rows(self) -> list[Row]:
         """The table: a row each, all with the same keys."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _draw(self, ax: Axes) -> None:
         """Draw the result, with titles of the axes and units."""
-        raise NotImplementedError
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self._rows())
