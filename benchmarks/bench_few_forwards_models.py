@@ -17,22 +17,17 @@ import argparse
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from _harness import Column, threads, write
+from _miniature import METRICS, Miniature
 from bench_few_forwards import COUNTS, OF_GRADIENT, STEPS, TREES, Found, draw, table
-from bench_priors import DISCOVERED, METRICS
 
 import vtcd_ops
-from reproduce.masks import with_amodal_target
 from reproduce.models import ROLES
-from reproduce.study import spread
-from vtcd_ops.adapters import load_model
-from vtcd_ops.adapters.adapter import Adapter
 from vtcd_ops.estimates.choice import FITTED, choose
 from vtcd_ops.estimates.mask_means import means
 from vtcd_ops.estimates.mask_scores import MaskScores, spearman
@@ -40,35 +35,19 @@ from vtcd_ops.estimates.tree_proxy import TreeProxy
 from vtcd_ops.importance.importance import Importance, estimate_importance, video_seeds
 from vtcd_ops.importance.units import describe_unit
 from vtcd_ops.ops import cris_sample
-from vtcd_ops.video.samples import Sample, as_samples
 
 ESTIMATED, REFERENCE = 4000, 16384  # masks a video
 DRAWS = 8  # of few masks, from different parts of the sequence
 METHODS = ("gradient", "integrated_gradients")
 
 
-class Miniature:
-    """A model, its run, and the videos that it is ranked on, one at a time."""
-
-    def __init__(self, role: str, work: Path) -> None:
-        kind = ROLES[role]
-        self.role = role
-        self.adapter: Adapter = load_model(kind.miniature)
-        manifest = Path(str(files("vtcd_hf_videomae") / "clips/evaluation/manifest.csv"))
-        every = [one for one in as_samples(str(manifest)) if one.query_mask is not None]
-        samples = spread(every, DISCOVERED)
-        self.run = vtcd_ops.discover(
-            self.adapter, samples, out=work / role, compactness=kind.compactness, progress=False
-        )
-        self.samples: list[Sample] = (
-            [with_amodal_target(one) for one in samples] if role == "tcow" else samples
-        )
+class VideoByVideo(Miniature):
+    """A miniature that is ranked on one video at a time."""
 
     def rank(self, video: int, name: str, **settings: Any) -> Importance:
         """Rank by one video."""
-        metric = METRICS[self.role]
         return vtcd_ops.rank(
-            self.run, self.adapter, [self.samples[video]], metric, name=f"{name}-{video}",
+            self.run, self.adapter, [self.samples[video]], self.metric, name=f"{name}-{video}",
             estimator="difference", masks_per_forward=16, stop_at=None, progress=False, **settings,
         )  # fmt: skip
 
@@ -92,7 +71,7 @@ def measure(
     opened: dict[str, Miniature] = {}
     for video in range(num_videos):
         for role in roles:
-            model = opened[role] = opened.get(role) or Miniature(role, work)
+            model = opened[role] = opened.get(role) or VideoByVideo(role, work)
             begin = time.monotonic()
             model.estimated(video, num_estimated)
             for method in METHODS:
@@ -173,7 +152,7 @@ def make_table(
     """Write the table and the figure of what was measured."""
     found, said = {}, []
     for role in roles:
-        model = Miniature(role, work)
+        model = VideoByVideo(role, work)
         every = []
         for video in range(num_videos):
             ranked = {name: model.gradients(video, name) for name in METHODS}
@@ -199,7 +178,7 @@ def make_table(
 
 def write_pairs(work: Path, role: str, num_masks: int) -> None:
     """Write which concepts of the first video do most together."""
-    one = Miniature(role, work).estimated(0, num_masks)
+    one = VideoByVideo(role, work).estimated(0, num_masks)
     found = one.interactions(top=8)
     rows = []
     for number, (first, second) in enumerate(found.pairs):

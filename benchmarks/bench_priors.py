@@ -10,46 +10,29 @@ that it explains needs no reference, and is larger the nearer the effects are to
 from __future__ import annotations
 
 import argparse
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from _harness import Column, threads, write
+from _miniature import METRICS, Miniature
 
 import vtcd_ops
-from reproduce.masks import with_amodal_target
 from reproduce.models import ROLES
-from reproduce.study import spread
-from vtcd_ops.adapters import load_model
 from vtcd_ops.estimates.mask_fits import AdditiveModel
 from vtcd_ops.estimates.mask_scores import MaskScores
 from vtcd_ops.importance.importance import Importance, draw_masks, video_seeds
-from vtcd_ops.video.samples import as_samples
 
-METRICS = {
-    "videomae": "probability", "videomae_ssl": "reconstruction", "internvideo": "dot_product",
-    "tcow": "soft_iou",
-}  # fmt: skip
-DISCOVERED, NUM_MASKS, HELD_OUT = 12, 256, 128
+NUM_MASKS, HELD_OUT = 256, 128
 COUNTS = (8, 32, 128)
 METHODS = ("gradient", "integrated_gradients")
 
 
 def measure(role: str, work: Path, num_videos: int) -> tuple[Importance, dict[str, np.ndarray]]:
     """Scores under masks of some videos, and what each prior says, [V, U]."""
-    kind = ROLES[role]
-    adapter = load_model(kind.miniature)
-    manifest = Path(str(files("vtcd_hf_videomae") / "clips/evaluation/manifest.csv"))
-    every = [one for one in as_samples(str(manifest)) if one.query_mask is not None]
-    samples = spread(every, DISCOVERED)
-    run = vtcd_ops.discover(
-        adapter, samples, out=work / role, compactness=kind.compactness, progress=False
-    )
-    some = samples[:num_videos]
-    if role == "tcow":
-        some = [with_amodal_target(sample) for sample in some]
-    ask: dict[str, Any] = {"metric": METRICS[role], "masks_per_forward": 16, "progress": False}
+    miniature = Miniature(role, work)
+    run, adapter, some = miniature.run, miniature.adapter, miniature.samples[:num_videos]
+    ask: dict[str, Any] = {"metric": miniature.metric, "masks_per_forward": 16, "progress": False}
     masks = vtcd_ops.rank(
         run, adapter, some, num_masks=NUM_MASKS, stop_at=None, name=f"mean-mask-{num_videos}", **ask
     )

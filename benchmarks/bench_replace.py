@@ -11,41 +11,28 @@ important first. WORK keeps runs, scores and curves; a killed benchmark goes on 
 from __future__ import annotations
 
 import argparse
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from _harness import Column, threads, write
-from bench_priors import DISCOVERED, METRICS
+from _miniature import METRICS, Miniature
 from scipy.integrate import trapezoid
 
 import vtcd_ops
-from reproduce.masks import with_amodal_target
 from reproduce.models import ROLES
-from reproduce.study import spread
-from vtcd_ops.adapters import load_model
 from vtcd_ops.importance.comparisons import compare_units
 from vtcd_ops.importance.replacements import REPLACEMENTS
-from vtcd_ops.video.samples import as_samples
 
 NUM_MASKS, POINTS, STEPS = 64, 6, 8
 
 
 def gaps(role: str, work: Path, num_videos: int) -> dict[tuple[str, str], np.ndarray]:
     """Area between the two curves of each new video, [V], by how it was ranked and removed."""
-    kind = ROLES[role]
-    adapter = load_model(kind.miniature)
-    manifest = Path(str(files("vtcd_hf_videomae") / "clips/evaluation/manifest.csv"))
-    every = [one for one in as_samples(str(manifest)) if one.query_mask is not None]
-    samples = spread(every, DISCOVERED)
-    run = vtcd_ops.discover(
-        adapter, samples, out=work / role, compactness=kind.compactness, progress=False
-    )
-    if role == "tcow":
-        samples = [with_amodal_target(sample) for sample in samples]
+    miniature = Miniature(role, work)
+    run, adapter, samples = miniature.run, miniature.adapter, miniature.samples
     ranked, new = samples[::2][:num_videos], samples[1::2][:num_videos]
-    ask: dict[str, Any] = {"metric": METRICS[role], "masks_per_forward": 16, "progress": False}
+    ask: dict[str, Any] = {"metric": miniature.metric, "masks_per_forward": 16, "progress": False}
     names = {}
     for replace in REPLACEMENTS:
         one = vtcd_ops.rank(
