@@ -84,7 +84,7 @@ def evidence(study: Study) -> Result:
     """Return the measures of evidence of each model, by each way of finding concepts."""
     rows, claims, notes = [], [], []
     for subject in _subjects(study):
-        search = _Search(study, subject)
+        search = Search(study, subject)
         cells = {method: summary_cells(search.evidence(method)) for method in METHODS}
         # the others' concepts are of whole tokens: so is what is compared with them on objects
         cells[METHODS[0]] |= _object_cells(search.evidence(AT_TOKENS))
@@ -120,7 +120,7 @@ def evidence(study: Study) -> Result:
 
 
 def _subjects(study: Study) -> Iterator[Subject]:
-    yield from _real_subjects()
+    yield from real_subjects()
     study = study.at(videos=min(study.scale.videos, VIDEOS))
     for role in study.roles():
         adapter = study.adapter(role)
@@ -130,7 +130,8 @@ def _subjects(study: Study) -> Iterator[Subject]:
         yield Subject(title, role, adapter, study.samples(role), settings)
 
 
-def _real_subjects() -> Iterator[Subject]:
+def real_subjects() -> Iterator[Subject]:
+    """Yield a real model on real videos, where there are any; say so where not."""
     data = real_data()
     if data is None:
         print(f"evidence: {LEFT_OUT}", flush=True)
@@ -153,7 +154,7 @@ def _real_subjects() -> Iterator[Subject]:
         yield Subject("DINOv2-S, gallery of SAM 2", "dinov2-gallery", adapter, clips, settings)
 
 
-class _Search:
+class Search:
     """The concepts of a subject's model and of its copies, by every way; each is made once."""
 
     def __init__(self, study: Study, subject: Subject) -> None:
@@ -166,8 +167,8 @@ class _Search:
         self._talks = study.talks
         self._tokens: dict[int, Tokens] = {}
 
-    def evidence(self, method: str) -> vtcd_ops.Evidence:
-        """Return the evidence for the concepts that one way finds."""
+    def evidence(self, method: str, shuffles: int = 0) -> vtcd_ops.Evidence:
+        """Return the evidence for the concepts that one way finds, beside shuffled tokens."""
         begin = time.monotonic()
         runs = [self._run(number, method) for number in range(COPIES + 1)]
         found = vtcd_ops.evidence(
@@ -175,7 +176,7 @@ class _Search:
             samples=self._subject.samples,
             controls=runs[1:],
             starts=2 if method == METHODS[0] else 0,
-            shuffles=0,
+            shuffles=shuffles,
             progress=False,
         )
         if self._talks:

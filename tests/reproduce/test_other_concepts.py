@@ -130,7 +130,7 @@ def test_the_study_of_a_real_model_has_a_row_for_each_set_of_videos(
 ) -> None:
     videos = list(as_samples([moving_square(seed=seed) for seed in range(4)]))
     subject = Subject("squares", "squares", example_adapter(), videos, {"layers": [2]})
-    monkeypatch.setattr("reproduce.evidence_real._subjects", lambda: iter([subject]))
+    monkeypatch.setattr("reproduce.evidence_real.real_subjects", lambda: iter([subject]))
     found = evidence_real(Study(tmp_path, QUICK))
     [row] = found.rows
     assert row.label == "squares"
