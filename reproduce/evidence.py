@@ -29,6 +29,7 @@ from vtcd_ops.discovery.run_files import RUN_FILE
 from vtcd_ops.video.samples import Sample
 
 COPIES = 3
+REAL_MODEL = "DINOv2-S"
 VIDEOS = 10  # of each model, at most
 AT_TOKENS = "VTCD at tokens"
 METHODS = ("VTCD", "random crops", "k-means of tokens", "sparse autoencoder")
@@ -147,11 +148,15 @@ def real_subjects() -> Iterator[Subject]:
         )
         for name in _SEQUENCES
     ]
-    yield Subject("DINOv2-S, DAVIS", "dinov2-davis", adapter, davis, settings)
+    yield Subject(
+        f"{REAL_MODEL}, DAVIS 2016, ten sequences", "dinov2-davis", adapter, davis, settings
+    )
     gallery = [data / "clips" / f"{name}.mp4" for name in _GALLERY]
     if all(map(Path.is_file, gallery)):
         clips = [Sample(str(clip), name=clip.stem) for clip in gallery]
-        yield Subject("DINOv2-S, gallery of SAM 2", "dinov2-gallery", adapter, clips, settings)
+        yield Subject(
+            f"{REAL_MODEL}, Gallery of SAM 2, six clips", "dinov2-gallery", adapter, clips, settings
+        )
 
 
 class Search:

@@ -8,6 +8,7 @@ from reproduce.evidence import (
     COLUMNS,
     COPIES,
     METHODS,
+    REAL_MODEL,
     Search,
     real_subjects,
     summary_cells,
@@ -28,11 +29,12 @@ def evidence_real(study: Study) -> Result:
     for subject in real_subjects():
         found = Search(study, subject).evidence(METHODS[0], SHUFFLES)
         cells = summary_cells(found) | {"degenerate": _degenerate(found)}
-        rows.append(Row(subject.title, cells))
-        claims += summary_claims(subject.title, cells)
+        videos = subject.title.removeprefix(f"{REAL_MODEL}, ")
+        rows.append(Row(videos, cells))
+        claims += summary_claims(videos, cells)
     notes = [
-        "DINOv2-S, an image model, frame by frame: keys of layers 5 and 11, 8 frames a video, 2 "
-        f"voxels a token. {COPIES} copies, each with random weights of its own, searched in the "
+        f"{REAL_MODEL}, an image model, frame by frame: keys of layers 5 and 11, 8 frames a video, "
+        f"2 voxels a token. {COPIES} copies, each with random weights of its own, searched in the "
         "same way. Brackets: 95 % over videos.",
         "The object: best concept of any layer, chosen on all videos but one and judged on that "
         "one. The gallery has no true masks.",
