@@ -78,6 +78,10 @@ docs: build  ## the documentation as a site in build/docs; a warning is an error
 	$(RUN) -m sphinx -b html -W --keep-going -q docs build/docs
 	@echo "build/docs/index.html"
 
+TUTORIALS ?= $(wildcard docs/tutorials/*.md)
+tutorials: build  ## run the cells of the tutorials again and renew what they wrote and drew (TUTORIALS=page)
+	$(RUN) build_tools/run_tutorial.py $(TUTORIALS)
+
 kernels: build  ## what every CUDA kernel takes of a GPU, in docs/kernels.md; fails where one spills more registers than is known
 	$(RUN) build_tools/ptxas.py
 
@@ -104,4 +108,4 @@ test-abi: $(READY)  ## build a wheel with the torch of .venv, test that wheel un
 clean:  ## remove what was built, but not the environment
 	rm -rf build dist *.egg-info vtcd_ops/_C_*.so
 
-.PHONY: help env build debian test sanitize fuzz lint format bench tables docs kernels wheel gpu demo reproduce test-abi clean
+.PHONY: help env build debian test sanitize fuzz lint format bench tables docs tutorials kernels wheel gpu demo reproduce test-abi clean

@@ -1,14 +1,22 @@
-"""Run the cells of a tutorial and write below each what it printed: `run_tutorial.py PAGE ...`."""
+"""Run the cells of a tutorial, write below each what it printed: `run_tutorial.py PAGE ...`.
+
+The cells run in a folder of their own. Pictures that they save there, and that the page shows as
+`![...](images/NAME)`, go to `images/` beside the page.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 CELL = re.compile(r"^```python\n(.*?)^```\n(?:```text\n.*?^```\n)?", re.DOTALL | re.MULTILINE)
+PICTURE = re.compile(r"^!\[[^\]]*\]\(images/([^)]+)\)", re.MULTILINE)
 
 
 def with_outputs(text: str) -> str:
@@ -30,7 +38,22 @@ def with_outputs(text: str) -> str:
     return CELL.sub(run, text)
 
 
+def renew(page: Path) -> None:
+    """Run a page, and write its outputs into it and its pictures beside it."""
+    images = page.parent / "images"
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            text = with_outputs(page.read_text(encoding="utf-8")).replace(f"{folder}/", "")
+        finally:
+            os.chdir(before)
+        for name in PICTURE.findall(text):
+            images.mkdir(exist_ok=True)
+            shutil.copyfile(Path(folder) / name, images / name)
+    page.write_text(text, encoding="utf-8")
+
+
 if __name__ == "__main__":
     for name in sys.argv[1:]:
-        page = Path(name)
-        page.write_text(with_outputs(page.read_text(encoding="utf-8")), encoding="utf-8")
+        renew(Path(name).resolve())

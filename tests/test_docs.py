@@ -132,3 +132,28 @@ def test_a_tutorial_says_what_its_cells_printed() -> None:
     with_outputs = load_script("build_tools/run_tutorial.py").with_outputs
     assert with_outputs(cells) == f"{cells}```text\n42\n```\n"
     assert with_outputs(f"{cells}```text\n41\n```\nEnd.\n") == f"{cells}```text\n42\n```\nEnd.\n"
+
+
+def test_a_tutorial_keeps_the_pictures_that_it_shows(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    code = "from pathlib import Path\nPath('a.png').write_text('x')\nprint(Path('b').resolve())\n"
+    cell = f"```python\n{code}```\n"
+    page.write_text(f"{cell}\n![A letter](images/a.png)\n")
+    load_script("build_tools/run_tutorial.py").renew(page)
+    assert (tmp_path / "images/a.png").read_text() == "x"
+    assert not Path("a.png").exists()
+    assert page.read_text().startswith(f"{cell}```text\nb\n```\n"), "no folder of this machine"
+
+
+def test_tutorials_show_what_was_run() -> None:
+    """Each page names every picture beside it, and every printing cell has its output below."""
+    folder = ROOT / "docs/tutorials"
+    pages = {page.name: page.read_text() for page in sorted(folder.glob("*.md"))}
+    shown = re.findall(r"\]\(images/([^)]+)\)", "".join(pages.values()))
+    assert sorted(shown) == sorted(path.name for path in (folder / "images").iterdir())
+    for name, text in pages.items():
+        for cell in re.finditer(
+            r"^```python\n(.*?)^```\n(```text)?", text, re.DOTALL | re.MULTILINE
+        ):
+            prints = re.search(r"^ *print\(", cell[1], re.MULTILINE)
+            assert not prints or cell[2], f"{name}: {cell[1]}"
