@@ -36,7 +36,7 @@ def write_run(
     names = names or [f"video {index}" for index in range(num_videos)]
     videos = SimpleNamespace(
         model=model,
-        videos=[_record(index, name, shape[0]) for index, name in enumerate(names)],
+        videos=[video_record(index, name, shape[0]) for index, name in enumerate(names)],
         preview=lambda index: moving_square(num_frames=shape[0], seed=index),
     )
     sites = [("keys", 0), ("keys", 1)]
@@ -56,7 +56,7 @@ def write_controlled_run(path: Path) -> Run:
     return load(path)
 
 
-def _record(index: int, name: str, num_frames: int) -> VideoRecord:
+def video_record(index: int, name: str, num_frames: int) -> VideoRecord:
     return VideoRecord(
         index=index,
         name=name,

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from pipeline.browser import CHROMIUM, Browser
 from pipeline.report_page import write_controlled_run, write_run
+from scipy.ndimage import distance_transform_cdt
 
 from vtcd_ops.discovery.run import Run
 from vtcd_ops.reporting import report
+from vtcd_ops.reporting.page import asset
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None,
@@ -98,6 +100,25 @@ def test_scripts_read_the_supports_of_the_run(
         share = (shown.support(clip["video"], 1, 1) == clip["concept"]).mean(axis=(1, 2))
         bars = [float(bar) for bar in clip["bars"]]
         np.testing.assert_allclose(bars, share / share.max(), atol=6e-4)
+
+
+def test_the_number_of_a_concept_stands_deepest_inside_it(browser: Browser) -> None:
+    """On the voxel from which the way out of the concept is longest, as SciPy measures it."""
+    rng = np.random.default_rng(0)
+    frame = rng.integers(0, 4, (6, 9)).repeat(5, axis=0).repeat(4, axis=1)
+    browser.open("about:blank", 400, 300)
+    found = browser.evaluate(
+        f"(() => {{ {asset('contours.js')}; const volume = {{ width: {frame.shape[1]}, height: "
+        f"{frame.shape[0]}, frames: 1, voxels: {frame.ravel().tolist()} }};"
+        "return [...labelPoints(volume, 0)]"
+        ".map(([value, { point, count }]) => [value, ...point, count]); })()"
+    )
+    assert {int(row[0]) for row in found} == {1, 2, 3}
+    for value, x, y, count in found:
+        inside = np.pad(frame == value, 1)
+        depth = distance_transform_cdt(inside, metric="taxicab")[1:-1, 1:-1]
+        assert depth[int(y), int(x)] == depth.max()
+        assert count == (frame == value).sum()
 
 
 def test_outside_of_a_concept_is_dimmed(tmp_path: Path, browser: Browser) -> None:

@@ -106,8 +106,8 @@ def test_the_sentence_says_when_the_copy_is_as_good(run: Run) -> None:
 @pytest.mark.parametrize(
     ("copies", "low", "said"),
     [
-        (0.07, 0.5, "Layer 3 has a concept that fits the true object to 0.63"),
-        (0.55, 0.5, "Copies with random weights fit the true object as well: 0.55"),
+        (0.07, 0.5, "A concept of layer 3 covers the object: IoU 0.63"),
+        (0.55, 0.5, "Copies with random weights cover the object as well: IoU 0.55"),
         (None, 0.5, "Without copies with random weights nobody can say"),
     ],
 )

@@ -17,7 +17,12 @@ from vtcd_ops.concept_evidence.coherence import coherence
 from vtcd_ops.concept_evidence.copies import make_copies
 from vtcd_ops.concept_evidence.explained import explained
 from vtcd_ops.concept_evidence.measures import COPY
-from vtcd_ops.concept_evidence.objects import ObjectOverlap, held_out, object_overlap
+from vtcd_ops.concept_evidence.objects import (
+    ObjectOverlap,
+    held_out,
+    object_overlap,
+    stored_masks,
+)
 from vtcd_ops.concept_evidence.overlap import BestOverlap, best_overlaps, best_scores
 from vtcd_ops.concept_evidence.per_video import PerVideo
 from vtcd_ops.concept_evidence.result import Evidence, ObjectRow
@@ -169,11 +174,7 @@ def _masks(run: Run, samples: list[Any] | None) -> dict[int, Any]:
         given = {n: s.target_masks for n, s in enumerate(samples) if s.target_masks is not None}
         if given:
             return given
-    return {
-        record.index: record.target_masks
-        for record in run.videos
-        if record.target_masks is not None and Path(record.target_masks).exists()
-    }
+    return stored_masks(run)
 
 
 def _name_of(masks: Any) -> str:

@@ -7,6 +7,8 @@ errors of that with those of one number for all cells. Place and colour have 64 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from vtcd_ops.concept_evidence.per_video import PerVideo
@@ -96,6 +98,14 @@ def _table(units: np.ndarray, cells: np.ndarray, num_cells: int, num_units: int)
     known = units >= 0
     counted = np.bincount((places + units)[known], minlength=num_cells * num_units)
     return counted.reshape(num_cells, num_units)
+
+
+def explained_by_colour(run: Run, part: str, videos: Sequence[int]) -> np.ndarray:
+    """Return what colour alone explains of every concept in some videos of a run, float64 [U]."""
+    concepts = TokenConcepts.of(run, part, videos)
+    grids = [units.shape[1:] for units in concepts.maps]
+    cells = [colour_cells(run.preview(v), grid) for v, grid in zip(videos, grids, strict=True)]
+    return share_explained(concepts, cells, LEVELS**3).values()
 
 
 def explained(run: Run, concepts: TokenConcepts) -> dict[str, PerVideo]:

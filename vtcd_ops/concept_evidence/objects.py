@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,15 @@ def object_overlap(run: Run, part: str, masks: Mapping[int, Any]) -> ObjectOverl
                 ratios[first : first + k, video], expected[first : first + k, video] = ratio, chance
                 first += k
     return ObjectOverlap(PerVideo.mean_of(ratios), PerVideo.mean_of(expected).values())
+
+
+def stored_masks(run: Run) -> dict[int, Any]:
+    """Return the true masks that a run names, where they are still there, by number of video."""
+    return {
+        record.index: record.target_masks
+        for record in run.videos
+        if record.target_masks is not None and Path(record.target_masks).exists()
+    }
 
 
 def true_voxels(record: VideoRecord, tubelets: LayerTubelets, masks: Any) -> np.ndarray:

@@ -172,8 +172,10 @@ def layer_figure(
                 says = f"{one.name}, layer {layer}: {value:.3g}"
                 canvas.dot(place[layer] + shift, canvas.y(value), one.colour, one.hollow, says)
                 rows.append((one.name, layer, head, round(value, 4)))
+    of_heads = any(len(values) > 1 for one in series for values in one.values.values())
+    explained = " (a dot is a head, the line their median)" if of_heads else ""
     legend = [
-        Legend(f"{one.name} (a dot is a head, the line their median)",
+        Legend(f"{one.name}{explained}",
                "hollow" if one.hollow else "full", one.colour)
         for one in series
     ]  # fmt: skip

@@ -8,9 +8,10 @@ from tqdm import tqdm
 from vtcd_ops.discovery.run import Run
 from vtcd_ops.importance.per_video import costs_per_video
 from vtcd_ops.reporting.overlaps import Overlaps, overlaps
-from vtcd_ops.reporting.profiles import head_profiles, tags
+from vtcd_ops.reporting.profiles import head_profiles
 from vtcd_ops.reporting.quantities import BEYOND, OVERLAP, PLACE
 from vtcd_ops.reporting.shown import Details, Head, Match, ShownRun
+from vtcd_ops.reporting.tags import profile_tags
 
 _LEAST_RATIO = 0.1  # a neighbour that overlaps less is none
 
@@ -54,7 +55,7 @@ def _add_profiles(run: Run, head: Head, position: dict[int, int]) -> None:
                 histogram=profile.histogram,
                 others=profile.others,
                 time=profile.time,
-                tags=tags(profile, values["size"]),
+                tags=profile_tags(profile, values["size"]),
                 shares=dict(sorted(shares.items())),
             )
         )

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
+from vtcd_ops.concept_evidence.result import Evidence
 from vtcd_ops.importance.curves import RANDOM, Curves, read_curves
 from vtcd_ops.importance.importance import Importance
 from vtcd_ops.reporting.charts import Figure, Series, layer_figure
-from vtcd_ops.reporting.evidence import object_figure, object_sentence
+from vtcd_ops.reporting.evidence import best_object, object_figure, object_sentence
 from vtcd_ops.reporting.importance import IMPORTANCE, unit_label
 from vtcd_ops.reporting.quantities import BEYOND, OVERLAP, PLACE, Values
 from vtcd_ops.reporting.shown import Head, ShownRun
@@ -59,7 +60,7 @@ def find(shown: Sequence[ShownRun]) -> Findings:
         by_objects or headline(model, control),
         "" if evidence is None else evidence.sentence(),
         _importance_sentence(importance, read_curves(model.run)),
-        _telling(model),
+        _telling(model, evidence if by_objects else None),
         _tiles(model, control, importance),
         figure,
     )
@@ -176,8 +177,11 @@ def _plain(value: float) -> str:
     return f"{value:.2g}".replace("-", "−")
 
 
-def _telling(model: ShownRun) -> list[tuple[str, int]]:
-    """Choose concepts of many videos, important, unlike the copy, and unlike each other."""
+def _telling(model: ShownRun, evidence: Evidence | None) -> list[tuple[str, int]]:
+    """Choose concepts of many videos, important, unlike the copy, and unlike each other.
+
+    Where the headline speaks of a concept, that one comes first.
+    """
     num_videos = max(len(model.run.videos), 1)
 
     def score(values: Values) -> float:
@@ -199,11 +203,17 @@ def _telling(model: ShownRun) -> list[tuple[str, int]]:
         ),
     )
     heads = {head.key: head for head in model.heads}
+    row = None if evidence is None else best_object(evidence)
     chosen: list[tuple[str, int]] = []
+    if evidence is not None and row is not None:
+        layer, head, concept = row.chosen
+        chosen.append((model.head(evidence.part, layer, head).key, concept))
     passed: list[tuple[str, int]] = []
     for _, _, key, index in ordered:
         if len(chosen) == _TELLING:
             break
+        if (key, index) in chosen:
+            continue
         near = {
             (match.key, match.concept)
             for match in heads[key].details[index].near

@@ -204,12 +204,3 @@ def _areas(curves: Curves) -> list[Area]:
         Area(curve_name(*key), curves.area(*key), curves.area_interval(*key))
         for key in curves.scores
     ]
-
-
-def significant(value: float) -> str:
-    """Write a number with three digits that say something.
-
-    >>> significant(0.012345), significant(-2.0)
-    ('0.0123', '−2')
-    """
-    return f"{value:.3g}".replace("-", "−")

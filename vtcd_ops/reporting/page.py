@@ -23,7 +23,6 @@ from vtcd_ops.reporting.importance import (
     IMPORTANCE,
     UNIQUENESS,
     importance_content,
-    significant,
 )
 from vtcd_ops.reporting.pruning import pruning_content
 from vtcd_ops.reporting.quantities import (
@@ -37,7 +36,7 @@ from vtcd_ops.reporting.quantities import (
 )
 from vtcd_ops.reporting.shown import Head, ShownRun
 
-_FORMAT = 2  # of the data in the page; docs/report.md describes it
+_FORMAT = 3  # of the data in the page; docs/report.md describes it
 _STYLES = ("page.css", "headmap.css", "clips.css", "findings.css", "figures.css", "card.css")
 _SCRIPTS = (
     "data.js",
@@ -64,8 +63,10 @@ _GLOSSARY = (
      "from the middle of that order, \"random\" drawn by lot."),
     ("Keys, queries, values, outputs", "The four vectors of a token in an attention head; those of "
      "the run are said above."),
-    ("Tags", "What the simplest measures suggest: \"place\", the same part of the frame in every "
-     "video; \"background\", most of the frame; \"event\", one moment of the video. No names."),
+    ("Tags", "What the simplest measures suggest, with the number beside that of chance: "
+     "\"place\", the same part of the frame in every video; \"colour\", that colour predicts it; "
+     "\"object\", that it covers the true object; \"background\", most of the frame; \"event\", "
+     "one moment of the video. No names."),
     ("Standard error", "How far a number would scatter if its masks, or its videos, were drawn "
      "again; two of them to both sides hold it in 19 of 20 cases."),
 )  # fmt: skip
@@ -108,7 +109,7 @@ def render_page(run: Run, limits: Limits, names: dict[str, str], progress: bool)
     """
     shown, videos, sheets = gather(run, limits, progress)
     heads = shown[0].heads
-    measured = add_evidence(shown[0])
+    measured = add_evidence(shown[0], [video["index"] for video in videos])
     known = (IMPORTANCE, *HEAD_QUANTITIES, MARGIN, UNIQUENESS)
     of_head = _defined(known, [head.values for head in heads])
     known = (IMPORTANCE, *CONCEPT_QUANTITIES, OVERLAP, BEYOND, PLACE, *measured)
@@ -245,13 +246,12 @@ def _facts(run: Run, shown: list[ShownRun]) -> list[str]:
     of = f" of {layers}" if layers and layers != len(run.layers) else ""
     frames = sorted({video.num_frames for video in run.videos})
     span = str(frames[0]) if len(frames) == 1 else f"{frames[0]} to {frames[-1]}"
-    facts = [
+    return [
         f"{counted(len(run.videos), 'video')} × {span} frames",
         f"{len(run.layers)}{of} layers",
         counted(len(heads), "head"),
         counted(sum(len(head.concepts) for head in heads), "concept"),
     ]
-    return facts + (["image model, frame by frame"] if run.model.get("num_frames") == 1 else [])
 
 
 def _provenance(run: Run) -> str:
@@ -342,6 +342,5 @@ def environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["significant"] = significant
     environment.filters["number"] = _write_number
     return environment

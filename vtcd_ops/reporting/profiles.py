@@ -13,9 +13,7 @@ from vtcd_ops.discovery.run import Run
 HISTOGRAM_BINS = 12
 TIME_BINS = 12
 _PLACE_EDGE = 16  # the frame is divided into so many rows and columns to ask where a concept is
-_SAME_PLACE = 0.5  # mean overlap of a video's support with where it is in the other videos
-_EVENT = 2.0  # its largest moment covers so many times as much as its average moment
-_WHOLE = 0.75  # of the frame: a background
+_DRAWS = 20  # of the moments at which the videos would begin, if it had no moment
 
 
 @dataclass(frozen=True)
@@ -30,12 +28,18 @@ class Profile:
             in which it occurs.
         place: mean over its videos of the overlap of where it is there, averaged over time, with
             where it is in the others; None in fewer than two videos.
+        place_by_chance: the same, if it were anywhere in the others with equal probability.
+        moment: how many times as much it covers in its largest twelfth as on average.
+        moment_by_chance: the same, mean over draws, if each video began at a moment drawn by lot.
     """
 
     histogram: list[int]
     others: list[int]
     time: list[float]
     place: float | None
+    place_by_chance: float | None = None
+    moment: float = 0.0
+    moment_by_chance: float = 0.0
 
 
 def histograms(concepts: HeadConcepts) -> list[tuple[list[int], list[int]]]:
@@ -56,7 +60,7 @@ def head_profiles(run: Run, part: str, layer: int, head: int) -> list[Profile]:
     """Measure when and where every concept of a head is."""
     concepts = run.concepts(layer, head, part)
     k = concepts.k
-    time = np.zeros((k, TIME_BINS))
+    times: list[list[npt.NDArray[np.float64]]] = [[] for _ in range(k)]
     places: list[list[npt.NDArray[np.float64]]] = [[] for _ in range(k)]
     for video in range(len(run.videos)):
         support = run.support(video, layer, head, part=part)
@@ -67,14 +71,15 @@ def head_profiles(run: Run, part: str, layer: int, head: int) -> list[Profile]:
         for index in np.unique(small[small >= 0]).tolist():
             inside = small == index
             per_frame = inside.mean(axis=(1, 2))
-            time[index] += _by_moment(per_frame, moments)
+            times[index].append(_by_moment(per_frame, moments))
             places[index].append(inside.mean(axis=0))
     counted = histograms(concepts)
     return [
         Profile(
             *counted[index],
-            (time[index] / max(len(places[index]), 1)).tolist(),
-            _same_place(places[index]),
+            _mean_time(times[index]).tolist(),
+            *_same_place(places[index]),
+            *_moment(times[index]),
         )
         for index in range(k)
     ]
@@ -88,30 +93,34 @@ def _by_moment(per_frame: npt.NDArray[np.float64], moments: npt.NDArray[np.intp]
     return np.bincount(moments, per_frame, minlength=TIME_BINS) / counts
 
 
-def _same_place(maps: list[npt.NDArray[np.float64]]) -> float | None:
+def _mean_time(times: list[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+    return np.mean(times, axis=0) if times else np.zeros(TIME_BINS)
+
+
+def _moment(times: list[npt.NDArray[np.float64]]) -> tuple[float, float]:
+    """How far the largest moment stands out, and by chance where videos begin anywhere."""
+    if not times:
+        return 0.0, 0.0
+    stacked = np.stack(times)  # [V, moments]
+    mean = max(float(stacked.mean()), 1e-12)
+    starts = np.random.default_rng(0).integers(TIME_BINS, size=(_DRAWS, len(times), 1))
+    at = (np.arange(TIME_BINS) + starts) % TIME_BINS  # [draws, V, moments]
+    drawn = np.take_along_axis(stacked[None], at, axis=2).mean(axis=1)
+    return float(stacked.mean(axis=0).max()) / mean, float(drawn.max(axis=1).mean()) / mean
+
+
+def _same_place(maps: list[npt.NDArray[np.float64]]) -> tuple[float | None, float | None]:
     """How much where a concept is in one video tells of where it is in the others."""
     if len(maps) < 2:
-        return None
+        return None, None
     stacked = np.stack(maps)
     others = (stacked.sum(axis=0) - stacked) / (len(maps) - 1)
-    shared = np.minimum(stacked, others).sum(axis=(1, 2))
-    any_of_both = np.maximum(stacked, others).sum(axis=(1, 2))
+    anywhere = np.broadcast_to(others.mean(axis=(1, 2), keepdims=True), others.shape)
+    return _overlap(stacked, others), _overlap(stacked, anywhere)
+
+
+def _overlap(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
+    """What both cover over what any of them covers, mean over videos."""
+    shared = np.minimum(one, other).sum(axis=(1, 2))
+    any_of_both = np.maximum(one, other).sum(axis=(1, 2))
     return float(np.mean(shared / np.maximum(any_of_both, 1e-12)))
-
-
-def tags(profile: Profile, size: float | None) -> list[str]:
-    """Say in words what the simplest measures suggest; a hint, not a name.
-
-    >>> steady = Profile([], [], [0.1] * 12, 0.7)
-    >>> tags(steady, 0.1), tags(Profile([], [], [0.0] * 11 + [0.4], 0.1), 0.05)
-    (['place'], ['event'])
-    """
-    found = []
-    if profile.place is not None and profile.place > _SAME_PLACE:
-        found.append("place")
-    if size is not None and size > _WHOLE:
-        found.append("background")
-    mean = float(np.mean(profile.time)) if profile.time else 0.0
-    if mean > 0 and max(profile.time) > _EVENT * mean:
-        found.append("event")
-    return found

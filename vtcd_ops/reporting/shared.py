@@ -111,10 +111,16 @@ def gather_shared(
         for video, volume in zip(packed, volumes, strict=True):
             counts = np.bincount(volume.ravel(), minlength=MAX_CONCEPTS + 1)
             shares[run, layer, head, video] = counts[1:] / volume.size
+    beyond = None if found.partners is None else found.corrected  # earlier versions kept no sizes
     document = {
         "videos": videos,
         "runs": [_run_document(run, found, heads) for run in range(len(sides))],
-        "cards": [_card_document(card, found, shown, shares) for card in cards],
+        "cards": [
+            _card_document(
+                card, found, shown, shares, None if beyond is None else beyond[card.index]
+            )
+            for card in cards
+        ],
     }
     return SharedPage(document, sheets, supports)
 
@@ -247,6 +253,7 @@ def _card_document(
     found: Rosetta,
     shown: list[int],
     shares: dict[tuple[int, int, int, int], npt.NDArray[np.float64]],
+    beyond: float | None,
 ) -> dict[str, Any]:
     def chance(video: int) -> float:
         return by_chance(
@@ -272,6 +279,7 @@ def _card_document(
         "rank": card.rank,
         "unique": card.unique,
         "score": round(float(found.scores[card.index]), 4),
+        "beyond": None if beyond is None else round(float(beyond), 4),
         "members": members,
         "videos": [
             {

@@ -54,7 +54,9 @@ def render_shared(
             layers=[sorted({h["layer"] for h in run["heads"]}) for run in page.document["runs"]],
             orders=[d for d in sorted(found.orders, reverse=True) if len(found.of_order(d))],
             summary=sorted(found.summary(), key=lambda row: -row["order"]),
-            notes=_notes(found, page.document),
+            notes=_notes(found),
+            left_out=_left_out(found, page.document),
+            corrected=any(card["beyond"] is not None for card in page.document["cards"]),
             headline=headline(found),
             chance_note=_CHANCE,
             document=script_json(document),
@@ -108,7 +110,7 @@ def _side_name(name: str) -> str:
     return short_name(model) + separator + folder
 
 
-def _notes(found: Rosetta, document: dict[str, Any]) -> list[str]:
+def _notes(found: Rosetta) -> list[str]:
     notes = []
     if any(is_miniature(run.model) for run in found.runs):
         notes.append(
@@ -121,9 +123,13 @@ def _notes(found: Rosetta, document: dict[str, Any]) -> list[str]:
             "A weight-randomised copy is among these. What it shares with a model comes from the "
             "videos, the architecture or the method, and not from what the model has learnt."
         )
-    if len(document["cards"]) < len(found):
-        notes.append(
-            f"{len(document['cards'])} of {len(found):,} tuples are shown: of each number of "
-            "models those without repeats first, then the best. All numbers are of all tuples."
-        )
     return notes
+
+
+def _left_out(found: Rosetta, document: dict[str, Any]) -> str:
+    if len(document["cards"]) == len(found):
+        return ""
+    return (
+        f"{len(document['cards'])} of {len(found):,} tuples are in this page: of each number of "
+        "models those without repeats first, then the best. All numbers are of all tuples."
+    )

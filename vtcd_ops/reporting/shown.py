@@ -34,7 +34,7 @@ class Details:
     histogram: list[int] = field(default_factory=list)
     others: list[int] = field(default_factory=list)
     time: list[float] = field(default_factory=list)
-    tags: list[str] = field(default_factory=list)
+    tags: dict[str, str] = field(default_factory=dict)  #: each with its reason
     shares: dict[int, float] = field(default_factory=dict)  #: of each video shown
     costs: dict[int, float] = field(default_factory=dict)  #: of removing it, by video shown
     more: dict[str, list[int]] = field(default_factory=dict)  #: middle and random clips

@@ -68,12 +68,18 @@ class Card {
     const input = element("input", {
       type: "text", value: entry && !entry.suggested ? entry.name : "", placeholder: "name it", "aria-label": "Name of the concept", maxlength: "60",
     });
+    const place = element("span", { class: "place" });
+    const sayPlace = () => { // the title says it where there is no name
+      place.textContent = names.of(this.head, this.concept) ? names.plain(this.head, this.concept) : "";
+    };
+    sayPlace();
     input.addEventListener("change", () => {
       names.give(this.head, this.concept, input.value);
       byId("card-title").replaceChildren(chip(this.concept), ` ${names.title(this.head, this.concept)}`);
+      sayPlace();
     });
-    const parts = [element("label", {}, "Name ", input), element("span", { class: "place" }, names.plain(this.head, this.concept))];
-    for (const tag of found.tags ?? []) parts.push(element("span", { class: "tag" }, tag));
+    const parts = [element("label", {}, "Name ", input), place];
+    parts.push(...tagsOf(found));
     if (entry?.suggested) {
       parts.push(element("span", { class: "place" }, `suggested by ${entry.by}: “${entry.name}”, score ${formatNumber(entry.score, "fraction")}; not checked by anybody`));
     }
@@ -85,6 +91,7 @@ class Card {
     const groups = [["best", found.clips], ...Object.entries(found.more ?? {})];
     const clips = groups.flatMap(([kind, videos]) => videos.map((video) => [kind, this.clip("model", this.head, this.concept, video)]));
     const row = clips.map(([, clip]) => clip);
+    this.best = row;
     return element("div", { class: "clips card-clips" }, ...clips.map(([kind, clip]) => clipFigure(clip, row, { note: kind })));
   }
 
@@ -95,7 +102,7 @@ class Card {
   }
 
   figures(found) {
-    const percent = (value) => `${(100 * value).toFixed(value < 0.1 ? 1 : 0)} %`;
+    const percent = (value) => (value ? formatNumber(value, "percent") : "0 %");
     const count = (value) => String(Math.round(value));
     return element(
       "div",
@@ -119,6 +126,7 @@ class Card {
     const videos = found.clips.filter((video) => head.packed.includes(video)).slice(0, 3);
     const quantity = report.conceptQuantities.find((each) => each.key === "overlap");
     const clips = videos.map((video) => this.clip(runId, head, index, video));
+    followSame(clips, this.best);
     return [
       element("h3", {}, `What the randomised copy has: layer ${head.layer} · head ${head.head} · concept ${index}`),
       valueBar(quantity, ratio, medianOf("overlap")),

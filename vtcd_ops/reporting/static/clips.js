@@ -47,7 +47,7 @@ const onResize = new ResizeObserver((entries) => {
 // concept covers most; a still one stays there.
 class Clip {
   constructor(runId, head, concept, videoIndex, { still = false } = {}) {
-    Object.assign(this, { runId, head, concept, videoIndex, still, peak: 0 });
+    Object.assign(this, { runId, head, concept, videoIndex, still, peak: 0, points: new Map() });
     this.video = report.videos[videoIndex];
     this.drawn = -1;
     this.canvas = element("canvas", { role: "img", "aria-label": this.description() });
@@ -149,6 +149,11 @@ class Clip {
     return this.paths.get(key);
   }
 
+  labels(frame) {
+    if (!this.points.has(frame)) this.points.set(frame, labelPoints(this.volume, frame));
+    return this.points.get(frame);
+  }
+
   drawConcept(context, frame, ratio) {
     const { width, height } = this.canvas;
     const path = this.path(frame, this.concept + 1);
@@ -175,7 +180,7 @@ class Clip {
   // On grey, so that the video's colours are not taken for those of concepts.
   drawAll(context, frame, ratio) {
     this.drainColour(context);
-    const labels = labelPoints(this.volume, frame);
+    const labels = this.labels(frame);
     for (const value of labels.keys()) {
       const path = this.path(frame, value);
       context.globalAlpha = 0.4;

@@ -79,32 +79,53 @@ function loopsToPath(loops, scaleX, scaleY) {
   return path;
 }
 
-// Which concepts a frame shows and where to write their numbers: the voxel nearest the centre of
-// mass, as the centre of mass itself may lie outside.
+// Which concepts a frame shows, in how many voxels, and where to write their numbers: at the voxel
+// that lies deepest inside the concept, of several the one nearest its centre of mass. The centre
+// itself may lie in another concept.
 function labelPoints(volume, frame) {
   const { width, height, frames, voxels } = volume;
-  const sums = new Map();
-  const each = (visit) => {
-    for (let y = 0; y < height; y++) {
-      for (let x = 0; x < width; x++) {
-        const value = voxels[(y * width + x) * frames + frame];
-        if (value) visit(value, x, y);
-      }
-    }
-  };
+  const values = Uint8Array.from({ length: width * height }, (_, place) => voxels[place * frames + frame]);
+  const depths = depthsInside(values, width, height);
+  const found = new Map();
+  const each = (visit) => values.forEach((value, place) => {
+    if (value) visit(value, place % width, Math.floor(place / width), depths[place]);
+  });
   each((value, x, y) => {
-    const sum = sums.get(value) ?? { x: 0, y: 0, count: 0, best: Infinity };
+    const sum = found.get(value) ?? { x: 0, y: 0, count: 0, deepest: 0, nearest: Infinity };
     sum.x += x;
     sum.y += y;
     sum.count += 1;
-    sums.set(value, sum);
+    found.set(value, sum);
   });
-  each((value, x, y) => {
-    const sum = sums.get(value);
+  each((value, x, y, depth) => {
+    const sum = found.get(value);
     const distance = (x - sum.x / sum.count) ** 2 + (y - sum.y / sum.count) ** 2;
-    if (distance < sum.best) Object.assign(sum, { best: distance, point: [x + 0.5, y + 0.5] });
+    if (depth < sum.deepest || (depth === sum.deepest && distance >= sum.nearest)) return;
+    Object.assign(sum, { deepest: depth, nearest: distance, point: [x + 0.5, y + 0.5] });
   });
-  return sums;
+  return found;
+}
+
+// How many steps right, left, up or down lead out of the value of each voxel: twice through all.
+function depthsInside(values, width, height) {
+  const depths = new Uint16Array(values.length);
+  const step = (place, x, y, sides) => {
+    let least = depths[place] || 65535;
+    for (const [dx, dy] of sides) {
+      const [nx, ny] = [x + dx, y + dy];
+      const beside = ny * width + nx;
+      const out = nx < 0 || ny < 0 || nx >= width || ny >= height || values[beside] !== values[place];
+      least = Math.min(least, out ? 1 : depths[beside] + 1);
+    }
+    depths[place] = least;
+  };
+  for (let place = 0; place < values.length; place++) {
+    step(place, place % width, Math.floor(place / width), [[-1, 0], [0, -1]]);
+  }
+  for (let place = values.length - 1; place >= 0; place--) {
+    step(place, place % width, Math.floor(place / width), [[1, 0], [0, 1]]);
+  }
+  return depths;
 }
 
 // Share of each frame that a concept covers.

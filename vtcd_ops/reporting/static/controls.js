@@ -62,6 +62,11 @@ function term(word, explanation) {
   return element("button", { type: "button", class: "term" }, word, tip);
 }
 
+// The tags of a concept, each with its number and that of chance.
+function tagsOf({ tags }) {
+  return Object.entries(tags ?? {}).map(([tag, reason]) => element("span", { class: "tag" }, term(tag, `${reason}.`)));
+}
+
 function plural(count, noun) {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
@@ -69,3 +74,20 @@ function plural(count, noun) {
 function capitalise(text) {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
+
+// Clips off the screen draw themselves late; for the printer all that is laid out must be there.
+// So clips are made ready when there is time, and drawn as soon as the layout is the printer's.
+const readied = () =>
+  [...document.querySelectorAll("main canvas")].map((canvas) => canvas.clip).filter(Boolean);
+
+function makeReady() {
+  whenIdle(() => {
+    for (const clip of readied()) if (!clip.still) clip.prepare();
+  });
+}
+
+function drawForPrinter() {
+  for (const clip of readied()) clip.drawIfChanged(clock.tick);
+}
+window.addEventListener("beforeprint", drawForPrinter);
+window.matchMedia("print").addEventListener("change", drawForPrinter);

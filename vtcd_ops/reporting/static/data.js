@@ -45,8 +45,10 @@ function element(tag, attributes = {}, ...children) {
 }
 
 function embedded(id) {
-  const text = document.getElementById(id).textContent;
-  return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  const text = atob(document.getElementById(id).textContent);
+  const bytes = new Uint8Array(text.length);
+  for (let index = 0; index < text.length; index++) bytes[index] = text.charCodeAt(index);
+  return bytes;
 }
 
 async function inflate(bytes) {
@@ -69,6 +71,12 @@ async function readSupports(runId, head) {
     start = end;
   }
   return volumes;
+}
+
+// When there is time, or soon: a page that plays may never be idle, and Safari does not tell.
+function whenIdle(work) {
+  if ("requestIdleCallback" in window) requestIdleCallback(work, { timeout: 200 });
+  else setTimeout(work, 20);
 }
 
 // Keep the last few results of an asynchronous function of one or two strings.

@@ -76,7 +76,7 @@ function caption(video) {
 }
 
 // A clip that enlarges when it is clicked, its bars and its caption.
-function clipFigure(clip, row, { bars = true, note = null } = {}) {
+function clipFigure(clip, row, { bars = true, note = null, captioned = true } = {}) {
   const button = element(
     "button",
     { type: "button", class: "clip", "aria-label": `Enlarge: ${clip.description()}`, onclick: () => enlarged.open(clip, row) },
@@ -84,9 +84,11 @@ function clipFigure(clip, row, { bars = true, note = null } = {}) {
   );
   const parts = [button];
   if (bars && typeof clip.concept === "number") parts.push(coverageBars(clip));
-  const captioned = caption(clip.video);
-  if (note) captioned.prepend(element("b", {}, `${note} `));
-  parts.push(captioned);
+  if (captioned) {
+    const below = caption(clip.video);
+    if (note) below.prepend(element("b", {}, `${note} `));
+    parts.push(below);
+  }
   return element("figure", {}, ...parts);
 }
 

@@ -60,6 +60,6 @@ function tellingCard(key, index) {
     element("div", { class: "clips" }, ...clipFigures(clips, { bars: false })),
   ];
   if (shown) parts.push(valueBar(shown, concept.values[shown.key], medianOf(shown.key)));
-  for (const tag of concept.tags) parts[0].append(element("span", { class: "tag" }, tag));
+  parts[0].append(...tagsOf(concept));
   return element("article", { class: "telling-card" }, ...parts);
 }

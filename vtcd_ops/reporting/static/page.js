@@ -122,24 +122,6 @@ function setUpTable() {
   });
 }
 
-// Clips off the screen draw themselves late; for the printer all that is laid out must be there.
-// So clips are made ready when there is time, and drawn as soon as the layout is the printer's.
-const readied = () =>
-  [...document.querySelectorAll("main canvas")].map((canvas) => canvas.clip).filter(Boolean);
-
-function makeReady() {
-  const prepare = () => {
-    for (const clip of readied()) if (!clip.still) clip.prepare();
-  };
-  requestIdleCallback(prepare, { timeout: 2000 }); // a page that plays may never be idle
-}
-
-function drawForPrinter() {
-  for (const clip of readied()) clip.drawIfChanged(clock.tick);
-}
-window.addEventListener("beforeprint", drawForPrinter);
-window.matchMedia("print").addEventListener("change", drawForPrinter);
-
 if ("DecompressionStream" in window) {
   document.body.classList.add("js");
   setUpNavigation();

@@ -44,7 +44,7 @@ function memberRow(card, videoIndex, named) {
   shown.clips.push(...clips);
   for (const clip of clips.slice(1)) clip.follows = clips[0]; // the same frame of all models
   const figures = clips.map((clip) => {
-    const figure = clipFigure(clip, clips);
+    const figure = clipFigure(clip, clips, { captioned: false }); // the row names the video
     if (named) figure.prepend(memberName(clip.member));
     return figure;
   });
@@ -63,20 +63,24 @@ function memberName(member) {
 
 const addressOf = (card) => `tuple-${card.order}-${card.rank}`;
 
-function tupleCard(card, { most = Infinity } = {}) {
-  const rows = card.videos.slice(0, most).flatMap(({ video, ratio, chance }, row) => [
+// Above the page the card stands alone, with the one video in which it is furthest beyond chance.
+function tupleCard(card, { alone = false } = {}) {
+  const beyond = ({ ratio, chance }) => (ratio - chance) / Math.max(1 - chance, 1e-9);
+  const best = [...card.videos].sort((a, b) => beyond(b) - beyond(a)).slice(0, 1);
+  const rows = (alone ? best : card.videos).flatMap(({ video, ratio, chance }, row) => [
     memberRow(card, video, row === 0),
     element("p", { class: "video-name" }, `${report.videos[video].name} · overlap ${formatNumber(ratio, "fraction")}, by chance at these sizes ${formatNumber(chance, "fraction")}`),
   ]);
   const address = addressOf(card);
   return element(
     "article",
-    { class: "tuple", "--members": card.members.length, id: most === Infinity ? address : null },
+    { class: "tuple", id: alone ? null : address },
     element(
       "header",
       {},
-      element(most === Infinity ? "h3" : "h2", { class: "tuple-title" }, element("a", { href: `#${address}` }, `${card.order} models · no. ${card.rank}`)),
+      element(alone ? "h2" : "h3", { class: "tuple-title" }, element("a", { href: `#${address}` }, `${card.order} models · no. ${card.rank}`)),
       element("span", { class: "score" }, `score ${formatNumber(card.score, "fraction")}`),
+      ...(card.beyond === null ? [] : [element("span", { class: "repeats" }, `beyond chance at these sizes ${formatNumber(card.beyond, "fraction")}${alone ? ", the highest of the tuples below" : ""}`)]),
       ...(card.unique ? [] : [element("span", { class: "repeats" }, "shares a concept with a better one")]),
     ),
     ...rows,
@@ -88,6 +92,7 @@ function renderCards() {
   shown.clips = [];
   const visible = shown.cards.slice(0, shown.count);
   byId("cards").replaceChildren(...visible.map(tupleCard));
+  makeReady();
   byId("more").hidden = visible.length === shown.cards.length;
   byId("count").textContent = shown.cards.length
     ? `${visible.length} of ${plural(shown.cards.length, "tuple")}`
@@ -95,7 +100,9 @@ function renderCards() {
 }
 
 function applyFilters() {
+  const key = byId("sort").value;
   shown.cards = report.cards.filter(matches);
+  if (key) shown.cards.sort((a, b) => b[key] - a[key]);
   shown.count = CARDS_AT_A_TIME;
   renderCards();
 }
@@ -122,8 +129,9 @@ setUpPlayback();
 setUpTheme();
 setUpExports();
 if ("DecompressionStream" in window) {
-  const best = report.cards[0]; // its clips are never disposed of: it stays
-  if (best) byId("hero-tuple").append(tupleCard(best, { most: 1 }));
+  const most = report.cards.filter(({ order }) => order === report.cards[0].order);
+  const best = most.reduce((a, b) => (b.beyond > a.beyond ? b : a), most[0]);
+  if (best) byId("hero-tuple").append(tupleCard(best, { alone: true })); // its clips stay
   shown.clips = [];
   applyFilters();
   followAddress();

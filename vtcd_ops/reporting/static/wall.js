@@ -1,5 +1,7 @@
 // The wall of concepts: a thumbnail each, at its peak frame, to filter, search and sort.
 
+const TILES_AT_ONCE = 60; // more than a screen holds; the others follow when there is time
+
 class Wall {
   constructor() {
     this.list = byId("wall");
@@ -16,16 +18,17 @@ class Wall {
     byId("wall-filters").addEventListener("submit", (event) => event.preventDefault());
     this.list.addEventListener("keydown", (event) => this.move(event));
     document.addEventListener("renamed", () => this.render());
+    window.addEventListener("beforeprint", () => this.add(this.waiting.length));
   }
 
   fillTags() {
-    const found = new Set(this.entries.flatMap(({ concept }) => concept.tags));
+    const found = new Set(this.entries.flatMap(({ concept }) => Object.keys(concept.tags)));
     for (const tag of [...found].sort()) byId("wall-tag").append(element("option", {}, tag));
   }
 
   words({ head, index, concept, address }) {
     const videos = concept.clips.map((video) => videoName(report.videos[video]));
-    return `${names.of(head, index) ?? ""} ${names.short(head, index)} ${address} ${concept.tags.join(" ")} ${videos.join(" ")}`.toLowerCase();
+    return `${names.of(head, index) ?? ""} ${names.short(head, index)} ${address} ${Object.keys(concept.tags).join(" ")} ${videos.join(" ")}`.toLowerCase();
   }
 
   chosen() {
@@ -37,7 +40,7 @@ class Wall {
     return this.entries.filter((entry) => {
       const { head, concept } = entry;
       if (layer && head.layer !== Number(layer)) return false;
-      if (tag && !concept.tags.includes(tag)) return false;
+      if (tag && !(tag in concept.tags)) return false;
       if (concept.values.videos < fewest || (head.warning && !flagged)) return false;
       if (!asked.length) return true;
       const words = this.words(entry);
@@ -58,10 +61,27 @@ class Wall {
     for (const clip of this.clips) clip.dispose();
     this.clips = [];
     const entries = this.sorted(this.chosen());
-    this.list.replaceChildren(...entries.map((entry) => this.tile(entry)));
+    this.waiting = [...entries];
+    this.list.replaceChildren();
+    this.add(TILES_AT_ONCE);
+    this.addOthers(this.waiting);
     const hidden = runs.get("model").heads.filter(({ warning }) => warning).length;
     const left = hidden && !byId("wall-flagged").checked ? `; ${plural(hidden, "flagged head")} left out` : "";
     byId("wall-count").textContent = `${entries.length} of ${plural(this.entries.length, "concept")}${left}`;
+  }
+
+  add(count) {
+    this.list.append(...this.waiting.splice(0, count).map((entry) => this.tile(entry)));
+  }
+
+  // Until all tiles are there or other ones are asked for.
+  addOthers(waiting) {
+    if (!waiting.length) return;
+    whenIdle(() => {
+      if (waiting !== this.waiting) return;
+      this.add(TILES_AT_ONCE);
+      this.addOthers(waiting);
+    });
   }
 
   tile({ head, index, concept, address }) {
@@ -76,7 +96,7 @@ class Wall {
     const key = byId("wall-sort").value === "telling" ? "videos" : byId("wall-sort").value;
     const quantity = report.conceptQuantities.find((each) => each.key === key);
     parts.push(element("span", { class: "tile-facts" },
-      `${quantity.label.toLowerCase()} ${formatNumber(concept.values[key], quantity.style)}${concept.tags.length ? ` · ${concept.tags.join(", ")}` : ""}`));
+      `${key === "videos" ? plural(concept.values.videos, "video") : `${quantity.label.toLowerCase()} ${formatNumber(concept.values[key], quantity.style)}`}${Object.keys(concept.tags).map((each) => ` · ${each}`).join("")}`));
     return element("li", {}, element("a", { href: `#${address}` }, ...parts));
   }
 
