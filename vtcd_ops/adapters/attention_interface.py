@@ -85,18 +85,28 @@ class AttentionInterfaceAdapter(HuggingFaceMixin, AttentionAdapter):
 
     Args:
         model: the model.
-        attentions: the modules that call the attention function, one a layer.
-        **attributes: see `AttentionAdapter`.
+        attentions: the modules that call the attention function, one a layer; by default those
+            that `attention_layers` finds.
+        **attributes: see `AttentionAdapter`; `head_dim` by default from the configuration.
     """
 
     def __init__(
-        self, model: PreTrainedModel, *, attentions: Sequence[nn.Module], **attributes: Any
+        self,
+        model: PreTrainedModel,
+        *,
+        attentions: Sequence[nn.Module] | None = None,
+        **attributes: Any,
     ) -> None:
         if not model._can_set_attn_implementation():
             raise InputError(
                 f"AttentionInterfaceAdapter: {type(model).__name__} does not compute its attention "
                 "through transformers' AttentionInterface"
             )
+        if attentions is None:
+            attentions = attention_layers(model)
+        if "head_dim" not in attributes:
+            config = model.config
+            attributes["head_dim"] = config.hidden_size // config.num_attention_heads
         super().__init__(model, num_layers=len(attentions), **attributes)
         # Names, not modules: they hold for a copy of the model too.
         names = {id(module): name for name, module in model.named_modules()}

@@ -16,6 +16,7 @@ from vtcd_ops.adapters.pretrained import (
     pretrained_class,
     read_preprocessor_config,
     read_pretrained_config,
+    tokens_of_patches,
 )
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "pretrained_class",
     "read_preprocessor_config",
     "read_pretrained_config",
+    "tokens_of_patches",
 ]

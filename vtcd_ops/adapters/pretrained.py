@@ -26,6 +26,7 @@ from vtcd_ops.adapters.bundled import BundledModels
 from vtcd_ops.adapters.configs import check_sizes, read_config
 from vtcd_ops.adapters.weights import floating_type, like_trained, placed
 from vtcd_ops.common.errors import InputError, first_line
+from vtcd_ops.video.frames import FrameTransform
 
 # Ends of entries that say which code runs: of attention, on quantised weights, from the Hub.
 _CODE = ("_implementation", "_implementation_internal", "quantization_config", "auto_map")
@@ -38,6 +39,7 @@ __all__ = [
     "pretrained_class",
     "read_preprocessor_config",
     "read_pretrained_config",
+    "tokens_of_patches",
 ]
 
 
@@ -170,6 +172,32 @@ def classifier_attributes(model: Any) -> dict[str, Any]:
     names = tuple(str(name) for _, name in sorted(model.config.id2label.items()))
     made_up = all(name == f"LABEL_{index}" for index, name in enumerate(names))
     return {"metrics": CLASSIFIER_METRICS, "class_names": None if made_up else names}
+
+
+def tokens_of_patches(
+    model: Any, frames: FrameTransform, num_frames: int, patch: Sequence[int]
+) -> dict[str, Any]:
+    """Return what an adapter says of a model that cuts clips into patches of one size.
+
+    Args:
+        model: of transformers.
+        frames: what is done to frames, which come out in the model's size.
+        num_frames: of a clip.
+        patch: frames, height and width of a patch.
+
+    Returns:
+        `AttentionAdapter`'s arguments for heads, frames, tokens, metrics and class names.
+    """
+    length, height, width = patch
+    rows, columns = frames.size[0] // height, frames.size[1] // width
+    return {
+        "num_heads": model.config.num_attention_heads,
+        "num_frames": num_frames,
+        "tubelet_size": length,
+        "token_grid": (num_frames // length, rows, columns),
+        "frames": frames,
+        **classifier_attributes(model),
+    }
 
 
 def image_sides(size: Any) -> tuple[int, int]:

@@ -10,11 +10,7 @@ import transformers
 from torch import Tensor
 
 from vtcd_ops.adapters import FrameTransform, InputError, TokenLayout
-from vtcd_ops.adapters.huggingface import (
-    AttentionInterfaceAdapter,
-    attention_layers,
-    classifier_attributes,
-)
+from vtcd_ops.adapters.huggingface import AttentionInterfaceAdapter, tokens_of_patches
 
 
 class Dinov2Adapter(AttentionInterfaceAdapter):
@@ -64,20 +60,13 @@ class Dinov2Adapter(AttentionInterfaceAdapter):
     ) -> None:
         config = model.config
         self.patch_size = int(config.patch_size)
-        height, width = self._frame_size(name, image_size)
+        size = self._frame_size(name, image_size)
+        frames = _transform(name, preprocessor_config or {}, size, fit)
         super().__init__(
             model,
-            attentions=attention_layers(model),
             name=name,
-            num_heads=config.num_attention_heads,
-            head_dim=config.hidden_size // config.num_attention_heads,
-            num_frames=1,
-            tubelet_size=1,
-            token_grid=(1, height // self.patch_size, width // self.patch_size),
-            frames=_transform(name, preprocessor_config or {}, (height, width), fit),
             layout=TokenLayout(num_prefix_tokens=1 + getattr(config, "num_register_tokens", 0)),
-            sampling_rate=None,
-            **classifier_attributes(model),
+            **tokens_of_patches(model, frames, 1, (1, self.patch_size, self.patch_size)),
         )
 
     @classmethod

@@ -23,7 +23,7 @@ from vtcd_ops.adapters import (
     frame_transform,
     linear_heads,
 )
-from vtcd_ops.adapters.huggingface import HuggingFaceMixin, classifier_attributes, image_sides
+from vtcd_ops.adapters.huggingface import HuggingFaceMixin, image_sides, tokens_of_patches
 
 # How the tokens stand in each kind of attention. The model keeps its tokens in (h, w, t) order, but
 # hands divided spatial attention the frames in its batch, each with the class token in front.
@@ -69,8 +69,9 @@ class TimesformerAdapter(HuggingFaceMixin, ProjectionAdapter):
         config = model.config
         kind = config.attention_type
         check_attention(name, attention, divided=kind == "divided_space_time")
-        height, width = image_sides(config.image_size)
-        patch_height, patch_width = image_sides(config.patch_size)
+        size = image_sides(config.image_size)
+        frames = frame_transform(name, preprocessor_config, size, shortest_edge=min(size))
+        patch = (1, *image_sides(config.patch_size))
         if not preprocessor_config:
             warnings.warn(
                 f"{name}: no preprocessor_config.json beside the weights, so frames get ImageNet's "
@@ -85,15 +86,8 @@ class TimesformerAdapter(HuggingFaceMixin, ProjectionAdapter):
             model,
             projections=[_projections(layer, attention) for layer in base.encoder.layer],
             name=name,
-            num_heads=config.num_attention_heads,
-            num_frames=config.num_frames,
-            tubelet_size=1,
-            token_grid=(config.num_frames, height // patch_height, width // patch_width),
-            frames=frame_transform(
-                name, preprocessor_config, (height, width), shortest_edge=min(height, width)
-            ),
             layout=_LAYOUTS["joint" if kind == "joint_space_time" else attention],
-            **classifier_attributes(model),
+            **tokens_of_patches(model, frames, config.num_frames, patch),
         )
 
     def constructor_options(self) -> dict[str, Any]:

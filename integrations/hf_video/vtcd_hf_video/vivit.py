@@ -10,9 +10,8 @@ import transformers
 from vtcd_ops.adapters import TokenLayout, frame_transform
 from vtcd_ops.adapters.huggingface import (
     AttentionInterfaceAdapter,
-    attention_layers,
-    classifier_attributes,
     image_sides,
+    tokens_of_patches,
 )
 
 
@@ -48,13 +47,12 @@ class VivitAdapter(AttentionInterfaceAdapter):
         preprocessor_config: Mapping[str, Any] | None = None,
     ) -> None:
         config = model.config
-        height, width = image_sides(config.image_size)
-        frames_per_token, patch_height, patch_width = config.tubelet_size
+        size = image_sides(config.image_size)
         frames = frame_transform(
             name,
             preprocessor_config,
-            (height, width),
-            shortest_edge=min(height, width) * 256 // 224,
+            size,
+            shortest_edge=min(size) * 256 // 224,
             mean=(0.5, 0.5, 0.5),
             std=(0.5, 0.5, 0.5),
             scale=1 / 127.5,
@@ -62,19 +60,8 @@ class VivitAdapter(AttentionInterfaceAdapter):
         )
         super().__init__(
             model,
-            attentions=attention_layers(model),
             name=name,
-            num_heads=config.num_attention_heads,
-            head_dim=config.hidden_size // config.num_attention_heads,
-            num_frames=config.num_frames,
-            tubelet_size=frames_per_token,
-            token_grid=(
-                config.num_frames // frames_per_token,
-                height // patch_height,
-                width // patch_width,
-            ),
-            frames=frames,
             layout=TokenLayout(num_prefix_tokens=1),
-            **classifier_attributes(model),
             sampling_rate=2,
+            **tokens_of_patches(model, frames, config.num_frames, config.tubelet_size),
         )

@@ -21,8 +21,8 @@ from vtcd_ops.adapters import (
 from vtcd_ops.adapters.huggingface import (
     HuggingFaceMixin,
     attention_layers,
-    classifier_attributes,
     read_pretrained_config,
+    tokens_of_patches,
 )
 
 # What V-JEPA 2.1 has and 2.0 has not: names of weights, entries of a configuration.
@@ -80,12 +80,7 @@ class VJEPA2Adapter(HuggingFaceMixin, ProjectionAdapter):
             model,
             projections=[_projections(attention) for attention in attention_layers(model)],
             name=name,
-            num_heads=config.num_attention_heads,
-            num_frames=frames_per_clip,
-            tubelet_size=tubelet,
-            token_grid=(frames_per_clip // tubelet, side // patch, side // patch),
-            frames=frames,
-            **classifier_attributes(model),
+            **tokens_of_patches(model, frames, frames_per_clip, (tubelet, patch, patch)),
         )
 
     @classmethod

@@ -22,9 +22,8 @@ from vtcd_ops.adapters import (
 )
 from vtcd_ops.adapters.huggingface import (
     AttentionInterfaceAdapter,
-    attention_layers,
-    classifier_attributes,
     image_sides,
+    tokens_of_patches,
 )
 
 
@@ -60,29 +59,17 @@ class VideoMAEAdapter(AttentionInterfaceAdapter):
         preprocessor_config: Mapping[str, Any] | None = None,
     ) -> None:
         config = model.config
-        height, width = image_sides(config.image_size)
-        patch_height, patch_width = image_sides(config.patch_size)
-        frames = frame_transform(
-            name, preprocessor_config, (height, width), shortest_edge=min(height, width)
-        )
+        size = image_sides(config.image_size)
+        frames = frame_transform(name, preprocessor_config, size, shortest_edge=min(size))
+        patch = (config.tubelet_size, *image_sides(config.patch_size))
         super().__init__(
             model,
-            attentions=attention_layers(model),
             name=name,
-            num_heads=config.num_attention_heads,
-            head_dim=config.hidden_size // config.num_attention_heads,
-            num_frames=config.num_frames,
-            tubelet_size=config.tubelet_size,
-            token_grid=(
-                config.num_frames // config.tubelet_size,
-                height // patch_height,
-                width // patch_width,
-            ),
-            frames=frames,
             sampling_rate=(preprocessor_config or {}).get("sampling_rate"),
-            **_prediction_attributes(model),
+            **tokens_of_patches(model, frames, config.num_frames, patch),
         )
         if isinstance(model, transformers.VideoMAEForPreTraining):
+            self.metrics = ("reconstruction",)
             self.cris_ratio = 0.95  # the paper's: reconstruction stands much before it suffers
 
     @classmethod
@@ -179,13 +166,6 @@ class VideoMAEAdapter(AttentionInterfaceAdapter):
             mean, std = patches.mean(dim=2, keepdim=True), patches.std(dim=2, keepdim=True)
             patches = (patches - mean) / (std + 1e-6)
         return patches.flatten(2).to(model_device(self.model))
-
-
-def _prediction_attributes(model: Any) -> dict[str, Any]:
-    """Metrics and class names."""
-    if isinstance(model, transformers.VideoMAEForPreTraining):
-        return {"metrics": ("reconstruction",)}
-    return classifier_attributes(model)
 
 
 def check_biases(model: nn.Module, source: str) -> None:
