@@ -10,7 +10,7 @@ export PATH="$venv/bin:$PATH"
 rm -rf dist build/wheel
 "$run" -m build --no-isolation --outdir dist .
 "$run" -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist ./integrations/*/
-"$run" build_tools/check_wheel.py dist/vtcd_ops-*.whl
+"$run" build_tools/check_wheel.py dist/*.whl
 
 "$run" -m venv build/wheel
 lent=$("$run" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
