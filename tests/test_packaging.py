@@ -127,9 +127,7 @@ def test_a_wheel_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         checker.check(tmp_path / "vtcd_ops-1.whl", cuda=True)
 
 
-@pytest.mark.parametrize(
-    "folder", sorted((ROOT / "integrations").iterdir()), ids=lambda one: one.name
-)
+@pytest.mark.parametrize("name", sorted(one.name for one in (ROOT / "integrations").iterdir()))
 def test_an_integration_ships_its_licence_and_its_data(name: str) -> None:
     """Each is a wheel of its own, which has to bring the licence along."""
     folder = ROOT / "integrations" / name
