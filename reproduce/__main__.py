@@ -31,7 +31,11 @@ MINIATURE = (
 INTERVALS = (
     "At most {videos} videos and {masks} masks a ranking. Brackets are 95 % intervals over {seeds} "
     "seeds of discovery and masks, on one set of weights and one set of videos. A claim is "
-    "undecided where the interval of the difference, seed by seed, holds 0."
+    "undecided where the interval of the difference, seed by seed, holds 0. What stands without "
+    "a bracket follows from the weights and the clips, so that no seed moves it: the tracker "
+    "itself, the whole model, an order by magnitude, what a model costs, a single sequence; and "
+    "copies with random weights, which are there for what stands beside them. The paper gives no "
+    "intervals."
 )
 
 
