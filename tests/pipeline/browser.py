@@ -15,15 +15,19 @@ CHROMIUM = next(filter(None, map(shutil.which, _NAMES)), None)
 _ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
-    # no errand of its own, and no name resolves: a report is one file that needs no network
+    # no errand of its own, and no name resolves: a report is one file that needs no network;
+    # this machine can be reached, so that a test can see that a page does not
     "--disable-background-networking",
     "--disable-component-update",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
 
 
 class Browser:
-    """One page in a headless Chromium; `problems` collects what its console complains of."""
+    """One page in a headless Chromium; `problems` collects what its console complains of.
+
+    `requests` collects what it asks for.
+    """
 
     def __init__(self) -> None:
         from playwright.sync_api import sync_playwright
@@ -35,6 +39,7 @@ class Browser:
         self._context: Any = None
         self.page: Any = None
         self.problems: list[str] = []
+        self.requests: list[str] = []
 
     def close(self) -> None:
         """End the browser."""
@@ -48,6 +53,8 @@ class Browser:
         size = {"width": width, "height": height}
         self._context = self._browser.new_context(viewport=size, accept_downloads=True, **media)
         self.page = self._context.new_page()
+        self.requests = []
+        self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("console", lambda message: self.problems.append(message.text))
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.goto(address)

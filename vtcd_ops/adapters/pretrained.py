@@ -264,6 +264,7 @@ def load_pretrained(
         InputError: missing, surplus or misshapen weights, nothing to load, no such device or type.
     """
     dtype = floating_type(dtype)
+    _check_shards(Path(source))
     try:
         with _quiet():
             model, info = model_class.from_pretrained(
@@ -290,6 +291,15 @@ def load_pretrained(
                 f"{problem.replace('_', ' ')} {', '.join(keys[:3])}{more}"
             )
     return placed(model.eval(), device)
+
+
+def _check_shards(folder: Path) -> None:
+    """Refuse a list of the files of the weights that names one of another folder."""
+    for path in folder.glob("*.index.json") if folder.is_dir() else ():
+        files = read_config(path).get("weight_map")
+        for name in files.values() if isinstance(files, dict) else ():
+            if not isinstance(name, str) or Path(name).name != name:
+                raise InputError(f"load_model: {path} names a file outside of {folder}: {name}")
 
 
 @contextlib.contextmanager

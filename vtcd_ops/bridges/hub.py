@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from vtcd_ops.common.errors import InputError, first_line
+from vtcd_ops.common.untrusted import without_controls
 from vtcd_ops.discovery.run import Run, load
 from vtcd_ops.storage.files import TEMPORARY
 from vtcd_ops.storage.folder import LOCK_FILE
@@ -16,6 +18,7 @@ from vtcd_ops.storage.folder import LOCK_FILE
 __all__ = ["concept_card", "from_pretrained", "push_to_hub", "save_pretrained"]
 
 CARD = "README.md"
+_MEANS_SOMETHING = re.compile(r"([\\`*_\[\]<>#|~&!@:.])")  # in Markdown
 _LEFT_BEHIND = shutil.ignore_patterns(LOCK_FILE, f"{TEMPORARY}*")
 
 
@@ -37,15 +40,19 @@ def concept_card(run: Run, *, license: str | None = None, tags: tuple[str, ...] 
     head = "\n".join(f"{key}: {json.dumps(value)}" for key, value in meta.items())
     units = [len(run.units(part)) for part in run.parts]
     settings = "\n".join(
-        f"| {key} | `{json.dumps(value)}` |" for key, value in sorted(run.settings.items())
+        f"| {_text(key)} | {_code(value)} |" for key, value in sorted(run.settings.items())
     )
-    rankings = "".join(f"\n- `{name}`" for name in run.importances()) or " none"
+    rankings = "".join(f"\n- {_text(name)}" for name in run.importances()) or " none"
     versions = ", ".join(f"{name} {version}" for name, version in sorted(run.versions.items()))
+    parts = ", ".join(
+        f"{count} concepts in the {_text(part)}"
+        for count, part in zip(units, run.parts, strict=True)
+    )
     return f"""---
 {head}
 ---
-# Concepts of {run.model["name"]}
-{", ".join(f"{count} concepts in the {part}" for count, part in zip(units, run.parts, strict=True))}
+# Concepts of {_text(run.model["name"])}
+{parts}
 of {len(run.layers)} layers x {len(run.heads)} heads, found in {len(run.videos)} videos
 by [VTCD](https://arxiv.org/abs/2401.10831) as `vtcd_ops` implements it.
 
@@ -56,8 +63,8 @@ run = from_pretrained("THIS REPOSITORY")
 run.support(video=0, layer={run.layers[-1]}, head={run.heads[0]})  # concepts [T, H, W], -1: none
 ```
 
-The weights of the model have the SHA-256 `{run.model["sha256"]}`. The run holds small previews of
-the videos, and the paths where they lay.
+The weights of the model have the SHA-256 {_code(run.model["sha256"])}. The run holds small previews
+of the videos, and the paths where they lay.
 
 | setting | value |
 | --- | --- |
@@ -65,8 +72,27 @@ the videos, and the paths where they lay.
 
 Rankings:{rankings}
 
-Made with {versions}.
+Made with {_text(versions)}.
 """
+
+
+def _text(text: str) -> str:
+    r"""Return a name so that Markdown shows it as it is, on one line.
+
+    >>> _text("<b>a_b</b>\n# c")
+    '\\<b\\>a\\_b\\</b\\> \\# c'
+    """
+    return _MEANS_SOMETHING.sub(r"\\\1", without_controls(" ".join(text.split())))
+
+
+def _code(value: Any) -> str:
+    r"""Return a value as code that ends where it ends, also in a table.
+
+    >>> _code("a`|\n")
+    '`"a\\u0060\\u007c\\n"`'
+    """
+    plain = value if isinstance(value, str) and value.isalnum() else json.dumps(value)
+    return "`" + plain.replace("`", "\\u0060").replace("|", "\\u007c") + "`"
 
 
 def save_pretrained(
@@ -93,12 +119,27 @@ def save_pretrained(
     folder = Path(folder)
     if folder.exists():
         raise InputError(f"save_pretrained: {folder} exists: name a new folder")
+    _expect_own_files(run.path)
     try:
         shutil.copytree(run.path, folder, ignore=_LEFT_BEHIND)
         (folder / CARD).write_text(concept_card(run, license=license, tags=tags), encoding="utf-8")
     except OSError as error:
         raise InputError(f"save_pretrained: {folder} cannot be written: {error}") from error
     return folder
+
+
+def _expect_own_files(folder: Path) -> None:
+    """Refuse links: whoever made the run would have files of this machine published.
+
+    In the Hub's cache every file of a snapshot is a link to a blob beside it.
+    """
+    blobs = folder.resolve().parents[1] / "blobs"
+    for path in folder.rglob("*"):
+        if path.is_symlink() and (path.is_dir() or path.resolve().parent != blobs):
+            raise InputError(
+                f"save_pretrained: {path} is a symbolic link, and what it leads to would be "
+                "published: put the file itself there"
+            )
 
 
 def push_to_hub(

@@ -6,7 +6,17 @@ import warnings
 
 
 class InputError(ValueError):
-    """What the user gave cannot be used; the message is one sentence that says what to change."""
+    r"""What the user gave cannot be used; the message is one sentence that says what to change.
+
+    It names files, labels and what else was given; none of that may steer the terminal, or look
+    like another line of a log.
+
+    >>> str(InputError("a\x1b[2J.mp4\nis missing"))
+    'a\\x1b[2J.mp4 is missing'
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(" ".join(message.splitlines())))
 
 
 class InputWarning(UserWarning):
@@ -15,7 +25,7 @@ class InputWarning(UserWarning):
 
 def warn(sentence: str) -> None:
     """Warn the user once of what a sentence says."""
-    warnings.warn(sentence, InputWarning, stacklevel=2)
+    warnings.warn(printable(" ".join(sentence.splitlines())), InputWarning, stacklevel=2)
 
 
 def printable(text: str) -> str:

@@ -9,6 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from vtcd_ops.common.equality import ByContent
+from vtcd_ops.common.untrusted import without_controls
 
 if TYPE_CHECKING:
     import pandas
@@ -86,6 +87,12 @@ class Tabular(ByContent, ABC):
         """
         ax = _new_axes(type(self).__name__) if ax is None else ax
         self._draw(ax)
+        legend = ax.get_legend()
+        labels = [ax.title, ax.xaxis.label, ax.yaxis.label]
+        for text in [*labels, *ax.get_xticklabels(), *(legend.get_texts() if legend else ())]:
+            if "$" in (name := text.get_text()):  # in which matplotlib would look for mathematics
+                text.set_parse_math(False)
+            text.set_text(without_controls(name))
         return ax
 
     def _repr_html_(self) -> str:
@@ -98,7 +105,7 @@ class Tabular(ByContent, ABC):
         ]
         more = f"<p>and {len(rows) - _SHOWN} more</p>" if len(rows) > _SHOWN else ""
         return (
-            f"<table><caption>{escape(repr(self))}</caption><thead><tr>{heads}</tr></thead>"
+            f"<table><caption>{escape(without_controls(repr(self)))}</caption><thead><tr>{heads}</tr></thead>"
             f"<tbody>{''.join(lines)}</tbody></table>{more}"
         )
 
@@ -116,4 +123,4 @@ def _new_axes(what: str) -> Axes:
 def _text(value: Any) -> str:
     if isinstance(value, float):
         return "–" if math.isnan(value) else f"{value:.4g}"
-    return str(value)
+    return without_controls(str(value))

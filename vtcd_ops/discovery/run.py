@@ -36,6 +36,7 @@ from vtcd_ops.discovery.run_files import (
 from vtcd_ops.discovery.run_table import concept_rows, draw_heads
 from vtcd_ops.storage.codec import unpack_frames
 from vtcd_ops.storage.documents import digest_json, expect_fields, listing, making_of, whole
+from vtcd_ops.storage.files import naming
 from vtcd_ops.storage.folder import SETTINGS_FILE, read_own, verify
 
 if TYPE_CHECKING:
@@ -350,7 +351,9 @@ def load(path: str | Path, *, progress: Callable[[str], None] | None = None) -> 
         InputError: there is no run, it is unfinished, of another version, incomplete, or damaged.
     """
     path = Path(path)
-    if not (path / SETTINGS_FILE).is_file():
+    with naming(path, "read"):  # a name that is too long
+        is_run = (path / SETTINGS_FILE).is_file()
+    if not is_run:
         raise InputError(f"{path} is not a run of vtcd: it has no {SETTINGS_FILE}")
     settings = read_settings(path)
     if not (path / RUN_FILE).is_file():

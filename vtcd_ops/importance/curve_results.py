@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +12,7 @@ import scipy
 
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.common.tabular import Row, Tabular
+from vtcd_ops.common.untrusted import csv_bytes
 from vtcd_ops.storage.files import write_atomic
 
 if TYPE_CHECKING:
@@ -137,11 +136,8 @@ class Curves(Tabular):
             document = {"metric": self.settings["metric"], "areas": areas, "points": self.rows()}
             write_atomic(path, (json.dumps(document, indent=1) + "\n").encode())
         elif path.suffix == ".csv":
-            rows, text = self.rows(), io.StringIO(newline="")
-            writer = csv.DictWriter(text, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-            write_atomic(path, text.getvalue().encode())
+            rows = self.rows()
+            write_atomic(path, csv_bytes(rows, list(rows[0])))
         else:
             raise InputError(f"curves: a .json or .csv file expected, got {path}")
         return path

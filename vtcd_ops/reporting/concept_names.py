@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from vtcd_ops.common.errors import InputError
+from vtcd_ops.storage.documents import read_plain_json
 
 #: A plain text was given by somebody; a suggestion says by whom, and how well it fits.
 Names = dict[str, Any]
@@ -35,8 +36,8 @@ def read_names(names: Mapping[str, Any] | str | os.PathLike[str] | None) -> Name
     else:
         where = str(names)
         try:
-            found = json.loads(Path(names).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            found = read_plain_json(Path(names))
+        except InputError as error:
             raise InputError(f"report: names expected a JSON file, got {where}: {error}") from None
     if not isinstance(found, dict) or not all(_is_name(name) for name in found.values()):
         raise InputError(f"report: {where} expected texts by address such as keys-L3-H1-C0")
@@ -46,4 +47,5 @@ def read_names(names: Mapping[str, Any] | str | os.PathLike[str] | None) -> Name
 def _is_name(name: Any) -> bool:
     if isinstance(name, str):
         return True
-    return isinstance(name, dict) and {k: type(v) for k, v in name.items()} == _SUGGESTION
+    is_suggestion = isinstance(name, dict) and {k: type(v) for k, v in name.items()} == _SUGGESTION
+    return is_suggestion and math.isfinite(name["score"])

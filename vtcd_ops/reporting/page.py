@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vtcd_ops.common.errors import counted
+from vtcd_ops.common.untrusted import without_controls
 from vtcd_ops.concept_evidence.result import SummaryRow
 from vtcd_ops.discovery.run import Run
 from vtcd_ops.reporting import palette
@@ -54,6 +55,10 @@ _SCRIPTS = (
     "wall.js",
     "videos.js",
     "page.js",
+)
+# As JSON writes what `without_controls` takes out; before it, pairs of backslashes alone.
+_CONTROLS_IN_JSON = re.compile(
+    r"(?<!\\)((?:\\\\)*)\\(?=[bfr]|u(?:00[01]|007f|00[89]|061c|200[ef]|202[a-e]|206[6-9]))"
 )
 _MINIATURE = re.compile(r":mini(-|$)")
 _GLOSSARY = (
@@ -310,8 +315,13 @@ def _rows(values: Any, prefix: str = "") -> list[tuple[str, str]]:
 
 
 def script_json(document: dict[str, Any]) -> str:
-    """Write JSON that cannot end the script element it stands in."""
+    r"""Write JSON that cannot end the script element it stands in, nor steer what shows its texts.
+
+    >>> print(script_json({"name": "</script>\u202e"}))
+    {"name":"\u003c/script\u003e\\u202e"}
+    """
     text = json.dumps(document, separators=(",", ":"), sort_keys=True, allow_nan=False)
+    text = _CONTROLS_IN_JSON.sub(r"\1\\\\", text)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
@@ -331,6 +341,11 @@ def _write_number(value: float | None, style: str) -> str:
     return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")  # + 0.0: no minus before a zero
 
 
+def _shown(value: Any) -> Any:
+    """What a template writes, without characters that steer a display."""
+    return type(value)(without_controls(value)) if isinstance(value, str) else value
+
+
 def environment() -> Any:
     """Return the environment that all templates are rendered in."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -341,6 +356,7 @@ def environment() -> Any:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_shown,
     )
     environment.filters["number"] = _write_number
     return environment

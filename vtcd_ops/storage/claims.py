@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from vtcd_ops.common.errors import printable
+
 T = TypeVar("T")
 
 POLL_SECONDS = 0.2
@@ -118,7 +120,7 @@ class Claims(ABC):
             _log.warning(
                 "%s: waiting for %s, which works on a part of it; if it is stopped, continue or "
                 "end it",
-                self._folder,
+                printable(str(self._folder)),
                 self._holder(task),
             )
             self._waiting_since = float("inf")  # one word is enough

@@ -16,8 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vtcd_ops.common.errors import InputError
+from vtcd_ops.common.untrusted import expect_regular_file
 
 _SHOWN = 60  # characters of a wrong value that are shown
+_LARGEST = 1 << 30  # bytes of a document; the list of a million files has 150 MB
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -39,14 +41,19 @@ def read_plain_json(path: Path) -> Any:
     """Return what a JSON file holds, for files that are not sealed.
 
     Raises:
-        InputError: it is missing, cannot be read, or is no JSON.
+        InputError: it is missing, cannot be read, is no JSON, or larger than any document.
     """
     try:
+        expect_regular_file(path)
+        if (size := path.stat().st_size) > _LARGEST:
+            raise InputError(f"{path} cannot be read: it has {size} bytes")
         return parse_json(path.read_bytes())
     except FileNotFoundError:
         raise InputError(f"{path} is missing") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except InputError:
+        raise
     except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are some
         raise InputError(f"{path} is damaged: {error}") from error
 

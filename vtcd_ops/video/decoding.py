@@ -13,6 +13,7 @@ from typing import IO, Any
 import numpy as np
 
 from vtcd_ops.common.errors import InputError
+from vtcd_ops.common.untrusted import expect_regular_file
 
 DEFAULT_FPS = 24.0  # a folder of frames does not say; DAVIS and film are 24
 
@@ -300,6 +301,7 @@ def open_image(path: Path) -> Iterator[Any]:
             "reading images needs Pillow, which is not installed: pip install 'vtcd-ops[video]'"
         ) from None
     try:
+        expect_regular_file(path)
         with Image.open(path) as image:
             yield image
     except (Image.DecompressionBombError, OSError, ValueError, SyntaxError, KeyError) as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vtcd_ops.common.errors import InputError, warn
+from vtcd_ops.common.untrusted import expect_regular_file
 from vtcd_ops.video.sample import FIELDS, Sample
 
 MANIFEST_SUFFIXES = (".csv", ".jsonl")
@@ -36,6 +37,7 @@ def read_manifest(path: str | Path) -> list[Sample]:
     """
     path = Path(path)
     try:
+        expect_regular_file(path)
         text = path.read_text(encoding="utf-8-sig")  # Excel begins a file with a byte order mark
         rows = _json_rows(text) if path.suffix.lower() == ".jsonl" else _csv_rows(path, text)
     except FileNotFoundError:

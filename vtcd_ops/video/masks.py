@@ -6,6 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,6 +16,7 @@ from numpy.lib import format as npy_format
 from torch import Tensor
 
 from vtcd_ops.common.errors import InputError, counted
+from vtcd_ops.common.untrusted import expect_regular_file
 from vtcd_ops.video.decoding import open_image
 from vtcd_ops.video.mask_values import VOID_COLOUR, object_of, object_of_colours, object_of_numbers
 from vtcd_ops.video.media_files import image_files, is_image
@@ -23,6 +25,8 @@ from vtcd_ops.video.sample import Video
 __all__ = ["read_mask", "read_masks"]
 
 MAX_MASK_BYTES = 1 << 30  #: of all masks that are read at once, a byte a pixel
+
+_MAX_HEADER_BYTES = 10_000  # which is NumPy's limit
 
 _LOSSY = ("JPEG", "MPO", "WEBP", "JPEG2000")
 
@@ -114,6 +118,7 @@ def _check_size(source: str, count: int, size: Sequence[int], itemsize: int = 1)
 def _file(path: Path, key: str, indices: Sequence[int] | None) -> np.ndarray:
     """Some masks of an array in a file."""
     try:
+        expect_regular_file(path)
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 name = _member(path, archive, key)
@@ -138,14 +143,7 @@ def _member(path: Path, archive: zipfile.ZipFile, key: str) -> str:
 
 def _planes(source: str, file: IO[bytes], key: str, indices: Sequence[int] | None) -> np.ndarray:
     """Read the planes wanted of an array [T, H, W], or [H, W], and no more, whatever its size."""
-    version = npy_format.read_magic(file)
-    read_header = {
-        (1, 0): npy_format.read_array_header_1_0,
-        (2, 0): npy_format.read_array_header_2_0,
-    }.get(version)
-    if read_header is None:
-        raise InputError(f"{source}: .npy expected of version 1 or 2, got {version}")
-    shape, fortran, dtype = read_header(file)
+    shape, fortran, dtype = _read_header(source, file)
     if len(shape) == 2 and key == "query_mask":
         shape, indices = (1, *shape), [0]
     wanted = _check_volume(source, shape, dtype, indices)
@@ -159,6 +157,21 @@ def _planes(source: str, file: IO[bytes], key: str, indices: Sequence[int] | Non
         if index in wanted:
             planes[index] = np.frombuffer(content, dtype).reshape(shape[1:])
     return np.stack([planes[index] for index in wanted])
+
+
+def _read_header(source: str, file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """What an array is; NumPy alone would read a header of 4 GB before it finds it too long."""
+    version = npy_format.read_magic(file)
+    kinds = {(1, 0): (2, npy_format.read_array_header_1_0),
+             (2, 0): (4, npy_format.read_array_header_2_0)}  # fmt: skip
+    if version not in kinds:
+        raise InputError(f"{source}: .npy expected of version 1 or 2, got {version}")
+    digits, read_header = kinds[version]
+    length = file.read(digits)
+    if (size := int.from_bytes(length, "little")) > _MAX_HEADER_BYTES:
+        raise InputError(f"{source}: .npy expected a header of a few bytes, got {size}")
+    found: tuple[tuple[int, ...], bool, np.dtype] = read_header(BytesIO(length + file.read(size)))
+    return found
 
 
 def _read(file: IO[bytes], shape: Sequence[int], dtype: np.dtype) -> bytes:

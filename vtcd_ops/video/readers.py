@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from vtcd_ops.common.errors import InputError, warn
+from vtcd_ops.common.untrusted import expect_regular_file
 from vtcd_ops.video.decoding import (
     DEFAULT_FPS,
     Scan,
@@ -90,7 +91,10 @@ def open_video(video: Video | None) -> VideoSource:
     path = Path(video)
     if not path.exists():
         raise InputError(f"{path} does not exist")
-    return FolderSource(path) if path.is_dir() else FileSource(path)
+    if path.is_dir():
+        return FolderSource(path)
+    expect_regular_file(path)
+    return FileSource(path)
 
 
 def open_video_quickly(video: Video | None) -> VideoSource:

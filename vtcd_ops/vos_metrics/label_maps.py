@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from vtcd_ops.common.errors import InputError
+from vtcd_ops.video.decoding import open_image
 from vtcd_ops.video.media_files import in_natural_order
 
 __all__ = ["find_sequences", "map_files", "read_label_map", "read_split"]
@@ -71,7 +72,11 @@ def read_split(folder: Path, split: str, years: Iterable[str]) -> list[str]:
     lists = [folder / "ImageSets" / year / f"{split}.txt" for year in years]
     for path in lists:
         if path.is_file():
-            lines = [line.split()[0] for line in path.read_text().splitlines() if line.split()]
+            try:
+                text = path.read_text(encoding="utf-8")
+            except (OSError, ValueError) as error:
+                raise InputError(f"{path} cannot be read: {error}") from error
+            lines = [line.split()[0] for line in text.splitlines() if line.split()]
             # a name a line (2017), or an image and its annotation a line (2016)
             names = [Path(line).parent.name if "/" in line else line for line in lines]
             return list(dict.fromkeys(names))
@@ -84,15 +89,8 @@ def read_label_map(path: Path) -> np.ndarray:
     Raises:
         InputError: the file is not an image, or one that holds colours instead of labels.
     """
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise InputError("masks are read by Pillow: pip install pillow") from error
-    try:
-        with Image.open(path) as image:
-            pixels, mode = np.asarray(image), image.mode
-    except (OSError, ValueError, SyntaxError) as error:
-        raise InputError(f"{path} cannot be read as an image: {error}") from error
+    with open_image(path) as image:
+        pixels, mode = np.asarray(image), image.mode
     if mode in ("LA", "RGBA", "PA"):
         if (pixels[..., -1] != 255).any():
             raise InputError(f"{path}: labels expected in palette or grey values, got transparency")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -14,6 +12,7 @@ import numpy as np
 from vtcd_ops.common.equality import ByContent
 from vtcd_ops.common.errors import counted
 from vtcd_ops.common.tabular import Row, Tabular
+from vtcd_ops.common.untrusted import csv_bytes
 from vtcd_ops.storage.files import write_atomic
 from vtcd_ops.vos_metrics.measures import statistics
 
@@ -105,11 +104,8 @@ class Evaluation(Tabular):
             ]
         else:
             rows = [*self.rows, {"sequence": "mean", "object": "", "frames": ""} | self.mean]
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, ["rule", *rows[0]])
-        writer.writeheader()
-        writer.writerows({"rule": self.rule} | row for row in rows)
-        write_atomic(Path(path), text.getvalue().encode())
+        table = ({"rule": self.rule} | row for row in rows)
+        write_atomic(Path(path), csv_bytes(table, ["rule", *rows[0]]))
 
     def __str__(self) -> str:
         names = [f"{scores.sequence} {scores.label}" for scores in self.objects]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ __all__ = ["BYTES_AND_ENDS", "Tokenizer", "read_merges", "write_merges"]
 #: Tokens of a vocabulary that are no merges: bytes, bytes that end a word, start and end of text.
 BYTES_AND_ENDS = 2 * 256 + 2
 
+_MOST_BYTES = 64 << 20  # of a list of merges; CLIP's has 3 MB
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 
 
@@ -147,10 +149,14 @@ def read_merges(path: Path) -> list[str]:
     """
     try:
         if path.suffix == ".gz":
-            text = gzip.decompress(path.read_bytes()).decode("utf-8")
+            with gzip.open(path) as file:  # which may unpack to a thousand times its size
+                content = file.read(_MOST_BYTES)
+            if len(content) == _MOST_BYTES:
+                raise OSError(f"it unpacks to more than {_MOST_BYTES} bytes")
+            text = content.decode("utf-8")
         else:
             text = path.read_text(encoding="utf-8")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise InputError(f"Tokenizer: {path} is no list of merges: {error}") from error
     merges = [line for line in text.split("\n")[1:] if line.strip()]
     if any(len(merge.split()) != 2 for merge in merges):
