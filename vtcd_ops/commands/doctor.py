@@ -236,10 +236,15 @@ def _mark(good: bool) -> str:
 
 def _verdict(diagnosis: Diagnosis) -> str:
     if diagnosis.broken:
-        return (
-            f"Broken: {', '.join(diagnosis.broken)}. To rebuild the operators: "
-            f"{library.rebuild_command()}"
-        )
+        said = [f"Broken: {', '.join(diagnosis.broken)}."]
+        if any(not line.good for line in diagnosis.adapters):
+            said.append(
+                "A family of models that is listed as installed cannot be imported: run the "
+                "command below its line, or pip uninstall its package; the other families work."
+            )
+        if not all(line.devices for line in diagnosis.operators):
+            said.append(f"To rebuild the operators: {library.rebuild_command()}")
+        return " ".join(said)
     missing = [line.name for line in diagnosis.packages if not line.good]
     if missing:
         return f"Works. Optional packages that are missing: {', '.join(missing)}."

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
+import time
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 from vtcd_ops.common.errors import printable
 
 __all__ = ["Output", "PlainLines", "output"]
+
+_SECONDS = 10.0  # between two lines of a bar that is written into a file
 
 
 @dataclass
@@ -66,26 +70,42 @@ output = Output()
 class PlainLines:
     """A stream that is no terminal: what a bar would overwrite becomes a line of its own.
 
+    Of a bar come the first line, the last one, and one every ten seconds.
+
     >>> import io
     >>> inner = io.StringIO()
     >>> stream = PlainLines(inner)
-    >>> _ = stream.write("\\rvideos: 1/2") + stream.write("\\rvideos: 2/2\\n")
+    >>> for bar in ("\\r 0%|    |", "\\r50%|##  |", "\\r100%|####|", "\\r100%|####|", "\\n"):
+    ...     _ = stream.write(bar)
     >>> inner.getvalue()
-    'videos: 1/2\\nvideos: 2/2\\n'
+    ' 0%|    |\\n100%|####|\\n'
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._at_start = True
+        self._share = ""
+        self._when = -math.inf
 
     def write(self, text: str) -> int:
         """Write, each carriage return beginning a line."""
+        if text.startswith("\r") and not self._is_wanted(text):
+            return len(text)
         for piece in text.replace("\r", "\n").replace("\x1b[A", "").splitlines(keepends=True):
             if piece == "\n" and self._at_start:
                 continue  # no empty lines
             self._stream.write(piece)
             self._at_start = piece.endswith("\n")
         return len(text)
+
+    def _is_wanted(self, bar: str) -> bool:
+        """Whether a line that would overwrite another says enough that is new."""
+        share, now = bar.partition("|")[0].strip(), time.monotonic()
+        at_end = share.endswith("100%")
+        if not share or share == self._share or (now - self._when < _SECONDS and not at_end):
+            return False
+        self._share, self._when = share, now
+        return True
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

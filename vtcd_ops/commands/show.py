@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from vtcd_ops.commands.output import output
 from vtcd_ops.common.errors import counted
@@ -26,10 +27,39 @@ def show(path: Path) -> list[Importance]:
     run = load(path)
     for name, value in describe(run):
         output.say(f"{name + ':':<12}{value}")
-    output.tell(path=str(path), kind=run.kind, **dict(describe(run)))
+    output.tell(**facts(run))
     output.hint(*next_commands(run))
     rankings = (run.importance(name) for name in run.importances())
     return [ranking for ranking in rankings if ranking is not None]
+
+
+def facts(run: Run) -> dict[str, Any]:
+    """Return what a run holds, as JSON holds it."""
+    curves = read_curves(run)
+    written = run.path / "report.html"
+    return {
+        "path": str(run.path),
+        "kind": run.kind,
+        "model": run.model["name"],
+        "num_videos": len(run.videos),
+        "num_frames": sorted({video.num_frames for video in run.videos}),
+        "layers": list(run.layers),
+        "heads": list(run.heads),
+        "concepts": {part: len(run.units(part)) for part in run.parts},
+        "degenerate_heads": {part: degenerate_of(run, part) for part in run.parts},
+        "control": run.sanity is not None,
+        "evidence": run.evidence() is not None,
+        "rankings": list(run.importances()),
+        "curves": None if curves is None else curves.name,
+        "report": str(written) if written.is_file() else None,
+        "next": [command.partition("#")[0].rstrip() for command in next_commands(run)],
+    }
+
+
+def degenerate_of(run: Run, part: str) -> list[list[int]]:
+    """Return (layer, head) of the heads of whose concepts hardly any recurs."""
+    heads = [[layer, head] for layer in run.layers for head in run.heads]
+    return [head for head, is_one in zip(heads, degenerate_heads(run, part), strict=True) if is_one]
 
 
 def describe(run: Run) -> list[tuple[str, str]]:
@@ -38,11 +68,12 @@ def describe(run: Run) -> list[tuple[str, str]]:
     span = str(frames[0]) if len(frames) == 1 else f"{frames[0]} to {frames[-1]}"
     concepts = sum(len(run.units(part)) for part in run.parts)
     curves = read_curves(run)
+    layers = "each of layers" if len(run.layers) > 1 else "layer"
     return [
         ("run", str(run.path)),
         ("model", run.model["name"]),
         ("videos", f"{len(run.videos)} of {span} frames"),
-        ("heads", f"{len(run.heads)} in each of layers {', '.join(map(str, run.layers))}"),
+        ("heads", f"{len(run.heads)} in {layers} {', '.join(map(str, run.layers))}"),
         ("parts", ", ".join(run.parts)),
         ("concepts", str(concepts)),
         ("degenerate", _degenerate(run)),
@@ -56,12 +87,10 @@ def describe(run: Run) -> list[tuple[str, str]]:
 
 def _degenerate(run: Run) -> str:
     """The heads of whose concepts hardly any recurs."""
-    heads = [(layer, head) for layer in run.layers for head in run.heads]
     found = [
         f"{part if len(run.parts) > 1 else ''} layer {layer} head {head}".strip()
         for part in run.parts
-        for (layer, head), is_one in zip(heads, degenerate_heads(run, part), strict=True)
-        if is_one
+        for layer, head in degenerate_of(run, part)
     ]
     more = f" and {len(found) - 4} more" if len(found) > 4 else ""
     return f"{', '.join(found[:4])}{more}: hardly any of their concepts recurs" if found else "none"
