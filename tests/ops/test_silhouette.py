@@ -12,6 +12,7 @@ from sklearn.metrics import silhouette_samples
 
 import vtcd_ops
 from vtcd_ops.ops import reference
+from vtcd_ops.ops.silhouette import silhouettes_of_many
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -96,3 +97,20 @@ def test_compile_and_export() -> None:
     torch.testing.assert_close(compiled(*arguments), expected)
     exported = torch.export.export(Mean(), arguments).module()
     torch.testing.assert_close(exported(*arguments), expected)
+
+
+def test_many_rows_are_compared_with_a_share_of_them() -> None:
+    """Close to scikit-learn's among all rows; the same where all fit."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2, 3], [700, 400, 250, 50])
+    data = rng.normal(size=(1400, 5)) + 1.5 * rng.normal(size=(4, 5))[labels]
+    expected = silhouette_samples(data, labels)
+    tensors = [torch.from_numpy(data)], [torch.from_numpy(labels)]
+    np.testing.assert_allclose(silhouettes_of_many(*tensors)[0], expected, atol=1e-9)
+    found = silhouettes_of_many(*tensors, most=300)[0].numpy()
+    assert np.abs(found - expected).mean() < 0.04
+    assert np.corrcoef(found, expected)[0, 1] > 0.97
+    assert not np.array_equal(found, expected)
+    for cluster in range(4):
+        mine = labels == cluster
+        assert abs(found[mine].mean() - expected[mine].mean()) < 0.01

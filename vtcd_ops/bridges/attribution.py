@@ -57,6 +57,7 @@ def feature_mask(
     """
     if what not in ("tubelets", "concepts"):
         raise InputError(f"feature_mask: what expected 'tubelets' or 'concepts', got {what!r}")
+    run.expect_kept("feature_mask")
     support = run.support(video, layer, head, part)  # checks what is asked for
     if what == "tubelets":
         support = run.labels(video, layer, part)[run.heads.index(head)]
@@ -91,6 +92,7 @@ def attribution(
     Raises:
         InputError: an importance of heads, or of layers that it has not.
     """
+    run.expect_kept("attribution")
     target = importance.target
     if target.units != "concepts":
         raise InputError(f"attribution: importance expected of concepts, got of {target.units}")

@@ -45,6 +45,7 @@ def export_coco(
     Raises:
         InputError: a layer, head or video that the run has not, or a file that cannot be written.
     """
+    run.expect_kept("export_coco")
     layers = list(run.layers) if layers is None else list(layers)
     heads = list(run.heads) if heads is None else list(heads)
     chosen = list(range(len(run.videos))) if videos is None else list(videos)

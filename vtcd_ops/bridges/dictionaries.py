@@ -198,6 +198,7 @@ def store_dictionary(
     Raises:
         InputError: a dictionary of another width, or one that is active nowhere.
     """
+    videos.expect_kept("store_dictionary")
     if not isinstance(dictionary, Dictionary):
         dictionary = read_dictionary(dictionary)
     adapter = check_model("store_dictionary", videos, model)

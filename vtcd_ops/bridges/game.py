@@ -14,6 +14,7 @@ from torch import Tensor
 from vtcd_ops.adapters.adapter import Adapter
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.common.memory import parse_bytes
+from vtcd_ops.discovery.keeping import TOKENS
 from vtcd_ops.discovery.run import Run, load
 from vtcd_ops.importance.importance import Importance
 from vtcd_ops.importance.masking import MaskedVideo
@@ -190,6 +191,7 @@ def rank_with(
         InputError: as of `vtcd_ops.rank`, or numbers that are not one for each player.
     """
     run = load(run) if isinstance(run, str | Path) else run
+    run.expect_kept("rank_with", TOKENS)
     adapter = check_model("rank_with", run, model, device)
     chosen_units = choose_units(run, units, part, adapter)
     chosen_metric = get_metric(metric, adapter)

@@ -100,6 +100,7 @@ def evidence(
             do not fit it.
     """
     run = load(run) if isinstance(run, str | Path) else run
+    run.expect_kept("evidence")
     part = run.parts[0] if part is None else part
     if part not in run.parts:
         raise InputError(f"evidence: part expected one of {', '.join(run.parts)}, got {part!r}")

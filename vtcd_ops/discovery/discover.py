@@ -13,6 +13,8 @@ from vtcd_ops.adapters.adapter import Adapter
 from vtcd_ops.adapters.placement import load_on
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.common.memory import parse_bytes
+from vtcd_ops.common.settings import expect_one_of
+from vtcd_ops.discovery.keeping import KEEPS
 from vtcd_ops.discovery.pipeline import Pipeline
 from vtcd_ops.discovery.run import Run, load
 from vtcd_ops.discovery.run_files import SANITY_FOLDER
@@ -42,6 +44,7 @@ def discover(
     batch_size: int = 1,
     seed: int = 0,
     sanity: bool = False,
+    keep: str = "everything",
     device: str = "auto",
     max_memory: int | str = "1GB",
     resume: bool = True,
@@ -79,6 +82,10 @@ def discover(
         batch_size, seed: of what is done, as there.
         sanity: do the same with a copy of the model whose weights are random, in ``out/sanity``:
             concepts that look as good there are no discovery.
+        keep: what is left of the videos on disk. "everything"; "tokens": in place of label volumes
+            the labels of tokens, and no frames, which is enough to rank and for curves; "concepts":
+            nothing once the concepts are found, which is enough to assign them and, with
+            assign=True, to rank. What needs more is refused later; see docs/runs.md for the sizes.
         device: where the model and the operators run: "cpu", "cuda" (under torchrun each process
             has its own), "cuda:1", ...; an adapter's model is moved there. "auto": "cuda" where
             torch sees one and the model's package can; an adapter stays where it is. A run that was
@@ -93,7 +100,8 @@ def discover(
             control, evidence and report. It is refused while another process works on that run.
         reuse: another run of the same model and settings, but for criterion, threshold and assign:
             videos that it has under the same numbers are not looked at again, their tubelets are
-            taken over (as hard links where the file system has them).
+            taken over (as hard links where the file system has them; where less is to be kept of
+            them, as smaller copies).
         progress: show progress bars.
         skip_bad: leave out samples that cannot be used, with a warning for each, instead of ending
             with an error. What the model sees of every video is decoded once more for that, before
@@ -108,6 +116,7 @@ def discover(
     arguments = dict(locals())  # before anything else is defined
     settings = Settings(**{field.name: arguments[field.name] for field in fields(Settings)})
     adapter = load_on("discover", model, device)
+    expect_one_of("discover", "keep", keep, KEEPS)
     if sanity and isinstance(samples, Iterator):
         raise InputError("discover: with sanity the samples are read twice, got an iterator")
     out, memory = Path(out), parse_bytes(max_memory)
@@ -120,14 +129,15 @@ def discover(
         )
     other = None if reuse is None else Path(reuse)
     Pipeline(
-        adapter, settings, out, memory, resume, progress, overwrite=overwrite, reuse=other
-    ).run(samples)
+        adapter, settings, out, memory, resume, progress, overwrite=overwrite, reuse=other,
+        keep=keep,
+    ).run(samples)  # fmt: skip
     if sanity:
         control, folder = randomize_weights(adapter, seed), out / SANITY_FOLDER
         if other is not None and not (other / SANITY_FOLDER / SETTINGS_FILE).is_file():
             other = None
         Pipeline(
             control, settings, folder, memory, resume, progress, control_of=adapter,
-            reuse=other and other / SANITY_FOLDER,
+            reuse=other and other / SANITY_FOLDER, keep=keep,
         ).run(samples)  # fmt: skip
     return load(out)

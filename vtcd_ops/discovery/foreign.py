@@ -71,6 +71,7 @@ def store_concepts(
     """
     parts = list(dict.fromkeys(part for part, _ in supports))
     layers = sorted({layer for _, layer in supports})
+    videos.expect_kept("store_concepts")
     heads = _check(videos, supports, centers, [(p, n) for p in parts for n in layers])
     document = {
         "kind": "stored",

@@ -18,9 +18,16 @@ from vtcd_ops.adapters import weights_sha256
 from vtcd_ops.adapters.adapter import Adapter, heads_without_weights, model_device
 from vtcd_ops.common.accelerator import current, name_of
 from vtcd_ops.common.errors import InputError, warn
-from vtcd_ops.discovery.concepts import find_concepts, no_concepts
+from vtcd_ops.discovery.concepts import (
+    Factorisation,
+    expect_several,
+    find_concepts,
+    no_concepts,
+)
 from vtcd_ops.discovery.identity import describe_model, library_versions, operator_library
+from vtcd_ops.discovery.keeping import EVERYTHING
 from vtcd_ops.discovery.layer_compactness import NUM_VIDEOS, layer_compactness
+from vtcd_ops.discovery.layer_members import gather
 from vtcd_ops.discovery.records import VideoRecord
 from vtcd_ops.discovery.run_files import clip_file, concept_file
 from vtcd_ops.discovery.run_writer import RunWriter
@@ -49,6 +56,7 @@ class Pipeline:
         overwrite: bool = False,
         reuse: Path | None = None,
         control_of: Adapter | None = None,
+        keep: str = EVERYTHING,
     ) -> None:
         self.adapter = adapter
         self.layers = _chosen("layers", settings.layers, adapter.num_layers)
@@ -66,6 +74,8 @@ class Pipeline:
         document = self._document()
         if control_of is not None:
             document["model"]["control_of"] = weights_sha256(control_of.model)
+        if keep != EVERYTHING:  # runs that were made before there was a choice do not say it
+            document["keep"] = keep
         within = out if control_of is None else out.parent
         self.writer = RunWriter(out, document, resume=resume, overwrite=overwrite, within=within)
         if reuse is not None:
@@ -123,6 +133,7 @@ class Pipeline:
             self.writer.check_video(index, sha256, inputs_sha256, str(sample.name))
             num_videos = index + 1
         self.writer.write_manifest(num_videos)
+        self.writer.remove_unkept(num_videos)
 
     def _do_videos(self, samples: Any) -> int:
         """Find the tubelets of all videos; return how many videos there are."""
@@ -202,46 +213,31 @@ class Pipeline:
 
     def _do_layer_concepts(self, part: str, layer: int, records: list[VideoRecord]) -> None:
         """Find the concepts of one layer."""
-        members, sources = self._members(part, layer, records)
-        try:
-            tubelets = [head.pop("means") for head in members]
-            gone = heads_without_weights(self.adapter)
-            there = [row for row, head in enumerate(self.heads) if (layer, head) not in gone]
-            some = find_concepts([tubelets[row] for row in there], self.settings, self.device)
-            none = no_concepts(self.adapter.head_dim)
-            of_row = dict(zip(there, some, strict=True))
-            found = [of_row.get(row, none) for row in range(len(self.heads))]
-        except ValueError as error:
-            raise InputError(f"{part} of layer {layer}: {error}") from error
+        members: list[dict[str, np.ndarray]] = []
+        found: list[Factorisation] = []
+        sources: list[str] = []
+        while len(found) < len(self.heads):  # files are read again where not all heads fit
+            rows = range(len(found), len(self.heads))
+            videos = ((r.index, *self.writer.tubelets(r, part, layer)) for r in records)
+            some, sources = gather(videos, rows, self.max_memory)
+            means = [head.pop("means") for head in some]
+            try:
+                found += self._concepts(layer, rows[: len(some)], means)
+            except ValueError as error:
+                raise InputError(f"{part} of layer {layer}: {error}") from error
+            members += some
         self.writer.write_concepts(part, layer, members, found, sources)
 
-    def _members(
-        self, part: str, layer: int, records: list[VideoRecord]
-    ) -> tuple[list[dict[str, np.ndarray]], list[str]]:
-        """All tubelets of a layer, and the hashes of their files.
-
-        For each head video, label, size [N] and mean [N, C] of its tubelets.
-        """
-        rows: list[list[dict[str, np.ndarray]]] = [[] for _ in self.heads]
-        sources = []
-        for record in records:
-            tubelets, sha256 = self.writer.tubelets(record, part, layer)
-            sources.append(sha256)
-            for row in range(len(self.heads)):
-                label = np.flatnonzero(tubelets.sizes[row]).astype(np.int32)
-                rows[row].append(
-                    {
-                        "video": np.full(len(label), record.index, dtype=np.int32),
-                        "label": label,
-                        "size": tubelets.sizes[row, label],
-                        "means": tubelets.means[row, label],
-                    }
-                )
-        joined = [
-            {name: np.concatenate([video[name] for video in head]) for name in head[0]}
-            for head in rows
-        ]
-        return joined, sources
+    def _concepts(self, layer: int, rows: range, tubelets: list[np.ndarray]) -> list[Factorisation]:
+        """Find the concepts of some heads of a layer, by the tubelets of each in all videos."""
+        gone = heads_without_weights(self.adapter)
+        there = [n for n, row in enumerate(rows) if (layer, self.heads[row]) not in gone]
+        for number in there:
+            expect_several(self.heads[rows[number]], len(tubelets[number]))
+        some = find_concepts([tubelets[n] for n in there], self.settings, self.device)
+        of_number = dict(zip(there, some, strict=True))
+        none = no_concepts(self.adapter.head_dim)
+        return [of_number.get(number, none) for number in range(len(rows))]
 
 
 def _chosen(name: str, chosen: Iterable[int] | None, count: int) -> list[int]:

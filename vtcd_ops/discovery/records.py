@@ -12,6 +12,7 @@ import numpy as np
 from vtcd_ops.common.equality import same_fields
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.common.token_grid import token_voxels
+from vtcd_ops.discovery.keeping import EVERYTHING, KEEPS, TOKENS, expect_kept
 from vtcd_ops.storage.codec import unpack_labels
 from vtcd_ops.storage.documents import (
     TEXT,
@@ -183,6 +184,8 @@ class LayerTubelets:
         self._path = path
         self._tensors = tensors
         self._dtypes: list[str] = info["dtypes"]
+        expect_fields(path, {"keep": EVERYTHING, **info}, {"keep": one_of(*KEEPS)})
+        self.keep: str = info.get("keep", EVERYTHING)  #: of the labels
         self.shape: tuple[int, int, int] = tuple(info["shape"])  #: label volume (T, H, W)
         self.padded_size: tuple[int, int, int] = tuple(info["padded_size"])
         self.grid: tuple[int, int, int] = tuple(info["grid"])  #: token grid (t, h, w)
@@ -200,11 +203,23 @@ class LayerTubelets:
 
     def labels(self, row: int) -> np.ndarray:
         """Return the label volume of the head in a row, int32 [T, H, W]."""
+        expect_kept("labels", self._path, self.keep, EVERYTHING)
+        return self._unpack(row, self.shape)
+
+    def token_labels(self, row: int) -> np.ndarray:
+        """Return the tubelet of every token [t*h*w] of the head in a row; -1: none."""
+        expect_kept("tokens", self._path, self.keep, TOKENS)
+        if self.keep == TOKENS:
+            return self._unpack(row, self.grid).reshape(-1)
+        return self.at_tokens(self._unpack(row, self.shape))
+
+    def _unpack(self, row: int, shape: tuple[int, int, int]) -> np.ndarray:
+        """The labels of the head in a row, int32, in the shape that they are stored in."""
         ends = self._tensors["ends"]
         begin = int(ends[row - 1]) if row else 0
         blob = self._tensors["labels"][begin : int(ends[row])].tobytes()
         with making_of(self._path):
-            labels = unpack_labels(blob, self.shape, self._dtypes[row])
+            labels = unpack_labels(blob, shape, self._dtypes[row])
         if int(labels.max(initial=-1)) >= self.sizes.shape[1]:
             raise InputError(f"{self._path} is damaged: a label is that of no tubelet")
         return labels

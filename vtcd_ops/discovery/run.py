@@ -16,6 +16,7 @@ from vtcd_ops.common.tabular import Row, Tabular
 from vtcd_ops.discovery import run_results
 from vtcd_ops.discovery.assignment import Assignment, assign
 from vtcd_ops.discovery.concepts import paint
+from vtcd_ops.discovery.keeping import EVERYTHING, TOKENS, expect_kept, kept_by
 from vtcd_ops.discovery.records import HeadConcepts, LayerTubelets, VideoRecord, concepts_of_heads
 from vtcd_ops.discovery.run_files import (
     READABLE,
@@ -66,6 +67,7 @@ class Run(Tabular):
         self.format: int = documents["format"]  #: of the files
         self.versions: dict[str, str] = documents["versions"]
         self.operators: dict[str, str] = documents["operators"]  #: instruction set, SHA-256
+        self.keep = kept_by(documents)  #: "everything", "tokens" or "concepts"
         self.parts: tuple[str, ...] = tuple(documents["parts"])
         self.layers: tuple[int, ...] = tuple(documents["layers"])
         self.heads: tuple[int, ...] = tuple(documents["heads"])
@@ -102,6 +104,10 @@ class Run(Tabular):
 
     def _draw(self, ax: Axes) -> None:
         draw_heads(self, ax)
+
+    def expect_kept(self, caller: str, needed: str = EVERYTHING, instead: str = "") -> None:
+        """Raise where the run does not keep what a caller needs; see :func:`.expect_kept`."""
+        expect_kept(caller, self.path, self.keep, needed, instead)
 
     @cached_property
     def sanity(self) -> Run | None:
@@ -150,6 +156,7 @@ class Run(Tabular):
     def preview(self, video: int) -> np.ndarray:
         """Return what the model saw of a video, uint8 [T, H, W, 3], small."""
         name = clip_file(self._video(video))
+        self.expect_kept("run.preview")
         tensors, info, _ = read_own(self.path, name, self._tubelets_belong)
         expect_fields(self.path / name, info, {"preview_shape": listing(whole(0), 4)})
         with making_of(self.path / name):
@@ -159,10 +166,11 @@ class Run(Tabular):
         """Return the tubelets of all heads of one layer and video."""
         part = self._part(part)
         self._row(layer, self.heads[0], part)
+        self.expect_kept("run.tubelets", TOKENS)
         name = tubelet_file(self._video(video), part, layer)
         if name not in self._kept:  # heads of a layer are read in turn, through all videos
             read = read_tubelets(self.path, self.videos[video], part, layer, self._tubelets_belong)
-            if len(read[0].sizes) != len(self.heads):
+            if len(read[0].sizes) != len(self.heads) or read[0].keep != self.keep:
                 raise InputError(f"{self.path / name} is damaged: its heads are not the run's")
             self._kept[name] = read[0]
             while len(self._kept) > 1 and sum(k.nbytes for k in self._kept.values()) > _MOST_KEPT:
@@ -172,6 +180,7 @@ class Run(Tabular):
 
     def labels(self, video: int, layer: int, part: str | None = None) -> np.ndarray:
         """Return the tubelet of every voxel, int32 [A, T, H, W]; -1: dropped."""
+        self.expect_kept("run.labels")
         tubelets = self.tubelets(video, layer, part)
         return np.stack([tubelets.labels(row) for row in range(len(self.heads))])
 
@@ -191,6 +200,7 @@ class Run(Tabular):
     def support(self, video: int, layer: int, head: int, part: str | None = None) -> np.ndarray:
         """Return the concept of every voxel, int16 [T, H, W]; -1: none."""
         row = self._row(layer, head, self._part(part))
+        self.expect_kept("run.support")
         return self._support(video, self.tubelets(video, layer, part), row, layer, part)
 
     def tokens(self, video: int, layer: int, part: str | None = None) -> np.ndarray:
@@ -199,10 +209,11 @@ class Run(Tabular):
         A token takes the concept of the voxel nearest to its centre, under the aligned-corner map
         by which features were interpolated.
         """
+        self.expect_kept("run.tokens", TOKENS)
         tubelets = self.tubelets(video, layer, part)
         rows = [
             paint(
-                tubelets.at_tokens(tubelets.labels(row)),
+                tubelets.token_labels(row),
                 self._concept_of_label(video, tubelets, row, layer, part),
             )
             for row in range(len(self.heads))

@@ -10,6 +10,9 @@
     RUN/sanity, RUN/evidence/copy-1, .. runs of copies with random weights
     RUN/log.jsonl                       time stamps, the only thing that differs between equal runs
 
+A run of keep="tokens", which settings.json says, has the labels of tokens in place of label volumes
+and no frames; one of keep="concepts" has no tubelets once it is finished.
+
 No file holds code; all are checked when they are read.
 """
 
@@ -22,7 +25,9 @@ from typing import Any
 
 from vtcd_ops.adapters.adapter import PARTS
 from vtcd_ops.common.errors import InputError
+from vtcd_ops.discovery.keeping import CONCEPTS, EVERYTHING, KEEPS, kept_by
 from vtcd_ops.discovery.records import LayerTubelets, VideoRecord, record_from_json
+from vtcd_ops.discovery.same_run import CONCEPT_SETTINGS
 from vtcd_ops.discovery.settings import Settings
 from vtcd_ops.storage.documents import (
     ANYTHING,
@@ -46,9 +51,6 @@ MANIFEST_FILE = "manifest.jsonl"
 COMPACTNESS_FILE = "compactness.json"
 SANITY_FOLDER = "sanity"
 EVIDENCE_FOLDER = "evidence"
-
-#: Settings on which tubelets do not depend: a run that differs in these alone can reuse them.
-CONCEPT_SETTINGS = ("criterion", "threshold", "assign")
 
 _SETTINGS_FIELDS = {
     "kind": one_of("discovery", "stored"),
@@ -172,9 +174,12 @@ def _expect_files(path: Path, document: dict[str, Any]) -> None:
     if outside:
         raise InputError(f"the run {path} lists a file outside of itself: {min(outside)}")
     num_layers = len(document["parts"]) * len(document["layers"])
-    least = 2 + document["num_videos"] * (1 + num_layers) + num_layers
+    of_video = 1 if kept_by(document) == CONCEPTS else 1 + num_layers
+    least = 2 + document["num_videos"] * of_video + num_layers
     if len(listed) in (least, least + 1):  # before a list as long as a wrong number says is made
-        expected = file_names(document["num_videos"], document["parts"], document["layers"])
+        expected = file_names(
+            document["num_videos"], document["parts"], document["layers"], kept_by(document)
+        )
         chosen = document["settings"].get("compactness") == "auto"
         if listed == expected | ({COMPACTNESS_FILE} if chosen else set()):
             return
@@ -184,12 +189,15 @@ def _expect_files(path: Path, document: dict[str, Any]) -> None:
     )
 
 
-def file_names(num_videos: int, parts: list[str], layers: list[int]) -> set[str]:
-    """Return the names of the files of every run."""
+def file_names(
+    num_videos: int, parts: list[str], layers: list[int], keep: str = EVERYTHING
+) -> set[str]:
+    """Return the names of the files of every run that keeps so much."""
     names = {SETTINGS_FILE, MANIFEST_FILE, *map(clip_file, range(num_videos))}
     for part, layer in itertools.product(parts, layers):
         names.add(concept_file(part, layer))
-        names.update(tubelet_file(video, part, layer) for video in range(num_videos))
+        if keep != CONCEPTS:
+            names.update(tubelet_file(video, part, layer) for video in range(num_videos))
     return names
 
 
@@ -207,6 +215,7 @@ def read_settings(path: Path) -> dict[str, Any]:
             f"formats {' and '.join(map(str, READABLE))}"
         )
     expect_fields(file, document, _SETTINGS_FIELDS)
+    expect_fields(file, {"keep": EVERYTHING, **document}, {"keep": one_of(*KEEPS)})
     expect_fields(file, document.get("model"), {"name": TEXT}, "model")
     if document["kind"] == "discovery":
         expect_fields(file, document["model"], _MODEL_FIELDS, "model")

@@ -14,11 +14,11 @@ import numpy as np
 
 from vtcd_ops.common.errors import InputError
 from vtcd_ops.discovery.concepts import Factorisation
-from vtcd_ops.discovery.packed_tubelets import PackedTubelets
+from vtcd_ops.discovery.keeping import CONCEPTS, EVERYTHING, keeps_less, kept_by
+from vtcd_ops.discovery.packed_tubelets import PackedTubelets, repacked
 from vtcd_ops.discovery.records import LayerTubelets, VideoRecord, manifest_lines
 from vtcd_ops.discovery.run_files import (
     COMPACTNESS_FILE,
-    CONCEPT_SETTINGS,
     EVIDENCE_FOLDER,
     FORMAT,
     MANIFEST_FILE,
@@ -35,6 +35,7 @@ from vtcd_ops.discovery.run_files import (
     tubelet_file,
     tubelet_identity,
 )
+from vtcd_ops.discovery.same_run import CONCEPT_SETTINGS, expect_same
 from vtcd_ops.storage import files
 from vtcd_ops.storage.codec import pack_frames
 from vtcd_ops.storage.documents import digest_json, read_json
@@ -60,7 +61,8 @@ class RunWriter(ResultFolder):
     Args:
         path: the directory; made if it does not exist.
         document: what identifies the run: kind, settings, model, versions, operators, parts,
-            layers. A run that was begun is continued if it was begun with the same.
+            layers, and "keep" where that is not everything. A run that was begun is continued if
+            it was begun with the same.
         resume: False: refuse a directory with a run in it.
         overwrite: remove the run that is there, its rankings, curves, evidence and report included.
         within: the directory above which symbolic links are the user's; ``path`` by default.
@@ -82,7 +84,9 @@ class RunWriter(ResultFolder):
         super().__init__(path, within)
         self.parts: list[str] = document["parts"]
         self.layers: list[int] = document["layers"]
+        self.keep = kept_by(document)
         self._reused: Path | None = None
+        self._reused_keep = EVERYTHING
         document = {"format": FORMAT, **json.loads(json.dumps(document))}
         self.tubelets_belong = tubelet_identity(document)
         self.concepts_belong = run_settings_identity(document)
@@ -145,6 +149,7 @@ class RunWriter(ResultFolder):
                 "when it is finished but not gone on with: choose another directory, or begin anew "
                 "with overwrite"
             )
+        begun, document = ({**one, "keep": kept_by(one)} for one in (begun, document))
         expect_same(self.path, begun, document)
 
     def has_layer(self, video: int, layer: int) -> bool:
@@ -153,7 +158,11 @@ class RunWriter(ResultFolder):
 
     def has_video(self, video: int) -> bool:
         """Whether a video is done."""
-        return self.has(clip_file(video)) and all(self.has_layer(video, n) for n in self.layers)
+        if not self.has(clip_file(video)):
+            return False
+        if self.keep == CONCEPTS and self.finished:
+            return True  # its tubelets have been removed
+        return all(self.has_layer(video, n) for n in self.layers)
 
     def concept_task(self, number: int) -> int:
         """The task number of the concepts of a layer, for :class:`Claims`."""
@@ -206,10 +215,16 @@ class RunWriter(ResultFolder):
             )
         return found
 
-    def write_clip(self, record: VideoRecord, preview: np.ndarray) -> None:
-        """Store a video's record and what the model saw of it, uint8 [T, H, W, 3]."""
-        info = {"record": asdict(record), "preview_shape": list(preview.shape)}
-        tensors = {"preview": pack_frames(preview)}
+    def write_clip(self, record: VideoRecord, preview: np.ndarray | None) -> None:
+        """Store a video's record and what the model saw of it, uint8 [T, H, W, 3].
+
+        None, in a run that keeps less than everything: the record alone.
+        """
+        info: dict[str, Any] = {"record": asdict(record)}
+        tensors = {}
+        if preview is not None:
+            info["preview_shape"] = list(preview.shape)
+            tensors["preview"] = pack_frames(preview)
         self.write(clip_file(record.index), tensors, info, self.tubelets_belong)
 
     def write_tubelets(
@@ -285,6 +300,7 @@ class RunWriter(ResultFolder):
         """
         with self.claims.claim(_FINISH_TASK, wait=True):
             if self.finished:
+                self.remove_unkept(num_videos)
                 return
             try:
                 self._verify(num_videos)
@@ -292,7 +308,7 @@ class RunWriter(ResultFolder):
                 raise InputError(
                     f"{error}; without that file, the same command makes it again"
                 ) from error
-            names = sorted(file_names(num_videos, self.parts, self.layers))
+            names = sorted(file_names(num_videos, self.parts, self.layers, self.keep))
             names += [COMPACTNESS_FILE] if self.has(COMPACTNESS_FILE) else []
             sealed = self.seal(names)
             files.remove_temporaries(self.path)
@@ -300,6 +316,16 @@ class RunWriter(ResultFolder):
             self.log("finished")
             document = {"num_videos": num_videos, "heads": heads, "files": sealed}
             self.write_json(RUN_FILE, document)
+            self.remove_unkept(num_videos)
+
+    def remove_unkept(self, num_videos: int) -> None:
+        """Remove the tubelets of a finished run that keeps its concepts alone."""
+        if self.keep != CONCEPTS:
+            return
+        written = file_names(num_videos, self.parts, self.layers)
+        for name in written - file_names(num_videos, self.parts, self.layers, self.keep):
+            with naming(self.path / name, "removed"):
+                self.own(name).unlink(missing_ok=True)
 
     def _verify(self, num_videos: int) -> None:
         """Read every file once before the list vouches for it."""
@@ -324,15 +350,24 @@ class RunWriter(ResultFolder):
         begun = read_settings(other)
         if begun["format"] != FORMAT:
             raise InputError(f"{other} holds a run of an earlier version of vtcd_ops")
-        expect_same(other, begun, read_settings(self.path), ignoring=CONCEPT_SETTINGS)
-        self._reused = other
+        expect_same(other, begun, read_settings(self.path), ignoring=(*CONCEPT_SETTINGS, "keep"))
+        if keeps_less(kept_by(begun), self.keep) or kept_by(begun) == CONCEPTS:
+            raise InputError(
+                f"discover: reuse expected a run with the tubelets that keep={self.keep!r} keeps, "
+                f"got {other}, which was discovered with keep={kept_by(begun)!r}"
+            )
+        self._reused, self._reused_keep = other, kept_by(begun)
 
     def take_over(self, video: int, content: str) -> None:
         """Link what the other run has of a video, if it is the same under the same number."""
         other = self._reused
         if other is None or not (other / clip_file(video)).is_file():
             return
-        if read_record(other, video, self.tubelets_belong).content != content:
+        record = read_record(other, video, self.tubelets_belong)
+        if record.content != content:
+            return
+        if self._reused_keep != self.keep:
+            self._take_over_less(other, record)
             return
         names = [tubelet_file(video, part, n) for part in self.parts for n in self.layers]
         for name in (clip_file(video), *names):
@@ -345,52 +380,18 @@ class RunWriter(ResultFolder):
                     copied = (other / name).read_bytes()
                 files.write_atomic(self.folder_of(name), copied, replace=False)
 
+    def _take_over_less(self, other: Path, record: VideoRecord) -> None:
+        """Store of another run's video what this run keeps of it."""
+        if not self.has(clip_file(record.index)):
+            self.write_clip(record, None)
+        for part in self.parts:
+            for layer in self.layers:
+                name = tubelet_file(record.index, part, layer)
+                if self.has(name) or not (other / name).is_file():
+                    continue
+                tubelets, _ = read_tubelets(other, record, part, layer, self.tubelets_belong)
+                self.write_tubelets(record, part, layer, repacked(tubelets, self.keep))
+
 
 def _widen(table: np.ndarray, width: int) -> np.ndarray:
     return np.pad(table, ((0, 0), (0, width - table.shape[1])))
-
-
-def expect_same(
-    path: Path,
-    begun: dict[str, Any],
-    now: dict[str, Any],
-    what: str = "a run",
-    *,
-    ignoring: tuple[str, ...] = (),
-) -> None:
-    """Raise at the first difference between what was begun and what is asked for now."""
-    for group in sorted(begun.keys() | now.keys()):
-        before, after = begun.get(group), now.get(group)
-        if before == after or group in ignoring:
-            continue
-        if group == "operators" and before and after:
-            raise InputError(f"{path} holds a run made by {_other_operators(before, after)}")
-        advice = "choose another " + ("directory" if what == "a run" else "name, or overwrite it")
-        if isinstance(before, dict) and isinstance(after, dict):
-            keys = [
-                key
-                for key in sorted(before.keys() | after.keys())
-                if before.get(key) != after.get(key) and key not in ignoring
-            ]
-            if not keys:
-                continue
-            if group == "settings" and set(keys) <= set(CONCEPT_SETTINGS):
-                advice += f" and give reuse={str(path)!r} (--reuse {path}) to keep the tubelets"
-            group, before, after = f"{group} {keys[0]}", before.get(keys[0]), after.get(keys[0])
-        raise InputError(f"{path} holds {what} with {group} {before!r}, not {after!r}: {advice}")
-
-
-def _other_operators(before: dict[str, str], now: dict[str, str]) -> str:
-    """Say which build of the operators made a run, which is loaded now, and how to go on."""
-    made, loaded = before["instruction_set"], now["instruction_set"]
-    if made != loaded:
-        return (
-            f"the {made} operators, this process has loaded the {loaded} ones, whose concepts "
-            f"differ in their last digits: set VTCD_CPU={made}, or, where the CPU lacks it, choose "
-            f"another directory and set VTCD_CPU={loaded} for every process"
-        )
-    return (
-        f"another build of the operators (SHA-256 {before['sha256'][:12]}..., now "
-        f"{now['sha256'][:12]}...): install that build again, or choose another directory; what "
-        "is finished can be loaded all the same"
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from vtcd_ops.discovery.keeping import TOKENS
 from vtcd_ops.discovery.run import Run
 
 __all__ = ["head_uniqueness"]
@@ -36,6 +37,7 @@ def head_uniqueness(run: Run, part: str | None = None) -> dict[tuple[int, int], 
     Returns:
         A number from 0 to 1 for each (layer, head); 1 where the layer has one head.
     """
+    run.expect_kept("head_uniqueness", TOKENS)
     part = run.parts[0] if part is None else part
     unique = {}
     for layer in run.layers:

@@ -24,6 +24,7 @@ from vtcd_ops.common.accelerator import (
 from vtcd_ops.common.errors import InputError, first_line, warn
 from vtcd_ops.common.memory import format_bytes
 from vtcd_ops.common.token_grid import volume_size
+from vtcd_ops.discovery.keeping import EVERYTHING
 from vtcd_ops.discovery.packed_tubelets import PackedTubelets
 from vtcd_ops.discovery.records import VideoRecord
 from vtcd_ops.discovery.run_files import clip_file, tubelet_file
@@ -168,7 +169,8 @@ class VideoDivider:
         for group in plan_groups(layers, self.heads, head_bytes, self._budget(head_bytes)):
             self._tried = len(group.layers) * len(group.heads)
             shown: list[Future[np.ndarray]] = []
-            features = self._capture(clip, group, None if begun else shown)
+            show = not begun and self.writer.keep == EVERYTHING
+            features = self._capture(clip, group, shown if show else None)
             if not begun:
                 storing.begin(partial(self._store_clip, record, shown))
                 begun = True
@@ -185,8 +187,9 @@ class VideoDivider:
 
     def _store_clip(self, record: VideoRecord, shown: list[Future[np.ndarray]]) -> None:
         """Store the record of a video, and of what the model saw of it a preview."""
-        frames = np.concatenate([each.result() for each in shown])
-        self.writer.write_clip(record, frames[: record.num_frames])
+        frames = [each.result() for each in shown]
+        preview = np.concatenate(frames)[: record.num_frames] if frames else None
+        self.writer.write_clip(record, preview)
 
     def _show(self, frames: Tensor) -> np.ndarray:
         """What the model sees of some frames, small."""
@@ -252,7 +255,7 @@ class VideoDivider:
             ComingBack(each) for each in (tubelets.packed_labels(), tubelets.means, tubelets.sizes)
         ]
         for layer in group.layers:
-            packed.setdefault((part, layer), PackedTubelets((t, h, w), size))
+            packed.setdefault((part, layer), PackedTubelets((t, h, w), size, self.writer.keep))
 
         def store(number: int) -> None:
             layer = group.layers[number]

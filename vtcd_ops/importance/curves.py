@@ -126,7 +126,7 @@ def curves(
     chosen_metric = get_metric(metric, adapter)
     videos, _ = find_videos(
         run, adapter, samples, classes=target.classes, assign=assign,
-        max_memory=parse_bytes(max_memory),
+        max_memory=parse_bytes(max_memory), caller="curves",
     )  # fmt: skip
     usual = "-".join([chosen_metric.name.replace("_", "-"), *replace_setting(replace).values()])
     path = run.path / FOLDER / folder_name(name or usual)

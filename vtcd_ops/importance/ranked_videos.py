@@ -14,6 +14,7 @@ from natsort import natsorted
 
 from vtcd_ops.adapters.adapter import Adapter
 from vtcd_ops.common.errors import InputError
+from vtcd_ops.discovery.keeping import CONCEPTS, TOKENS
 from vtcd_ops.discovery.own_samples import own_samples
 from vtcd_ops.discovery.records import VideoRecord
 from vtcd_ops.discovery.run import Run
@@ -109,6 +110,7 @@ def find_videos(
     classes: Sequence[str] | str | None = None,
     assign: bool = False,
     max_memory: int = 10**9,
+    caller: str = "rank",
 ) -> tuple[list[RankedVideo], list[str] | None]:
     """Return the videos to score, and the classes to average over, if any.
 
@@ -119,10 +121,14 @@ def find_videos(
         classes: labels whose videos to take, or "all" labels; None: all videos as one class.
         assign: look for the run's concepts in videos that are not in it.
         max_memory: bytes; videos with frames so large that reading them takes more are refused.
+        caller: of whom an error speaks.
 
     Raises:
-        InputError: a video is not in the run, is gone, or a class has no video.
+        InputError: the run keeps no tokens and they may not be assigned; a video is not in the run,
+            or is gone; a class has no video.
     """
+    if not assign:
+        run.expect_kept(caller, TOKENS, ", or look for them again with assign=True (--assign)")
     known: dict[str, list[VideoRecord]] = {}
     for record in run.videos:
         known.setdefault(record.sha256, []).append(record)
@@ -168,7 +174,8 @@ def _find(
         clip = choose(source, len(record.frame_indices), sample=completed)
         clip = replace(clip, indices=list(record.frame_indices))
         if run.kind != "discovery" or clip.inputs_sha256() == record.inputs_sha256:
-            return RankedVideo(completed, clip, sha256, run, record.index, max_memory)
+            index = None if run.keep == CONCEPTS else record.index
+            return RankedVideo(completed, clip, sha256, run, index, max_memory)
     if records:
         what = f"the run {run.path} saw it with another query mask or other inputs"
     elif assign is None:

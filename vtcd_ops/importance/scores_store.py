@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from vtcd_ops.common.errors import InputError
-from vtcd_ops.discovery.run_writer import expect_same
+from vtcd_ops.discovery.same_run import expect_same
 from vtcd_ops.storage import files
 from vtcd_ops.storage.documents import (
     ANYTHING,

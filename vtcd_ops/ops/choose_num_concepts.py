@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vtcd_ops.ops import arguments, ragged
+from vtcd_ops.ops.silhouette import silhouettes_of_many
 
 MAX_NUM_CONCEPTS = 15
 CRITERIA = ("elbow", "elbow_released", "silhouette", "elbow_silhouette")
@@ -24,7 +25,8 @@ class NumConcepts(int):
         k: the number.
         objective: what each number of concepts tried scored, by number: inertia per row for the
             elbow, mean silhouette for ``silhouette``, 1 − mean silhouette for ``elbow_silhouette``.
-        silhouette: mean silhouette of the k clusters; 0 for one cluster.
+        silhouette: mean silhouette of the k clusters; 0 for one cluster. Of more than 8,192 rows
+            each is compared with a share of the others alone.
     """
 
     objective: dict[int, float]
@@ -169,9 +171,7 @@ def _cluster(problems: list[_Problem], k: int, num_restarts: int, seed: int) -> 
 
 
 def _mean_silhouettes(data: list[Tensor], labels: list[Tensor]) -> list[float]:
-    rows, offsets = ragged.pack("choose_num_concepts", data)
-    coefficients = torch.ops.vtcd.silhouette(rows, offsets, torch.cat(labels))
-    return [float(part.double().mean()) for part in coefficients.split([len(d) for d in data])]
+    return [float(part.double().mean()) for part in silhouettes_of_many(data, labels)]
 
 
 def _search_elbow(

@@ -56,6 +56,48 @@ def silhouette(
     return list(coefficients.split([len(matrix) for matrix in matrices]))
 
 
+MOST_ROWS = 8192  # whose silhouettes are exact; among all pairs the time grows with the square
+
+
+def silhouettes_of_many(
+    data: Sequence[Tensor], labels: Sequence[Tensor], most: int = MOST_ROWS
+) -> list[Tensor]:
+    """Return the silhouettes of matrices of any length, in a time that grows with it.
+
+    Larger ones are dealt out into parts of at most so many rows, each with the same share of
+    every cluster, and a row is compared with those of its part: its mean distances are those to a
+    sample.
+
+    >>> data = torch.tensor([[0.0], [1.0], [10.0], [11.0]])
+    >>> [found] = silhouettes_of_many([data], [torch.tensor([0, 0, 1, 1])])
+    >>> [round(value, 3) for value in found.tolist()]
+    [0.905, 0.895, 0.895, 0.905]
+
+    Args:
+        data: as of :func:`silhouette`.
+        labels: as there.
+        most: rows that are compared with all others.
+
+    Returns:
+        The coefficients [N] of each matrix.
+    """
+    places = []
+    for its_labels in labels:
+        order = torch.argsort(its_labels, stable=True)
+        count = max(1, -(-len(order) // most))
+        places.append([order[first::count] for first in range(count)])
+    parts = [rows[place] for rows, its in zip(data, places, strict=True) for place in its]
+    clusters = [own[place] for own, its in zip(labels, places, strict=True) for place in its]
+    found = iter(silhouette(parts, clusters))
+    coefficients = []
+    for rows, its in zip(data, places, strict=True):
+        own = rows.new_empty(len(rows))
+        for place in its:
+            own[place] = next(found)
+        coefficients.append(own)
+    return coefficients
+
+
 def check_silhouette(
     data: Tensor,  # [ΣN, C]
     offsets: Tensor,  # [P + 1]

@@ -107,6 +107,7 @@ def card(
     expect_count("card", "clips", clips)
     expect_count("card", "width", width)
     opened = run if isinstance(run, Run) else load(Path(run))
+    opened.expect_kept("card")
     place = parse_address(concept)
     target = Path(out)
     if target.suffix.lower() not in _WRITERS:

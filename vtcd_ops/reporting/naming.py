@@ -97,6 +97,7 @@ def suggest_names(
     """
     expect_count("suggest_names", "clips", clips)
     opened = run if isinstance(run, Run) else load(Path(run))
+    opened.expect_kept("suggest_names")
     texts = _read_words(words)
     model = open_namer(namer, device) if isinstance(namer, str | os.PathLike) else namer
     addresses, fits = [], []

@@ -75,6 +75,8 @@ def report(
         raise InputError("report: namer and words expected together, got one of them")
     _require_extra()
     opened = _open(Path(run)) if isinstance(run, (str, os.PathLike)) else run
+    if isinstance(opened, Run):
+        opened.expect_kept("report")
     if out is None and opened.path is None:
         raise InputError("report: out expected a file, as the result was not saved, got None")
     target = Path(out) if out is not None else Path(str(opened.path)) / "report.html"

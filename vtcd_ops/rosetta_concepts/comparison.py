@@ -219,6 +219,8 @@ def compare(
     if not 0 < threshold <= 1:
         raise InputError(f"compare: threshold expected above 0 and at most 1, got {threshold:g}")
     runs = [one if isinstance(one, Run) else load(Path(one)) for one in (run_a, run_b)]
+    for run in runs:
+        run.expect_kept("compare")
     candidates = choose_candidates(
         runs, parts=parts, importances=None, epsilon=1.0, caller="compare"
     )

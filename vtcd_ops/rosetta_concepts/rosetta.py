@@ -98,6 +98,8 @@ def rosetta(
             then the message says the best score that there is.
     """
     opened = [run if isinstance(run, Run) else load(Path(run)) for run in runs]
+    for run in opened:
+        run.expect_kept("rosetta")
     candidates = choose_candidates(opened, parts=parts, importances=importances, epsilon=epsilon)
     most = len(opened) if max_models is None else max_models
     memory = parse_bytes(max_memory)

@@ -44,6 +44,7 @@ class FileClaims(Claims):
         super().__init__(path.parent)
         self._path = path
         self._presence, others = (_JOB, PRESENCE) if job else (PRESENCE, _JOB)
+        self._closed = False
         self._descriptor = self._open()
         if self._who(others) is not None:
             os.close(self._descriptor)
@@ -108,7 +109,8 @@ class FileClaims(Claims):
         return self._lock(fcntl.LOCK_SH, task)
 
     def _give_back(self, task: int) -> None:
-        fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, task)
+        if not self._closed:  # where work was interrupted, the collector may end a claim later
+            fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, task)
 
     def alone(self, task: int = PRESENCE) -> bool:
         """Whether no other process holds a task, or shares it; if so it is held from now on."""
@@ -145,4 +147,5 @@ class FileClaims(Claims):
                 with contextlib.suppress(OSError):  # the work is done, and the file says nothing
                     self._path.unlink(missing_ok=True)
         finally:
+            self._closed = True
             os.close(self._descriptor)
