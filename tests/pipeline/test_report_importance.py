@@ -66,7 +66,7 @@ def test_the_section(ranked: tuple[Run, Page]) -> None:
     assert sum(a.get("class") == "curve" for _, a in page.elements) == 5
     assert sum(a.get("class") == "band" for _, a in page.elements) == 5
     curves = vtcd_ops.curves(run, additive_adapter(), samples(), **FAST)
-    area = f"{curves.area('cris-logit', 'positive'):.3g}".replace("-", "−")
+    area = f"{curves.area('cris-logit', 'positive'):.2g}".replace("-", "−")
     assert area in page.text
     assert all(link.startswith(("#", "data:")) for link in links(page))
 

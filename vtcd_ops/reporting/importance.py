@@ -94,13 +94,21 @@ def importance_content(run: Run) -> ImportanceContent | None:
     return ImportanceContent(importance, _facts(importance), figures, areas)
 
 
+_OTHERWISE = "How units are removed and their loss is measured."
+_METHODS = {
+    "cris": ("CRIS", "Concept Randomised Importance Sampling: random sets of units are removed."),
+    "occlusion": ("occlusion", "Each unit alone is removed."),
+    "gradient": ("gradient", "Gradient times concept: no unit is removed."),
+}
+
+
 def _facts(importance: Importance) -> list[tuple[str, str, str]]:
     """What was measured, as (name, value, what it means)."""
     settings = importance.settings
     videos = counted(len(settings["videos"]), "video")
     facts = [
         ("Answer", f"{settings['metric']}, {videos}", "The number whose loss is importance."),
-        ("Method", settings["method"], "How units are removed and their loss is measured."),
+        ("Method", *_METHODS.get(settings["method"], (settings["method"], _OTHERWISE))),
     ]
     if importance.num_masks:
         removed = f"{importance.num_masks:,}, each removes {settings['ratio']:.0%} of all"
@@ -193,10 +201,18 @@ def curve_figure(curves: Curves, units: str = "concepts") -> Figure:
 
 
 def curve_name(ranking: str, direction: str) -> str:
-    """Say in words in which order a curve removes."""
+    """Say in words in which order a curve removes.
+
+    >>> curve_name("cris-accuracy", "positive"), curve_name("integrated_gradients", "negative")
+    ('CRIS (accuracy), most important first', 'integrated gradients, least important first')
+    """
     if ranking == "random":
         return "in random order"
-    return f"{ranking}, {'most' if direction == 'positive' else 'least'} important first"
+    method, _, metric = ranking.partition("-")
+    words = {"cris": "CRIS"}.get(method, method.replace("_", " ")) + (
+        f" ({metric})" if metric else ""
+    )
+    return f"{words}, {'most' if direction == 'positive' else 'least'} important first"
 
 
 def _areas(curves: Curves) -> list[Area]:
@@ -204,3 +220,14 @@ def _areas(curves: Curves) -> list[Area]:
         Area(curve_name(*key), curves.area(*key), curves.area_interval(*key))
         for key in curves.scores
     ]
+
+
+def significant(value: float) -> str:
+    """Write a number with two digits that say something.
+
+    >>> significant(0.012345), significant(-2.0), significant(1234.5)
+    ('0.012', '−2', '1,234')
+    """
+    if abs(value) >= 100:
+        return f"{value:,.0f}".replace("-", "−")
+    return f"{value:.2g}".replace("-", "−")

@@ -24,6 +24,7 @@ from vtcd_ops.reporting.importance import (
     IMPORTANCE,
     UNIQUENESS,
     importance_content,
+    significant,
 )
 from vtcd_ops.reporting.pruning import pruning_content
 from vtcd_ops.reporting.quantities import (
@@ -358,5 +359,6 @@ def environment() -> Any:
         lstrip_blocks=True,
         finalize=_shown,
     )
+    environment.globals["significant"] = significant
     environment.filters["number"] = _write_number
     return environment

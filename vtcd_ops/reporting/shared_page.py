@@ -58,7 +58,7 @@ def render_shared(
             left_out=_left_out(found, page.document),
             corrected=any(card["beyond"] is not None for card in page.document["cards"]),
             headline=headline(found),
-            chance_note=_CHANCE,
+            chance_note=_CHANCE if found.chance else _NO_CHANCE,
             document=script_json(document),
             sheets=page.sheets,
             supports=page.supports,
@@ -72,6 +72,11 @@ _CHANCE = (
     "Copies: the same search among copies of the models with random weights. "
     "Below each row of clips stands what supports of these sizes at random places would overlap. "
     "Places in the frame need no learning."
+)
+_NO_CHANCE = (
+    "Copies with random weights, which would say how much is shared without any learning, were not "
+    "searched: vtcd discover … --sanity makes them. Below each row of clips stands what supports "
+    "of these sizes at random places would overlap."
 )
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
 
