@@ -82,6 +82,9 @@ TUTORIALS ?= $(wildcard docs/tutorials/*.md)
 tutorials: build  ## run the cells of the tutorials again and renew what they wrote and drew (TUTORIALS=page)
 	$(RUN) build_tools/run_tutorial.py $(TUTORIALS)
 
+notebooks: $(READY)  ## the tutorials as notebooks of Jupyter beside their pages, with what their cells wrote
+	$(RUN) build_tools/run_tutorial.py --notebook $(TUTORIALS)
+
 kernels: build  ## what every CUDA kernel takes of a GPU, in docs/kernels.md; fails where one spills more registers than is known
 	$(RUN) build_tools/ptxas.py
 
@@ -108,4 +111,4 @@ test-abi: $(READY)  ## build a wheel with the torch of .venv, test that wheel un
 clean:  ## remove what was built, but not the environment
 	rm -rf build dist *.egg-info vtcd_ops/_C_*.so
 
-.PHONY: help env build debian test sanitize fuzz lint format bench tables docs tutorials kernels wheel gpu demo reproduce test-abi clean
+.PHONY: help env build debian test sanitize fuzz lint format bench tables docs tutorials notebooks kernels wheel gpu demo reproduce test-abi clean

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import importlib.util
+import json
 import pkgutil
 import re
 import sys
@@ -143,6 +144,27 @@ def test_a_tutorial_keeps_the_pictures_that_it_shows(tmp_path: Path) -> None:
     assert (tmp_path / "images/a.png").read_text() == "x"
     assert not Path("a.png").exists()
     assert page.read_text().startswith(f"{cell}```text\nb\n```\n"), "no folder of this machine"
+
+
+def test_a_tutorial_as_a_notebook(tmp_path: Path) -> None:
+    """Its cells, in order, are those of the page, and nothing of the page is lost."""
+    text = (ROOT / "docs/tutorials/which_concepts.md").read_text()
+    (tmp_path / "page.md").write_text(text)
+    load_script("build_tools/run_tutorial.py").main(["--notebook", str(tmp_path / "page.md")])
+    notebook = json.loads((tmp_path / "page.ipynb").read_text())
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    cells = notebook["cells"]
+    assert len({cell["id"] for cell in cells}) == len(cells)
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert [f"{cell['source']}\n" for cell in code] == PYTHON_BLOCK.findall(text)
+    printed = ["".join(each["text"] for each in cell["outputs"]) for cell in code]
+    assert [each for each in printed if each] == re.findall(
+        r"^```text\n(.*?)^```", text, re.DOTALL | re.MULTILINE
+    )
+    block = re.compile(r"(?:^```(?:python|text)\n.*?^```\n)+", re.DOTALL | re.MULTILINE)
+    words = "\n\n".join(cell["source"] for cell in cells if cell["cell_type"] == "markdown")
+    between = [part.strip() for part in block.split(text)]
+    assert words == "\n\n".join(part for part in between if part)
 
 
 def test_tutorials_show_what_was_run() -> None:
