@@ -73,6 +73,23 @@ def test_an_encoding_without_an_end_is_said(monkeypatch: pytest.MonkeyPatch) -> 
         encode(np.ones((1, 2)), np.eye(2))
 
 
+@pytest.mark.parametrize("share", [0.0, 0.9])
+def test_an_answer_that_is_no_minimum_is_not_taken(
+    share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SciPy 1.15 gives such answers now and then, without a word (scipy/scipy#25389)."""
+    rng = np.random.default_rng(0)
+    tubelets, centers = rng.normal(size=(40, 6)), rng.normal(size=(5, 6))
+    right, solve = encode(tubelets, centers), concepts.scipy.optimize.nnls
+
+    def wrong(*arguments: np.ndarray, maxiter: int) -> tuple[np.ndarray, float]:
+        return share * solve(*arguments, maxiter=maxiter)[0], 0.0
+
+    monkeypatch.setattr(concepts.scipy.optimize, "nnls", wrong)
+    np.testing.assert_allclose(encode(tubelets, centers), right, atol=1e-6)
+    expect_optimal(tubelets, centers, encode(tubelets, centers))
+
+
 def test_a_zero_concept_encodes_nothing() -> None:
     got = encode(np.ones((2, 3)), np.array([[0.0, 0, 0], [1, 1, 1]]))
     np.testing.assert_allclose(got, [[0, 1], [0, 1]], atol=1e-6)

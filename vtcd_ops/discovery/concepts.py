@@ -164,7 +164,8 @@ def encode(tubelets: np.ndarray, centers: np.ndarray) -> np.ndarray:
 
     Solves equation 3 for U with W fixed, ``min ‖x − Wu‖ over u >= 0`` for each tubelet x, by the
     active set method of Lawson and Hanson in float64. It is how a new video gets the concepts of a
-    run.
+    run. SciPy's answer is looked at, since SciPy 1.15 may return one that is no minimum
+    (scipy/scipy#25389), and no newer one is to be had for Python 3.10.
 
     >>> import numpy as np
     >>> encode(np.array([[2.0, 0.0], [0.0, -1.0]]), np.eye(2)).tolist()
@@ -188,17 +189,35 @@ def encode(tubelets: np.ndarray, centers: np.ndarray) -> np.ndarray:
     for row, scale in enumerate(scales.tolist()):
         if scale == 0 or w.shape[1] == 0:
             continue
-        try:
-            solution, _ = scipy.optimize.nnls(
-                w / unit, x[row] / scale, maxiter=_NNLS_STEPS * w.shape[1]
-            )
-        except RuntimeError:
+        solution = _composed(w / unit, x[row] / scale)
+        if solution is None:
             raise InputError(
                 f"concepts: how tubelet {row} is composed of {w.shape[1]} concepts could not be "
                 "found, some are nearly equal: ask for fewer with another criterion or threshold"
-            ) from None
+            )
         encoding[row] = solution * (scale / unit)
     return encoding.astype(np.float32)
+
+
+def _composed(w: np.ndarray, x: np.ndarray) -> np.ndarray | None:
+    """The minimum of ‖x − Wu‖ over u >= 0, numbers around one; None where none was found."""
+    steps = _NNLS_STEPS * w.shape[1]
+    try:
+        solution: np.ndarray = scipy.optimize.nnls(w, x, maxiter=steps)[0]
+    except RuntimeError:
+        return None
+    if _is_minimum(w, x, solution):
+        return solution
+    bounded = scipy.optimize.lsq_linear(w, x, (0, np.inf), method="bvls", max_iter=steps)
+    solution = np.where(bounded.active_mask < 0, 0.0, np.maximum(bounded.x, 0))
+    return solution if _is_minimum(w, x, solution) else None
+
+
+def _is_minimum(w: np.ndarray, x: np.ndarray, u: np.ndarray) -> bool:
+    """Whether no step from u >= 0 leads down: the conditions of Karush, Kuhn and Tucker."""
+    gradient = w.T @ (w @ u - x)
+    allowed = 1e-7 * len(x)
+    return bool(gradient.min() >= -allowed and (np.abs(gradient) * u).max() <= allowed)
 
 
 def paint(labels: np.ndarray, concept_of_label: np.ndarray) -> np.ndarray:
