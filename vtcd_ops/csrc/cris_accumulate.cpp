@@ -18,7 +18,7 @@ namespace {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-void check_finite(const Tensor& drop) {
+void check_drop(const Tensor& drop) {
   const double* values = drop.const_data_ptr<double>();
   for (int64_t m = 0; m < drop.numel(); ++m) check_finite_drop(std::isfinite(values[m]));
 }
@@ -30,7 +30,7 @@ void cris_accumulate_op(Tensor count, Tensor total, Tensor total_sq, const Tenso
   within_memory("cris_accumulate", "keep", keep, [&] {
     check_cris_accumulate(count, total, total_sq, keep, drop, present);
     const Tensor masks = torch::stable::contiguous(keep), drops = torch::stable::contiguous(drop);
-    check_finite(drops);
+    check_drop(drops);
     std::optional<Tensor> occurs;
     if (present) occurs = torch::stable::contiguous(*present);
     Tensor counts = torch::stable::contiguous(count), totals = torch::stable::contiguous(total),
