@@ -145,11 +145,17 @@ struct PointDistances {
   }
 };
 
-// Block: 64 points of one problem.
-template <typename Scalar, typename Label>
+// Where the points of the problems lie among the sorted ones.
+struct SilhouetteParts {
+  const int64_t *offsets, *tiles;
+  int64_t num_problems, num_channels;
+};
+
+// Block: 64 points of one problem. One kernel for all types of labels, which the sorted points have
+// as int64: it takes longest to compile.
+template <typename Scalar>
 __global__ void __launch_bounds__(kSilhouetteThreads, 3)
-    silhouette_kernel(SilhouetteBatch<Scalar, Label> batch, SilhouetteWorkspace from,
-                      Scalar* coefficients) {
+    silhouette_kernel(SilhouetteParts batch, SilhouetteWorkspace from, Scalar* coefficients) {
   VTCD_SHARED(int, ends, [kSilhouetteTile]);  // whether a point is the last of its cluster
   VTCD_SHARED(double, shared, [2 * kSilhouetteTile * kSlabStride]);
   const int64_t problem = find_part(batch.tiles, batch.num_problems, blockIdx.x);
@@ -200,8 +206,9 @@ void silhouette(const SilhouetteBatch<Scalar, Label>& batch, const SilhouetteWor
   const int64_t sorting_blocks = (batch.num_rows + rows_a_block - 1) / rows_a_block;
   simt::launch(&sort_points_kernel<Scalar, Label>, dim3(static_cast<unsigned>(sorting_blocks)),
                dim3(kSilhouetteThreads), 0, stream, batch, workspace, found);
-  simt::launch(&silhouette_kernel<Scalar, Label>, dim3(static_cast<unsigned>(batch.num_tiles)),
-               dim3(kSilhouetteThreads), 0, stream, batch, workspace, coefficients);
+  const SilhouetteParts parts{batch.offsets, batch.tiles, batch.num_problems, batch.num_channels};
+  simt::launch(&silhouette_kernel<Scalar>, dim3(static_cast<unsigned>(batch.num_tiles)),
+               dim3(kSilhouetteThreads), 0, stream, parts, workspace, coefficients);
 }
 
 }  // namespace vtcd::cuda
