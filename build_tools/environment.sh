@@ -17,29 +17,31 @@ fi
 
 run="$venv/bin/python"
 pip() { "$run" -m pip --disable-pip-version-check "$@"; }
+# Python compiles at its first import what is imported; pip would compile all there is, most of which never is.
+install() { pip install --quiet --no-compile "$@"; }
 
 if ! "$run" -c 'import torch' 2> /dev/null; then
   # pip prefers a CPU build (2.13.0+cpu) where it is offered one; PyPI's own Linux wheels hold CUDA (gigabytes):
   # PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu spares them
-  pip install --quiet "torch==$torch"
+  install "torch==$torch"
 fi
 "$run" -c 'import torch; print("torch", torch.__version__)'
 
 # cmake and ninja from PyPI: a bare machine has neither
-pip install --quiet 'setuptools>=77' wheel 'cmake>=3.22' ninja build
+install 'setuptools>=77' wheel 'cmake>=3.22' ninja build
 PATH="$(cd "$venv/bin" && pwd):$PATH"
-[ -d /usr/include/eigen3 ] || pip install --quiet 'cmeel-eigen>=3.4,<4'
+[ -d /usr/include/eigen3 ] || install 'cmeel-eigen>=3.4,<4'
 
 # The compiler works while pip installs what tests and lint need; its output comes when it has ended.
 mkdir -p build
 flock build/.lock "$run" setup.py -q build_ext --inplace > build/environment.log 2>&1 &
 compiler=$!
 "$run" build_tools/requirements.py test lint docs > build/requirements.txt
-pip install --quiet -r build/requirements.txt
+install -r build/requirements.txt
 wait "$compiler" || { cat build/environment.log >&2; exit 1; }
 # one call, so that pip takes what they need of one another from here
 editable=(-e '.[test,lint,docs]')
 for integration in integrations/*/pyproject.toml; do
   [ -f "$integration" ] && editable+=(-e "./$(dirname "$integration")")
 done
-pip install --quiet --no-build-isolation "${editable[@]}"
+install --no-build-isolation "${editable[@]}"
