@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
+import io
 import json
 import re
 import subprocess
@@ -19,6 +20,7 @@ from typer.testing import CliRunner
 
 import vtcd_ops
 from vtcd_ops import vos_metrics
+from vtcd_ops.commands import output
 from vtcd_ops.commands.app import app
 from vtcd_ops.commands.from_signature import argument_help, command_of
 from vtcd_ops.commands.segment import parse_part_heads
@@ -190,3 +192,17 @@ def test_pipes_get_lines(tmp_path: Path) -> None:
     assert b"\r" not in found.stderr
     assert found.stderr.count(b"supports: 100%") == 1
     assert found.stdout.decode() == f"{run.path}/report.html\n"
+
+
+def test_a_standing_bar_says_in_a_pipe_that_it_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = io.StringIO()
+    stream, now = output.PlainLines(drawn), [0.0]
+    monkeypatch.setattr(output.time, "monotonic", lambda: now[0])
+    for second in range(0, 200, 5):
+        now[0] = second
+        stream.write(f"\rconcepts:   0%|   | 0/12 [{second}s]")
+    stream.write("\rconcepts: 100%|###| 12/12 [200s]")
+    stream.write("\rconcepts: 100%|###| 12/12 [200s]")
+    stream.write("\n")
+    clocks = [line.partition("[")[2] for line in drawn.getvalue().splitlines()]
+    assert clocks == ["0s]", "60s]", "120s]", "180s]", "200s]"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,9 @@ import vtcd_ops
 from vtcd_ops.adapters import example_adapter
 from vtcd_ops.adapters.capture import capture
 from vtcd_ops.adapters.projections import ProjectionAdapter
+from vtcd_ops.common import ticking
 from vtcd_ops.common.errors import InputError
+from vtcd_ops.discovery import pipeline
 from vtcd_ops.discovery.compactness import choose_compactness
 from vtcd_ops.discovery.discover import discover
 from vtcd_ops.discovery.foreign import store_concepts
@@ -46,6 +50,35 @@ def test_labels_are_those_of_slic(run: Run, adapter: ProjectionAdapter) -> None:
     kept = got >= 0
     assert kept.mean() > 0.95
     np.testing.assert_array_equal(got[kept], expected[kept])
+
+
+@pytest.mark.parametrize(
+    ("step", "bar"),
+    [("layer_compactness", "videos"), ("find_concepts", "concepts")],
+)
+def test_a_long_step_is_no_silence(
+    step: str, bar: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 100,000 segments one layer takes minutes: the clock of its bar goes on meanwhile."""
+    monkeypatch.setattr(ticking, "SECONDS", 0.02)
+    drawn = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", drawn)
+    whole = getattr(pipeline, step)
+    heard = []
+
+    def long_step(*arguments: Any) -> Any:
+        before = drawn.getvalue().count(f"{bar}:")
+        end = time.monotonic() + 30
+        while drawn.getvalue().count(f"{bar}:") < before + 3 and time.monotonic() < end:
+            time.sleep(0.01)
+        heard.append(drawn.getvalue().count(f"{bar}:") - before)
+        return whole(*arguments)
+
+    monkeypatch.setattr(pipeline, step, long_step)
+    ask: dict[str, Any] = {"layers": [1], "compactness": "auto"}
+    discover(example_adapter(), [moving_square(seed=seed) for seed in (0, 1)], out=tmp_path, **ask)
+    assert heard
+    assert min(heard) >= 3
 
 
 def test_concept_tables_fit_the_labels(run: Run) -> None:

@@ -14,6 +14,7 @@ from vtcd_ops.common.errors import printable
 __all__ = ["Output", "PlainLines", "output"]
 
 _SECONDS = 10.0  # between two lines of a bar that is written into a file
+_STANDING_SECONDS = 60.0  # where nothing but its clock has changed
 
 
 @dataclass
@@ -70,7 +71,8 @@ output = Output()
 class PlainLines:
     """A stream that is no terminal: what a bar would overwrite becomes a line of its own.
 
-    Of a bar come the first line, the last one, and one every ten seconds.
+    Of a bar come the first line, the last one, and one every ten seconds; one a minute while it
+    stands.
 
     >>> import io
     >>> inner = io.StringIO()
@@ -101,8 +103,9 @@ class PlainLines:
     def _is_wanted(self, bar: str) -> bool:
         """Whether a line that would overwrite another says enough that is new."""
         share, now = bar.partition("|")[0].strip(), time.monotonic()
-        at_end = share.endswith("100%")
-        if not share or share == self._share or (now - self._when < _SECONDS and not at_end):
+        standing, at_end = share == self._share, share.endswith("100%")
+        pause = _STANDING_SECONDS if standing else 0 if at_end else _SECONDS
+        if not share or now - self._when < pause:
             return False
         self._share, self._when = share, now
         return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from vtcd_ops.adapters import weights_sha256
 from vtcd_ops.adapters.adapter import Adapter, heads_without_weights, model_device
 from vtcd_ops.common.accelerator import current, name_of
 from vtcd_ops.common.errors import InputError, warn
+from vtcd_ops.common.ticking import ticking
 from vtcd_ops.discovery.concepts import (
     Factorisation,
     expect_several,
@@ -140,7 +142,6 @@ class Pipeline:
         only_once = isinstance(samples, Iterator)
         stream = as_samples(samples)
         first = list(itertools.islice(stream, NUM_VIDEOS))
-        compactness = self._compactness(first)
         stream = itertools.chain(first, stream)
         claim = partial(self.writer.claims.claim, wait=only_once)
         with (
@@ -149,7 +150,7 @@ class Pipeline:
             ThreadPoolExecutor(num_threads(self.device), "vtcd-store") as pool,
         ):
             divider = VideoDivider(
-                self.adapter, self.settings, self.layers, self.heads, compactness,
+                self.adapter, self.settings, self.layers, self.heads, self._compactness(first),
                 self.max_memory, self.writer, pool,
             )  # fmt: skip
             queue = VideoQueue(claim, self._read, reader)
@@ -166,8 +167,9 @@ class Pipeline:
                 self.writer.claims.wait(min(set(range(queue.num_videos)) - queue.done))
                 stream = as_samples(samples)
 
-    def _bar(self, what: str, unit: str, total: int | None) -> tqdm:
-        return tqdm(desc=f"{self.title}{what}", unit=unit, total=total, disable=not self.progress)
+    def _bar(self, what: str, unit: str, total: int | None) -> AbstractContextManager[tqdm]:
+        desc = f"{self.title}{what}"
+        return ticking(tqdm(desc=desc, unit=unit, total=total, disable=not self.progress))
 
     def _read(self, index: int, sample: Sample) -> tuple[VideoClip[Adapter], VideoRecord] | None:
         """Open a video and decode the beginning of what the model sees of it; None: it is done."""
