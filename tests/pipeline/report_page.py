@@ -38,6 +38,7 @@ def write_run(
         model=model,
         videos=[video_record(index, name, shape[0]) for index, name in enumerate(names)],
         preview=lambda index: moving_square(num_frames=shape[0], seed=index),
+        expect_kept=lambda caller: None,
     )
     sites = [("keys", 0), ("keys", 1)]
     supports = {
