@@ -54,7 +54,9 @@ def coloured_run(path: Path) -> vtcd_ops.Run:
         )
         for index in range(2)
     ]  # fmt: skip
-    seen = SimpleNamespace(model=MODEL, videos=videos, preview=lambda _: frames)
+    seen = SimpleNamespace(
+        model=MODEL, videos=videos, preview=lambda _: frames, expect_kept=lambda caller: None
+    )
     supports = {("keys", 0): [np.stack([support] * 2)] * 2}
     centers = {("keys", 0): [np.zeros((3, 4), np.float32)] * 2}
     return store_concepts(path, seen, supports, centers, method="squares")  # type: ignore[arg-type]

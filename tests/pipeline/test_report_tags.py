@@ -45,7 +45,9 @@ def _write(folder: Path, masks: np.ndarray | None = None) -> Run:
         return frames
 
     supports = [np.stack([_volume(v), np.zeros_like(_volume(v))]) for v in range(VIDEOS)]
-    videos = SimpleNamespace(model=MODEL, videos=records, preview=preview)
+    videos = SimpleNamespace(
+        model=MODEL, videos=records, preview=preview, expect_kept=lambda caller: None
+    )
     sites = [("keys", 0), ("keys", 1)]
     centers = [np.zeros((k, 4), np.float32) for k in (3, 1)]
     of_sites = dict.fromkeys(sites, supports), dict.fromkeys(sites, centers)

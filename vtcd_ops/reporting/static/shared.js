@@ -56,7 +56,7 @@ function memberName(member) {
   return element(
     "p",
     { class: "who" },
-    element("b", { title }, title),
+    element("b", { title }, title.replaceAll(/[:/]/g, "$&\u200b")), // where narrow lines may break
     element("span", {}, `layer ${member.layer} · head ${member.head} · concept ${member.concept}`),
   );
 }
