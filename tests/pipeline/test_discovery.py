@@ -137,8 +137,8 @@ def test_records_say_which_part_of_which_frames_was_seen(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "changed",
     [
-        {"max_memory": 20_000},  # a head at a time
-        {"max_memory": 80_000},  # two layers, then one
+        {"max_memory": 70_000},  # a head at a time
+        {"max_memory": 180_000},  # two layers, then one
         {"progress": True},
     ],
 )
@@ -220,7 +220,7 @@ def test_compactness_is_chosen_for_each_layer(
     options: dict[str, Any] = {"compactness": "auto", "parts": ("keys", "values")}
     run = discover(adapter, videos, out=tmp_path / "a", progress=False, **options)
     again = discover(
-        adapter, iter(videos), out=tmp_path / "b", progress=False, max_memory=20_000, **options
+        adapter, iter(videos), out=tmp_path / "b", progress=False, max_memory=70_000, **options
     )
     assert run_files(run.path) == run_files(again.path)
     assert len({run.compactness(layer, part) for layer in run.layers for part in run.parts}) > 1

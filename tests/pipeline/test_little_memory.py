@@ -6,6 +6,9 @@ Errors are raised in place of a full memory, so no GPU is needed.
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,41 @@ from vtcd_ops.importance.batching import double_up
 
 def full_memory() -> torch.OutOfMemoryError:
     return torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore of it.")
+
+
+# --- main memory ---
+
+MALLOC = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")  # what is freed goes back at once
+PEAK = """
+import sys, numpy as np, torch, vtcd_ops
+from vtcd_ops.adapters import example_adapter
+from vtcd_ops.video import clips
+
+clips._AHEAD_BYTES = 0  # of windows that are read in advance
+
+def status(name):
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1e3
+
+torch.set_num_threads(2)
+rng = np.random.default_rng(0)
+frames = rng.integers(0, 255, (8, 32, 32, 3), dtype=np.uint8)
+options = dict(num_frames="all", progress=False, max_memory="100MB")
+vtcd_ops.discover(example_adapter(), [frames], out=sys.argv[1] + "/short", **options)
+before = status("VmRSS")
+long = np.repeat(frames, 375, axis=0)
+vtcd_ops.discover(example_adapter(), [long], out=sys.argv[1] + "/long", **options)
+print(status("VmHWM") - before)
+"""
+
+
+def test_discovery_keeps_to_its_memory(tmp_path: Path) -> None:
+    """3,000 frames, whose heads and threads would take 150 MB together; beside them the video."""
+    environment = os.environ | dict.fromkeys(MALLOC, "65536")
+    command = [sys.executable, "-c", PEAK, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    video = 3000 * 32 * 32 * 3 / 1e6
+    assert 40 < float(done.stdout) < 100 + video
 
 
 # --- too little memory ---

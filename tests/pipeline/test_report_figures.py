@@ -65,7 +65,7 @@ def test_overlaps_are_those_of_the_supports(run: Run) -> None:
     """Intersection over union of the tokens, mean over videos, as sets of places."""
     copy = run.sanity
     assert copy is not None
-    found = overlaps(run, copy, "keys")
+    found = overlaps(run, copy, "keys", range(len(run.videos)))
     for row, (layer, head, concept) in enumerate(found.rows):
         for column, (other, there, index) in enumerate(found.columns):
             ratios = []

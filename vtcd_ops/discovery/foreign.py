@@ -109,7 +109,7 @@ def _write(
 ) -> None:
     """Store videos, tubelets and concepts; what was written before is written again the same."""
     for record in videos.videos:
-        writer.write_clip(record, videos.preview(record.index))
+        writer.write_clip(record, list(videos.preview(record.index)))
     for (part, layer), volumes in supports.items():
         vectors = [np.asarray(c, dtype=np.float32) for c in centers[part, layer]]
         sizes, sources = [], []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -215,15 +215,15 @@ class RunWriter(ResultFolder):
             )
         return found
 
-    def write_clip(self, record: VideoRecord, preview: np.ndarray | None) -> None:
-        """Store a video's record and what the model saw of it, uint8 [T, H, W, 3].
+    def write_clip(self, record: VideoRecord, preview: Sequence[np.ndarray] | None) -> None:
+        """Store a video's record and what the model saw of it, a frame uint8 [H, W, 3] each.
 
         None, in a run that keeps less than everything: the record alone.
         """
         info: dict[str, Any] = {"record": asdict(record)}
         tensors = {}
         if preview is not None:
-            info["preview_shape"] = list(preview.shape)
+            info["preview_shape"] = [len(preview), *preview[0].shape]
             tensors["preview"] = pack_frames(preview)
         self.write(clip_file(record.index), tensors, info, self.tubelets_belong)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ from vtcd_ops.video.clips import VideoClip, Window
 PREVIEW_EDGE = 224  # longest edge of stored preview frames, in pixels
 
 
+_WORKING_BYTES = 8  # of a voxel: what a thread of slic3d, or of the packing, takes beside
 _KERNEL_BYTES = 24  # of a voxel: what the operators and the packing of labels take on a device
 
 
@@ -53,6 +55,8 @@ def plan_groups(
     heads: Sequence[int],
     head_bytes: int,
     max_memory: int,
+    thread_bytes: int = 0,
+    num_threads: int = 1,
 ) -> list[Group]:
     """Return groups of whole layers, or of a layer's heads, that fit into the memory.
 
@@ -64,15 +68,19 @@ def plan_groups(
         heads: all heads.
         head_bytes: what one head of one layer takes.
         max_memory: bytes that a group may take.
+        thread_bytes: what a thread takes while it works on a head.
+        num_threads: that work on heads at a time.
 
     Raises:
         InputError: a single head does not fit.
     """
-    fitting = max_memory // head_bytes
+    fitting = (max_memory - num_threads * thread_bytes) // head_bytes
+    if fitting < num_threads:  # no more threads than heads are at work
+        fitting = min(num_threads, max_memory // (head_bytes + thread_bytes))
     if fitting == 0:
         raise InputError(
-            f"discover: max_memory expected at least {format_bytes(head_bytes)}, which one head of "
-            f"this video takes, got {format_bytes(max_memory)}"
+            f"discover: max_memory expected at least {format_bytes(head_bytes + thread_bytes)}, "
+            f"which one head of this video takes, got {format_bytes(max_memory)}"
         )
     if fitting < len(heads):
         parts = [list(heads[i : i + fitting]) for i in range(0, len(heads), fitting)]
@@ -166,7 +174,11 @@ class VideoDivider:
         begun = self.writer.has(clip_file(record.index))
         packed: dict[tuple[str, int], PackedTubelets] = {}
         head_bytes = self._head_bytes(clip)
-        for group in plan_groups(layers, self.heads, head_bytes, self._budget(head_bytes)):
+        working = self._working_bytes(clip), torch.get_num_threads()
+        budget = self._budget(head_bytes)
+        if self.device.type == "cpu" and not begun and self.writer.keep == EVERYTHING:
+            budget = max(budget - _preview_bytes(record), head_bytes + working[0])
+        for group in plan_groups(layers, self.heads, head_bytes, budget, *working):
             self._tried = len(group.layers) * len(group.heads)
             shown: list[Future[np.ndarray]] = []
             show = not begun and self.writer.keep == EVERYTHING
@@ -187,9 +199,8 @@ class VideoDivider:
 
     def _store_clip(self, record: VideoRecord, shown: list[Future[np.ndarray]]) -> None:
         """Store the record of a video, and of what the model saw of it a preview."""
-        frames = [each.result() for each in shown]
-        preview = np.concatenate(frames)[: record.num_frames] if frames else None
-        self.writer.write_clip(record, preview)
+        frames = [frame for each in shown for frame in each.result()]
+        self.writer.write_clip(record, frames[: record.num_frames] or None)
 
     def _show(self, frames: Tensor) -> np.ndarray:
         """What the model sees of some frames, small."""
@@ -292,12 +303,34 @@ class VideoDivider:
 
     def _head_bytes(self, clip: VideoClip[Adapter]) -> int:
         """Memory that the features and labels of one head of one video take."""
+        tokens, voxels = self._size(clip)
+        # float32 features of every part, and int32 labels of one part
+        channels = self.adapter.head_dim * len(self.settings.parts)
+        plain = 4 * tokens * channels + 4 * voxels
+        if self.device.type != "cpu":
+            return 2 * plain + _KERNEL_BYTES * voxels
+        seen = math.prod(self.adapter.token_grid) * self._batch_size  # tokens of a forward
+        return plain + 4 * min(seen, tokens) * channels + voxels  # as captured; labels as bytes
+
+    def _working_bytes(self, clip: VideoClip[Adapter]) -> int:
+        """Main memory that a thread takes while it divides a volume or packs its labels."""
+        if self.device.type != "cpu":
+            return 0
+        tokens, voxels = self._size(clip)
+        return _WORKING_BYTES * voxels + 8 * tokens * self.adapter.head_dim
+
+    def _size(self, clip: VideoClip[Adapter]) -> tuple[int, int]:
+        """Tokens and voxels of a video."""
         _, h, w = self.adapter.token_grid
         tokens = clip.num_steps * h * w
-        voxels = tokens * self.adapter.tubelet_size * self.settings.voxels_per_token**2
-        # float32 features of every part, and int32 labels of one part
-        plain = 4 * tokens * self.adapter.head_dim * len(self.settings.parts) + 4 * voxels
-        return plain if self.device.type == "cpu" else 2 * plain + _KERNEL_BYTES * voxels
+        return tokens, tokens * self.adapter.tubelet_size * self.settings.voxels_per_token**2
+
+
+def _preview_bytes(record: VideoRecord) -> int:
+    """Main memory that what the model saw of a video takes, small, until it is stored."""
+    height, width = record.crop[2:]
+    scale = min(1.0, PREVIEW_EDGE / max(height, width))
+    return int(3 * record.num_frames * height * width * scale**2)
 
 
 def _shrink(frames: np.ndarray) -> np.ndarray:

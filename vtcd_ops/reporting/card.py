@@ -20,6 +20,7 @@ from vtcd_ops.discovery.run import Run, load
 from vtcd_ops.reporting import palette
 from vtcd_ops.reporting.clips import rank_videos
 from vtcd_ops.reporting.contents import FRAMES_PER_SECOND
+from vtcd_ops.reporting.measured_videos import measured_videos
 from vtcd_ops.reporting.overlaps import overlaps
 from vtcd_ops.reporting.supports import sample_frames
 from vtcd_ops.storage.files import write_atomic
@@ -129,7 +130,7 @@ def card(
 
 def best_match(run: Run, other: Run, place: Place) -> tuple[Place, float]:
     """Return the concept of another run of the same videos that overlaps one most."""
-    found = overlaps(run, other, place.part)
+    found = overlaps(run, other, place.part, measured_videos(run))
     row = found.rows.index((place.layer, place.head, place.concept))
     best = int(found.ratio[row].argmax())
     return Place(place.part, *found.columns[best]), float(found.ratio[row, best])

@@ -34,7 +34,8 @@ def rank_videos(concepts: HeadConcepts, concept: int) -> list[int]:
     rating = concepts.encoding[members]
     sliver = size < _SIZEABLE * np.median(size) if members.size else np.zeros(0, bool)
     order = np.lexsort((video, -size, -rating, sliver))  # the last key counts first
-    return list(dict.fromkeys(int(index) for index in video[order]))
+    found: list[int] = list(dict.fromkeys(video[order].tolist()))
+    return found
 
 
 def choose_videos(rankings: Iterable[list[int]], max_videos: int, num_clips: int) -> set[int]:

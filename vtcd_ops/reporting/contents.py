@@ -106,7 +106,16 @@ def _head(
 
 def _volumes(run: Run) -> dict[int, int]:
     """Voxels of every video's label volume; all heads of a run share the label grid."""
-    return {video: math.prod(_label_shape(run, video)) for video in range(len(run.videos))}
+    known: dict[tuple[Any, ...], int] = {}
+    volumes = {}
+    for record in run.videos:
+        # a model divides frames of one size alike; what was made elsewhere may be of any shape
+        alike = (record.num_frames, record.frame_size, record.tubelet_size)
+        key = alike if run.kind == "discovery" else (record.index,)
+        if key not in known:
+            known[key] = math.prod(_label_shape(run, record.index))
+        volumes[record.index] = known[key]
+    return volumes
 
 
 def _label_shape(run: Run, video: int) -> tuple[int, int, int]:

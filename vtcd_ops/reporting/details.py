@@ -7,6 +7,7 @@ from tqdm import tqdm
 
 from vtcd_ops.discovery.run import Run
 from vtcd_ops.importance.per_video import costs_per_video
+from vtcd_ops.reporting.measured_videos import measured_videos
 from vtcd_ops.reporting.overlaps import Overlaps, overlaps
 from vtcd_ops.reporting.profiles import head_profiles
 from vtcd_ops.reporting.quantities import BEYOND, OVERLAP, PLACE
@@ -25,31 +26,34 @@ def add_details(shown: list[ShownRun], position: dict[int, int], progress: bool)
         progress: show progress bars.
     """
     model = shown[0]
+    videos = measured_videos(model.run)
     for head in tqdm(model.heads, desc="profiles", unit="head", disable=not progress):
-        _add_profiles(model.run, head, position)
+        _add_profiles(model.run, head, position, videos)
     for part in model.run.parts:
-        _add_neighbours(model, overlaps(model.run, model.run, part, progress=progress), part)
+        found = overlaps(model.run, model.run, part, videos, progress=progress)
+        _add_neighbours(model, found, part)
         if len(shown) > 1:
-            found = overlaps(model.run, shown[1].run, part, progress=progress)
+            found = overlaps(model.run, shown[1].run, part, videos, progress=progress)
             _add_matches(model, shown[1].id, found, part)
     _add_costs(model, position)
 
 
-def _add_profiles(run: Run, head: Head, position: dict[int, int]) -> None:
+def _add_profiles(run: Run, head: Head, position: dict[int, int], videos: list[int]) -> None:
     concepts = run.concepts(head.layer, head.head, head.part)
+    in_page = np.isin(concepts.video, list(position))
     volume = {
         video: float(np.prod(run.tubelets(video, head.layer, head.part).shape))
         for video in position
     }
-    for index, profile in enumerate(head_profiles(run, head.part, head.layer, head.head)):
+    profiles = head_profiles(run, head.part, head.layer, head.head, videos)
+    for index, profile in enumerate(profiles):
         values = head.concepts[index]
         values[PLACE.key] = profile.place
         shares: dict[int, float] = {}
-        for tubelet in np.flatnonzero(concepts.concept == index).tolist():
+        for tubelet in np.flatnonzero(in_page & (concepts.concept == index)).tolist():
             video = int(concepts.video[tubelet])
-            if video in position:
-                share = float(concepts.size[tubelet]) / volume[video]
-                shares[position[video]] = shares.get(position[video], 0.0) + share
+            share = float(concepts.size[tubelet]) / volume[video]
+            shares[position[video]] = shares.get(position[video], 0.0) + share
         head.details.append(
             Details(
                 histogram=profile.histogram,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,19 +44,21 @@ class Overlaps:
         return (self.ratio - self.chance) / np.maximum(1 - self.chance, 1e-12)
 
 
-def overlaps(one: Run, other: Run, part: str, *, progress: bool = False) -> Overlaps:
+def overlaps(
+    one: Run, other: Run, part: str, videos: Sequence[int], *, progress: bool = False
+) -> Overlaps:
     """Return how much every concept of a run overlaps with every concept of another.
 
     Args:
         one: a run.
         other: a run of the same videos and of a model of the same token grid; may be the same.
         part: of both.
+        videos: in which.
         progress: show a bar.
     """
     rows, columns = _units(one, part), _units(other, part)
     ratio, chance = (np.zeros((len(rows), len(columns))) for _ in range(2))
     counted = np.zeros((len(rows), len(columns)))
-    videos = range(len(one.videos))
     for video in tqdm(videos, desc="overlaps", unit="video", disable=not progress):
         ours = _members(one, part, video, len(rows))
         theirs = ours if other is one else _members(other, part, video, len(columns))

@@ -26,6 +26,7 @@ from vtcd_ops.reporting.importance import (
     importance_content,
     significant,
 )
+from vtcd_ops.reporting.measured_videos import measured_videos
 from vtcd_ops.reporting.pruning import pruning_content
 from vtcd_ops.reporting.quantities import (
     BEYOND,
@@ -289,6 +290,12 @@ def _notes(run: Run, num_shown: int) -> list[str]:
         notes.append(
             "This is an image model: it saw every frame by itself. Its concepts follow things "
             "through time only as far as they look alike from frame to frame."
+        )
+    measured = len(measured_videos(run))
+    if measured < len(run.videos):
+        notes.append(
+            f"Where and when concepts lie, and how much they overlap, is measured in {measured} of "
+            f"the {len(run.videos)} videos, evenly spread."
         )
     if num_shown < len(run.videos):
         notes.append(

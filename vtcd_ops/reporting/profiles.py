@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,13 +57,15 @@ def histograms(concepts: HeadConcepts) -> list[tuple[list[int], list[int]]]:
     return found
 
 
-def head_profiles(run: Run, part: str, layer: int, head: int) -> list[Profile]:
-    """Measure when and where every concept of a head is."""
+def head_profiles(
+    run: Run, part: str, layer: int, head: int, videos: Sequence[int]
+) -> list[Profile]:
+    """Measure when and where every concept of a head is in some videos."""
     concepts = run.concepts(layer, head, part)
     k = concepts.k
     times: list[list[npt.NDArray[np.float64]]] = [[] for _ in range(k)]
     places: list[list[npt.NDArray[np.float64]]] = [[] for _ in range(k)]
-    for video in range(len(run.videos)):
+    for video in videos:
         support = run.support(video, layer, head, part=part)
         rows = np.linspace(0, support.shape[1] - 1, _PLACE_EDGE).round().astype(int)
         columns = np.linspace(0, support.shape[2] - 1, _PLACE_EDGE).round().astype(int)

@@ -117,7 +117,7 @@ def head_warning(concepts: HeadConcepts, num_videos: int) -> str | None:
     k, num_tubelets = concepts.k, len(concepts.concept)
     if num_tubelets and k > 1 and k > _MOST_CONCEPTS * num_tubelets:
         return f"{k} concepts from {num_tubelets} tubelets: hardly anything was grouped"
-    videos = [len(set(concepts.video[concepts.concept == index].tolist())) for index in range(k)]
+    videos = [len(np.unique(concepts.video[concepts.concept == index])) for index in range(k)]
     single = sum(count <= 1 for count in videos)
     if num_videos > 1 and single > _MOST_OF_ONE_VIDEO * k:
         return f"{single} of {k} concepts are of one video: they tell of it, not of the model"
@@ -147,14 +147,23 @@ def _one_concept(
 ) -> Values:
     videos = concepts.video[members]
     sizes = concepts.size[members]
-    shares = [size / volumes[int(video)] for video, size in zip(videos, sizes, strict=True)]
-    num_videos = len(set(videos.tolist()))
+    shares = sizes / _volumes_of(videos, volumes)
+    num_videos = len(np.unique(videos))
     return {
         "silhouette": _mean(concepts.silhouette[members]),
-        "size": float(sum(shares)) / num_videos if num_videos else 0.0,
+        "size": float(shares.sum()) / num_videos if num_videos else 0.0,
         "videos": num_videos,
         "tubelets": len(members),
     }
+
+
+def _volumes_of(
+    videos: npt.NDArray[np.int32],  # [N]
+    volumes: Mapping[int, int],
+) -> npt.NDArray[np.float64]:
+    """Voxels of the label volume of each of many videos, of which few differ."""
+    known, places = np.unique(videos, return_inverse=True)
+    return np.array([volumes[video] for video in known.tolist()], dtype=np.float64)[places]
 
 
 def head_values(
@@ -170,7 +179,7 @@ def head_values(
     Returns:
         Its `HEAD_QUANTITIES`.
     """
-    volume = np.array([volumes[int(video)] for video in concepts.video], dtype=np.float64)
+    volume = _volumes_of(concepts.video, volumes)
     return {
         "silhouette": _mean(concepts.silhouette),
         "concepts": concepts.k,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def unpack_labels(blob: bytes, shape: tuple[int, int, int], dtype: str) -> np.nd
     return labels
 
 
-def pack_frames(frames: np.ndarray) -> np.ndarray:
+def pack_frames(frames: Iterable[np.ndarray]) -> np.ndarray:
     """Compress frames without loss; each pixel as its difference to left and upper neighbours.
 
     >>> frames = np.arange(24, dtype=np.uint8).reshape(1, 2, 4, 3)
@@ -68,15 +69,19 @@ def pack_frames(frames: np.ndarray) -> np.ndarray:
     True
 
     Args:
-        frames: uint8 [T, H, W, 3].
+        frames: uint8 [T, H, W, 3], or one [H, W, 3] after the other.
 
     Returns:
         uint8, the bytes.
     """
-    coded = frames.copy()
-    coded[:, :, 1:] -= frames[:, :, :-1]
-    coded[:, 1:] -= coded[:, :-1].copy()
-    return np.frombuffer(zlib.compress(coded.tobytes(), _LEVEL), dtype=np.uint8)
+    stream = zlib.compressobj(_LEVEL)
+    packed = []
+    for frame in frames:  # one at a time: a long video's are large
+        coded = frame.copy()
+        coded[:, 1:] -= frame[:, :-1]
+        coded[1:] -= coded[:-1].copy()
+        packed.append(stream.compress(coded.tobytes()))
+    return np.frombuffer(b"".join([*packed, stream.flush()]), dtype=np.uint8)
 
 
 def unpack_frames(blob: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
