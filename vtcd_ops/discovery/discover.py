@@ -91,10 +91,11 @@ def discover(
             torch sees one and the model's package can; an adapter stays where it is. A run that was
             made on one device can go on, and be ranked, on another: only the rounding differs.
         max_memory: most bytes of main memory for one video at a time: its features, its label
-            volumes, its small frames and what the threads take that divide and pack it; layers or heads that do not fit together take turns, with a forward of the model
-            each. It does not bound what there is beside: the model, one forward of it, its frames
-            and what is decoded of the next video, and the libraries themselves; see docs/runs.md.
-            Of another device half of what it has free is planned with.
+            volumes, its small frames and what the threads take that divide and pack it; layers or
+            heads that do not fit together take turns, with a forward of the model each. It does not
+            bound what there is beside: the model, one forward of it, its frames and what is decoded
+            of the next video, and the libraries themselves; see docs/runs.md. Of another device
+            half of what it has free is planned with.
         resume: False: refuse a directory that holds a run.
         overwrite: begin anew: a run in the directory is removed, with its rankings, curves,
             control, evidence and report. It is refused while another process works on that run.
