@@ -75,7 +75,7 @@ def test_overlaps_are_those_of_the_supports(run: Run) -> None:
                 if ours | theirs:
                     ratios.append(len(ours & theirs) / len(ours | theirs))
             assert found.ratio[row, column] == pytest.approx(np.mean(ratios))
-    itself = overlaps(run, run, "keys")
+    itself = overlaps(run, run, "keys", range(len(run.videos)))
     assert np.allclose(np.diag(itself.ratio), 1)
     assert np.allclose(np.diag(itself.beyond_chance), 1)
 
