@@ -82,7 +82,7 @@ def rosetta(study: Study) -> Result:
             f"Videos of the classes {' and '.join(CLASSES)}. {100 * EPSILON:g} % of each model's "
             "concepts are compared: the most important, or, beside them, as many drawn at random; "
             "of copies with random weights these alone, since importance for a random answer says "
-            f"nothing. Importance from {study.scale.masks} masks, half of what Table 1 has.",
+            f"nothing. Importance from {study.scale.masks} masks, fewer than Table 1 has.",
             "The score averages over the videos that any concept of the tuple occurs in. Over all "
             "videos: a video without them counts as 0.",
             *study.missing(),

@@ -23,6 +23,9 @@ from vtcd_ops.importance.curves import Curves
 from vtcd_ops.importance.importance import Importance
 from vtcd_ops.video.samples import Sample, as_samples
 
+#: A metric with a gradient, for one of the paper's without.
+SMOOTH = {"accuracy": "probability", "iou": "soft_iou"}
+RELIABLE, ENOUGH = 0.9, 8  #: where rankings are what is measured; see `until_reliable`
 _MASKS_PER_FORWARD = 16  # as fast as more, and fewer are wasted where they do not fill a forward
 _WORTH_A_LINE = 1.0  # seconds
 
@@ -39,6 +42,7 @@ class Scale:
             class where each has a ranking of its own.
         points: steps of an attribution curve.
         steps: of integrated gradients.
+        reliability: of a ranking's order at which fewer masks are enough; None: all are taken.
     """
 
     videos: int
@@ -47,6 +51,7 @@ class Scale:
     scored: int
     points: int
     steps: int
+    reliability: float | None = None
 
 
 FULL = Scale(videos=36, seeds=3, masks=128, scored=12, points=16, steps=8)
@@ -78,6 +83,11 @@ class Study:
     def at(self, **changes: int) -> Study:
         """Return the same study with something more or less computed."""
         return replace(self, scale=replace(self.scale, **changes))
+
+    def until_reliable(self) -> Study:
+        """Return the same study with masks until an order is reliable, or `ENOUGH` times more."""
+        masks = ENOUGH * self.scale.masks
+        return replace(self, scale=replace(self.scale, masks=masks, reliability=RELIABLE))
 
     @property
     def seeds(self) -> list[int]:
@@ -176,13 +186,23 @@ class Study:
         return run
 
     def importance(
-        self, run: vtcd_ops.Run, role: str, seed: int, method: str = "cris"
+        self,
+        run: vtcd_ops.Run,
+        role: str,
+        seed: int,
+        method: str = "cris",
+        *,
+        smooth: bool = False,
     ) -> Importance:
-        """Rank the concepts of a run as the paper does for a role."""
+        """Rank the concepts of a run as the paper does for a role.
+
+        With `smooth` a metric that has a gradient stands for the paper's, as it always does for
+        the methods that need one: `cris` then has a prior.
+        """
         kind = ROLES[role]
-        smooth = {"accuracy": "probability", "iou": "soft_iou"}
-        needs_gradient = method in ("gradient", "integrated_gradients")
-        metric = smooth.get(kind.metric, kind.metric) if needs_gradient else kind.metric
+        smooth = smooth or method in ("gradient", "integrated_gradients")
+        metric = SMOOTH.get(kind.metric, kind.metric) if smooth else kind.metric
+        kept = f"{method}-{metric}" if method == "cris" and metric != kind.metric else method
         begin = time.monotonic()
         ranked = vtcd_ops.rank(
             run,
@@ -191,16 +211,16 @@ class Study:
             metric,
             method=method,
             num_masks=self.num_masks(role),
-            stop_at=None,
+            stop_at=self.scale.reliability,
             ratio=kind.ratio,
             num_steps=self.scale.steps,
             classes="all" if kind.by_class else None,
             seed=seed,
-            name=f"{method}-{self._scale_name()}",
+            name=f"{kept}-{self._scale_name()}",
             masks_per_forward=_MASKS_PER_FORWARD,
             progress=False,
         )
-        self._say(f"{_what(run, role)}: {method} of {len(ranked.value)} concepts", begin)
+        self._say(f"{_what(run, role)}: {kept} of {len(ranked.value)} concepts", begin)
         return ranked
 
     def curves(
@@ -213,13 +233,14 @@ class Study:
         name: str,
         num_random: int = 0,
     ) -> Curves:
-        """Follow the orders of some rankings of a run."""
+        """Follow the orders of some rankings of a run, on videos that none was made from."""
         begin = time.monotonic()
         found = vtcd_ops.curves(
             run,
             self.adapter(role),
-            self.scored_samples(role, run),
+            self.held_out_samples(role, run),
             ROLES[role].metric,
+            assign=True,
             rankings=[ranking.name for ranking in rankings],
             num_points=self.scale.points,
             num_random=num_random,
@@ -239,14 +260,44 @@ class Study:
         """Return the videos of a run that its concepts are ranked on, with what a score needs."""
         by_name = {sample.name: sample for sample in self._listed(role)}
         known = [by_name[video.name] for video in run.videos]
+        return _for_scores(role, spread(known, self._num_scored(role, known)))
+
+    def held_out_samples(self, role: str, run: vtcd_ops.Run) -> list[Sample]:
+        """Return as many other videos, for the curves: no ranking was made from them.
+
+        Nor do the concepts come from them, where more videos are listed than a discovery takes.
+        """
+        ranked = {sample.name for sample in self.scored_samples(role, run)}
+        concepts = {video.name for video in run.videos}
+        known = [sample for sample in self._listed(role) if sample.name in concepts]
+        labels = {sample.label for sample in known}
+        others = [
+            sample
+            for sample in self._listed(role)
+            if sample.name not in ranked
+            and sample.label in labels
+            and (role != "tcow" or sample.query_mask is not None)
+        ]
+        fresh = [sample for sample in others if sample.name not in concepts]
+        chosen = fresh if len(fresh) >= len(ranked) else others
+        if not chosen:
+            raise InputError(
+                f"{role}: videos expected more than the {len(ranked)} that concepts are ranked "
+                "on, since curves are measured on others; list more, or ask for less (--scored)"
+            )
+        return _for_scores(role, spread(chosen, self._num_scored(role, known)))
+
+    def _num_scored(self, role: str, known: Sequence[Sample]) -> int:
+        """How many videos a ranking or a curve has: two of each class that is ranked by itself."""
         classes = {sample.label for sample in known} if ROLES[role].by_class else ()
-        chosen = spread(known, max(self.scale.scored, 2 * len(classes)))
-        return [with_amodal_target(sample) for sample in chosen] if role == "tcow" else chosen
+        return max(self.scale.scored, 2 * len(classes))
 
     def _scale_name(self) -> str:
         """What tells rankings and curves of a run at one scale from those at another."""
         scale = self.scale
-        return f"{scale.masks}-{scale.scored}-{scale.points}-{scale.steps}"
+        masks = f"{scale.masks}"
+        masks += f"-{scale.reliability:g}" if scale.reliability is not None else ""
+        return f"{masks}-{scale.scored}-{scale.points}-{scale.steps}"
 
     def _say(self, what: str, begin: float) -> None:
         seconds = time.monotonic() - begin
@@ -270,6 +321,11 @@ class Study:
             **asdict(self.scale),
             **asdict(ROLES[role]),
         }
+
+
+def _for_scores(role: str, samples: list[Sample]) -> list[Sample]:
+    """The samples with what a score of a role needs."""
+    return [with_amodal_target(sample) for sample in samples] if role == "tcow" else samples
 
 
 def spread(samples: Sequence[Sample], count: int) -> list[Sample]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from reproduce.results import Cell, Claim, Result, Row, compare
 from reproduce.study import QUICK, Scale, Study, spread
 from reproduce.table1 import METHODS, RANDOM_ORDER, Curve, curves_of, draw
 from vtcd_ops.adapters import example_adapter
+from vtcd_ops.common.errors import InputError
 from vtcd_ops.video.samples import Sample
 
 ROOT = Path(__file__).parents[2]
@@ -115,8 +117,6 @@ def test_page_shows_measured_beside_published() -> None:
 
 
 def test_html_holds_its_figure(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     (tmp_path / "curve.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
     text = page.html([replace(small_result(), figure="curve.svg")], "<b>hello</b>", tmp_path)
     assert "data:image/svg+xml;base64," in text
@@ -179,9 +179,10 @@ def test_mistakes_are_one_sentence(
 
 def test_area_of_a_known_curve(tmp_path: Path) -> None:
     fractions = np.array([0.0, 0.5, 1.0])
-    curve = Curve(fractions, np.array([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]]))
-    assert curve.area("positive") == pytest.approx(0.25)
-    assert curve.area("negative") == pytest.approx(0.75)
+    falls, stays = [1.0, 0.0, 0.0], [1.0, 1.0, 0.0]
+    curve = Curve(fractions, np.array([[falls, stays], [stays, stays]]))  # of two videos
+    assert curve.areas("positive").tolist() == pytest.approx([0.25, 0.75])
+    assert curve.areas("negative").tolist() == pytest.approx([0.75, 0.75])
     labels = [*METHODS, RANDOM_ORDER]
     draw({(label, role): [curve] for label in labels for role in ("tcow", "videomae")},
          tmp_path / "figure4.svg")  # fmt: skip
@@ -193,10 +194,10 @@ def test_area_of_a_known_curve(tmp_path: Path) -> None:
 
 @pytest.fixture
 def example_study(tmp_path: Path) -> Study:
-    """A study of the tiny example model in VideoMAE's role, on four noise videos."""
+    """A study of the tiny example model in VideoMAE's role, on four of eight noise videos."""
     rng = np.random.default_rng(0)
     rows = []
-    for number in range(4):
+    for number in range(8):
         folder = tmp_path / f"video_{number}"
         folder.mkdir()
         for frame in rng.integers(0, 255, (4, 32, 32, 3)).astype(np.uint8):
@@ -220,14 +221,14 @@ def test_rankings_and_curves_are_made_once(
     example_study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = curves_of(example_study, "videomae", 0, "slic")
-    assert set(first) == {label for label, (kind, _) in METHODS.items() if kind == "slic"} | {
-        RANDOM_ORDER
-    }
+    slic = {label for label, method in METHODS.items() if method.proposals == "slic"}
+    assert set(first) == slic | {RANDOM_ORDER}
     for curve in first.values():
         assert curve.fractions[[0, -1]].tolist() == [0.0, 1.0]
-        assert curve.scores.shape == (2, 5)
+        assert curve.scores.shape == (2, 4, 5)
         # nothing removed and everything removed are the same in whatever order
-        assert np.ptp(curve.scores[:, 0]) == np.ptp(curve.scores[:, -1]) == 0
+        assert np.ptp(curve.scores[..., 0], axis=0).max() == 0
+        assert np.ptp(curve.scores[..., -1], axis=0).max() == 0
     random = first[RANDOM_ORDER].scores
     assert np.array_equal(random[0], random[1])
 
@@ -243,13 +244,28 @@ def test_rankings_and_curves_are_made_once(
 
 def test_scored_videos_are_of_the_run_and_of_all_classes(example_study: Study) -> None:
     run = example_study.run("videomae", 0)
-    assert [video.label for video in run.videos] == [0, 1, 0, 1]
+    assert sorted(video.label for video in run.videos) == [0, 0, 1, 1]
     example_study.scale = Scale(videos=4, seeds=2, masks=16, scored=1, points=4, steps=2)
     chosen = example_study.scored_samples("videomae", run)
     assert sorted(sample.label for sample in chosen) == [0, 0, 1, 1]  # two of each class
     assert len(example_study.scored_samples("videomae_ssl", run)) == 1
+    others = example_study.held_out_samples("videomae", run)  # as many, that nothing came from
+    assert sorted(sample.label for sample in others) == [0, 0, 1, 1]
+    assert {sample.name for sample in others}.isdisjoint(video.name for video in run.videos)
     assert example_study.num_masks("videomae") == 16
     assert example_study.at(masks=9_000).num_masks("videomae") == 4_000  # as in the paper
+
+
+def test_curves_are_not_measured_where_concepts_were_ranked(example_study: Study) -> None:
+    example_study.scale = replace(example_study.scale, videos=8, scored=6)
+    run = example_study.run("videomae", 0)
+    ranked = {sample.name for sample in example_study.scored_samples("videomae", run)}
+    others = {sample.name for sample in example_study.held_out_samples("videomae", run)}
+    assert len(ranked) == 6  # all others are held out, though concepts were discovered in them
+    assert others == {video.name for video in run.videos} - ranked
+    example_study.scale = replace(example_study.scale, scored=8)
+    with pytest.raises(InputError, match="more than the 8 that concepts are ranked on"):
+        example_study.held_out_samples("videomae", run)
 
 
 def test_parts_of_a_head_have_runs_of_their_own(example_study: Study) -> None:
