@@ -1,8 +1,8 @@
 """How few forwards a ranking takes, on games whose effects are known.
 
 Beside the games of `bench_importance.py`: units that back each other up, and a random network,
-which bends. Where a game has a gradient the default is measured with its prior too,
-one gradient, which counts as 3 forwards. `bench_few_forwards_models.py` is the same of models.
+which bends. Where a game has a gradient the default is measured with its prior too, whose
+gradients count as 3 forwards each. `bench_few_forwards_models.py` is the same of models.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from bench_importance import MODELS
 
 from vtcd_ops.estimates.estimators import estimate
 from vtcd_ops.estimates.mask_scores import spearman
+from vtcd_ops.importance.priors import random_strengths
 from vtcd_ops.ops import cris_sample
 
 matplotlib.use("svg")
@@ -27,15 +28,29 @@ import matplotlib.pyplot as plt
 
 UNITS, SEEDS = 100, 2
 COUNTS = (8, 16, 32, 64, 128, 250, 500, 1000, 2000, 4000)  # forwards
+MOST_GRADIENTS = 64  # of the default
 OF_GRADIENT, STEPS = 3, 8  # forwards that a gradient counts for; of integrated gradients
 GOALS = ((250, 4000), (32, 500))  # the default with the first reaches equation 6 with the second
 IMAGES = Path(__file__).parents[1] / "docs/images"
 TREES = (128, 250)  # forwards from which trees are tried, where the default takes none yet
 NAMES = {
     "removed": "equation 6", "former": "former default: ridge without a prior",
-    "gradient": "gradient", "integrated": "integrated gradients (8)", "default": "default",
+    "gradient": "gradient", "integrated": "integrated gradients (8)",
+    "mean_mask": "former default: one gradient, at the mean mask",
+    "strengths": "the default's gradients alone", "default": "default",
     "antithetic": "antithetic pairs, regression", "trees": "trees",
 }  # fmt: skip
+
+
+def gradients_and_masks(count: int) -> tuple[int, int]:
+    """What the default makes of a number of forwards: as many gradients as masks, at most 64.
+
+    >>> gradients_and_masks(8), gradients_and_masks(1000)
+    ((2, 2), (64, 808))
+    """
+    number = min(count // (OF_GRADIENT + 1), MOST_GRADIENTS)
+    return number, count - OF_GRADIENT * number
+
 
 #: Correlation by method and forwards.
 Found = dict[tuple[str, int], float]
@@ -117,9 +132,15 @@ def correlations(game: Game, seed: int) -> Found:
     def put(name: str, count: int, value: Any) -> None:
         found[name, count] = spearman(np.nan_to_num(np.asarray(value)), game.truth)
 
-    prior = None
+    priors: dict[int, torch.Tensor] = {}
     if game.gradient is not None:
-        prior = torch.from_numpy(game.gradient(np.full((1, UNITS), 0.5)))
+        for count in COUNTS:
+            number = gradients_and_masks(count)[0]
+            kept, weights = random_strengths(number, UNITS, 0.5, seed)
+            prior = (weights * game.gradient(1 - kept)).sum(axis=0)
+            priors[count] = torch.from_numpy(prior[None])
+            put("strengths", count, prior)
+        at_mean = torch.from_numpy(game.gradient(np.full((1, UNITS), 0.5)))
         middles = ((np.arange(STEPS) + 0.5) / STEPS)[:, None] * np.ones(UNITS)
         alone = {
             ("gradient", OF_GRADIENT): game.gradient(np.zeros((1, UNITS)))[0],
@@ -145,8 +166,13 @@ def correlations(game: Game, seed: int) -> Found:
                 continue
             put("removed", count, of["removed"])
             put("former", count, of["regression"])
-            rest = scores[:, : count - (OF_GRADIENT if prior is not None else 0)]
+            prior = priors.get(count)
+            masks = count if prior is None else gradients_and_masks(count)[1]
+            rest = scores[:, :masks]
             put("default", count, estimate(rest, prior=prior, **asked).value)
+            if prior is not None:
+                rest_of_one = scores[:, : count - OF_GRADIENT]
+                put("mean_mask", count, estimate(rest_of_one, prior=at_mean, **asked).value)
             if count in TREES:
                 put("trees", count, estimate(rest, prior=prior, estimator="trees", **asked).value)
     return found
@@ -222,7 +248,8 @@ def main() -> None:
         columns,
         note=f"Spearman correlation with the true effects of {UNITS} units, mean over {SEEDS} "
         "random games, by forwards of a video; half of all units removed; one video. Of games with "
-        f"a gradient the default takes one, counted as {OF_GRADIENT} forwards.",
+        f"a gradient the default takes as many as masks, at most {MOST_GRADIENTS}, counted as "
+        f"{OF_GRADIENT} forwards each.",
     )
 
 

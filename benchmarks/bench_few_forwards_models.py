@@ -24,7 +24,17 @@ import numpy as np
 import torch
 from _harness import Column, threads, write
 from _miniature import METRICS, Miniature
-from bench_few_forwards import COUNTS, OF_GRADIENT, STEPS, TREES, Found, draw, table
+from bench_few_forwards import (
+    COUNTS,
+    MOST_GRADIENTS,
+    OF_GRADIENT,
+    STEPS,
+    TREES,
+    Found,
+    draw,
+    gradients_and_masks,
+    table,
+)
 
 import vtcd_ops
 from reproduce.models import ROLES
@@ -38,6 +48,7 @@ from vtcd_ops.ops import cris_sample
 
 ESTIMATED, REFERENCE = 4000, 16384  # masks a video
 DRAWS = 8  # of few masks, from different parts of the sequence
+PRIORS = 4  # of those of each number of gradients
 METHODS = ("gradient", "integrated_gradients")
 
 
@@ -52,8 +63,18 @@ class VideoByVideo(Miniature):
         )  # fmt: skip
 
     def estimated(self, video: int, num_masks: int) -> Importance:
-        """The scores that estimates are made from, and the prior of the default."""
-        return self.rank(video, "estimated", num_masks=num_masks)
+        """The scores that estimates are made from, and a prior from one gradient."""
+        return self.rank(video, "estimated", num_masks=num_masks, prior="mean_mask")
+
+    def priors(self, video: int) -> dict[int, list[np.ndarray]]:
+        """The default's priors, some of each number of gradients."""
+        found: dict[int, list[np.ndarray]] = {}
+        for number in sorted({gradients_and_masks(count)[0] for count in COUNTS}):
+            for seed in range(PRIORS):
+                name = f"strengths-{number}-{seed}"
+                one = self.rank(video, name, num_masks=max(number, 2), seed=seed)
+                found.setdefault(number, []).append(one.tensors["prior"])
+        return found
 
     def reference(self, video: int, num_masks: int) -> Importance:
         """The scores of other masks."""
@@ -76,6 +97,7 @@ def measure(
             model.estimated(video, num_estimated)
             for method in METHODS:
                 model.gradients(video, method)
+            model.priors(video)
             model.reference(video, num_reference)
             seconds = time.monotonic() - begin
             print(f"{time.ctime()} {role}, video {video}: {seconds:.0f} s", flush=True)
@@ -101,12 +123,16 @@ def estimated(data: MaskScores, prior: np.ndarray | None, estimator: str) -> np.
     name, model, _ = choose(data, prior, estimator, fit=False)
     if isinstance(model, TreeProxy):
         return model.value[0]
+    if name == "prior" and prior is not None:
+        return prior[0]
     if model is not None and name in FITTED:
         return model.by_video(name, every)[0]
     return np.asarray(means(data, name, every))[0]
 
 
-def correlations(ranked: dict[str, Importance]) -> tuple[Found, float]:
+def correlations(
+    ranked: dict[str, Importance], priors: dict[int, list[np.ndarray]]
+) -> tuple[Found, float]:
     """Correlation with the reference, by method and forwards; and how sure the reference is."""
     reference = estimate_importance(
         "reference", ranked["reference"].settings, ranked["reference"].tensors, "regression"
@@ -125,11 +151,11 @@ def correlations(ranked: dict[str, Importance]) -> tuple[Found, float]:
         for count in (count for count in COUNTS if count >= cost):
             put(label, count, ranked[name].tensors["effects"][0])
     one = ranked["estimated"]
-    prior = one.tensors["prior"]
     drops = one.tensors["baseline"][:, None] - one.tensors["scores"]
     for count in (count for count in COUNTS if count <= drops.shape[1]):
-        for number in range(min(DRAWS, drops.shape[1] // count)):
-            start = number * count
+        number, masks = gradients_and_masks(count)
+        for turn in range(min(DRAWS, drops.shape[1] // count)):
+            start = turn * count
 
             def data(masks: int, start: int = start) -> MaskScores:
                 return LaterScores(
@@ -138,11 +164,15 @@ def correlations(ranked: dict[str, Importance]) -> tuple[Found, float]:
                     "simple", start,
                 )  # fmt: skip
 
+            prior = priors[number][turn % PRIORS]
             put("removed", count, estimated(data(count), None, "removed"))
             put("former", count, estimated(data(count), None, "regression"))
-            put("default", count, estimated(data(count - OF_GRADIENT), prior, "auto"))
+            at_mean = estimated(data(count - OF_GRADIENT), one.tensors["prior"], "auto")
+            put("mean_mask", count, at_mean)
+            put("strengths", count, prior[0])
+            put("default", count, estimated(data(masks), prior, "auto"))
             if count in TREES:
-                put("trees", count, estimated(data(count - OF_GRADIENT), prior, "trees"))
+                put("trees", count, estimated(data(masks), prior, "trees"))
     return {key: float(np.nanmean(values)) for key, values in found.items()}, reference.reliability
 
 
@@ -158,7 +188,7 @@ def make_table(
             ranked = {name: model.gradients(video, name) for name in METHODS}
             ranked["estimated"] = model.estimated(video, num_estimated)
             ranked["reference"] = model.reference(video, num_reference)
-            every.append(correlations(ranked))
+            every.append(correlations(ranked, model.priors(video)))
         title = f"`{ROLES[role].miniature}`"
         found[title] = {key: float(np.mean([one[key] for one, _ in every])) for key in every[0][0]}
         said.append(f"{title} {np.mean([sure for _, sure in every]):.2f}")
@@ -171,8 +201,9 @@ def make_table(
         note=f"Spearman correlation with the ridge regression of {num_reference:,} other masks, "
         f"which another draw of as many would correlate with by {', '.join(said)}; mean over "
         f"{num_videos} videos and up to {DRAWS} draws, by forwards of a video. A gradient counts "
-        f"as {OF_GRADIENT}; metrics {', '.join(METRICS[role] for role in roles)}; bfloat16 where "
-        "the processor is fast at it.",
+        f"as {OF_GRADIENT}; the default takes as many as masks, at most {MOST_GRADIENTS}; metrics "
+        f"{', '.join(METRICS[role] for role in roles)}; bfloat16 where the processor is fast at "
+        "it.",
     )
 
 

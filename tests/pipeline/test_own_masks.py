@@ -19,6 +19,7 @@ from vtcd_ops.discovery.run import Run
 from vtcd_ops.estimates.mask_seeds import mask_seed
 from vtcd_ops.importance import methods, ranking, scoring
 from vtcd_ops.importance.importance import video_seeds
+from vtcd_ops.importance.priors import random_strengths
 from vtcd_ops.ops import cris_sample
 
 FAST: dict[str, Any] = {"progress": False, "dtype": "float32", "masks_per_forward": 16}
@@ -66,7 +67,9 @@ def additive_run(out: Path) -> tuple[ProjectionAdapter, Run]:
     return adapter, run
 
 
-@pytest.mark.parametrize("prior", ["mean_mask", "integrated_gradients", "gradient", None])
+@pytest.mark.parametrize(
+    "prior", ["random_strengths", "mean_mask", "integrated_gradients", "gradient", None]
+)
 def test_every_prior(example: tuple[ProjectionAdapter, Run], prior: str | None) -> None:
     """Integrated gradients and the gradient are those of the methods of that name."""
     adapter, run = example
@@ -77,11 +80,41 @@ def test_every_prior(example: tuple[ProjectionAdapter, Run], prior: str | None) 
     assert found.settings["prior"] == prior
     if prior is None:
         assert "prior" not in found.tensors
-    elif prior != "mean_mask":
+    elif prior not in ("random_strengths", "mean_mask"):
         method = vtcd_ops.rank(
             run, adapter, samples(), method=prior, num_steps=8, name=f"method-{prior}", **ask
         )
         np.testing.assert_allclose(found.tensors["prior"], method.tensors["effects"], atol=1e-6)
+
+
+@pytest.mark.parametrize("ratio", [0.25, 0.5, 0.8])
+def test_random_strengths_find_what_masks_do(ratio: float) -> None:
+    """Exactly so, in the mean, where units act together as products, or bend alone."""
+    kept = 1 - ratio
+    total = np.zeros(5)
+    for seed in range(200):
+        x, weights = random_strengths(8, 5, ratio, seed)
+        assert x.min() >= 0
+        assert x.max() <= 1
+        np.testing.assert_allclose(weights.sum(axis=0), 1)
+        product = [x[:, 1] * x[:, 2], x[:, 0] * x[:, 2], x[:, 0] * x[:, 1]]
+        gradients = np.stack([*product, np.full(8, 2.0), 4 * x[:, 4] ** 3], axis=1)
+        total += (weights * gradients).sum(axis=0) / 200
+    np.testing.assert_allclose(total[:3], kept**2, rtol=0.1)  # of x0 x1 x2
+    assert total[3] == pytest.approx(2.0)  # of 2 x3
+    assert total[4] == pytest.approx(1.0, rel=0.1)  # of x4^4, whatever it is in between
+
+
+def test_more_masks_keep_the_prior(example: tuple[ProjectionAdapter, Run]) -> None:
+    """As many gradients as masks, at most 64; those of a ranking that goes on stay."""
+    adapter, run = example
+    ask: dict[str, Any] = {"metric": "logit", "name": "goes-on", **FAST}
+    few = vtcd_ops.rank(run, adapter, samples(), num_masks=4, **ask)
+    more = vtcd_ops.rank(run, adapter, samples(), num_masks=16, **ask)
+    assert few.settings["prior_gradients"] == more.settings["prior_gradients"] == 4
+    assert np.array_equal(few.tensors["prior"], more.tensors["prior"])
+    other = vtcd_ops.rank(run, adapter, samples(), num_masks=16, **ask | {"name": "at-once"})
+    assert other.settings["prior_gradients"] == 16
 
 
 def no_gradient(outputs: Any, sample: vtcd_ops.Sample) -> Tensor:

@@ -1,4 +1,4 @@
-"""What the estimator `auto` settles on: a prior or none, an additive model or trees."""
+"""What the estimator `auto` settles on: a prior, an additive model with it or without, trees."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ FITTED = ("regression", "adjusted", "shrinkage")
 _TREE_MASKS = 500  # below, trees find nothing that the regression does not
 _TREE_R2 = 0.9  # above, they could find little
 _TREE_GAIN = 0.02  # of R², that `auto` takes trees for
-_DOUBT = 2.0  # standard errors by which masks are to be predicted better to drop a prior
-_FEW = 30  # masks, below which these errors are not known well enough to doubt it
+_DOUBT = 2.0  # standard errors by which masks are to be predicted better to doubt a prior
+_FEW = 30  # masks, below which these errors are not known well enough for that
 
 #: What effects are read from; None: from means.
 Model = AdditiveModel | TreeProxy | None
@@ -41,10 +41,13 @@ def choose(
     """
     if estimator == "trees" and data.num_blocks < 2 * FOLDS:
         estimator = "shrinkage"  # too few masks to grow any
-    if estimator == "shrinkage" and prior is None:
+    if estimator in ("shrinkage", "prior") and prior is None:
         estimator = "regression"
-    if estimator in ("shrinkage", "trees"):
+    if estimator in ("shrinkage", "trees", "prior"):
         guided = AdditiveModel(data, prior)
+        if estimator == "prior":
+            r2 = guided.held_out_r2(guided.foretold_predictions()) if fit else _NAN
+            return estimator, guided, r2
         if estimator == "trees":
             proxy = TreeProxy.of(guided)
             return estimator, proxy, proxy.r2
@@ -53,7 +56,13 @@ def choose(
         model = AdditiveModel(data) if fit or estimator in FITTED else None
         return estimator, model, model.held_out_r2() if model and fit else _NAN
     name, model, r2 = best_additive(data, prior)
-    if trees and have_trees() and data.num_masks >= _TREE_MASKS and r2 < _TREE_R2:
+    if (
+        trees
+        and name != "prior"
+        and have_trees()
+        and data.num_masks >= _TREE_MASKS
+        and r2 < _TREE_R2
+    ):
         proxy = TreeProxy.of(model)
         # Predicting masks better is not enough: trees may learn what no unit's effect is made of,
         # and read off with noise what a prior had told exactly.
@@ -75,27 +84,34 @@ def _stands_out(model: AdditiveModel | TreeProxy) -> float:
 
 
 def best_additive(data: MaskScores, prior: np.ndarray | None) -> tuple[str, AdditiveModel, float]:
-    """The additive model: with the prior, unless it predicts held-out masks clearly worse."""
+    """The additive model: with the prior, unless it predicts held-out masks clearly worse.
+
+    It is the prior alone where masks add nothing clear to it. A regression of less than several
+    masks a unit leaves more noise in the effects than a good prior errs by, which predictions of
+    whole masks hardly show.
+    """
     plain = AdditiveModel(data)
     r2 = plain.held_out_r2()
     if prior is not None:
         guided = AdditiveModel(data, prior)
-        if not _clearly_worse(guided, plain):
-            return "shrinkage", guided, guided.held_out_r2()
+        regressed, alone = guided.held_out_predictions(), guided.foretold_predictions()
+        if _clearly_better(data, regressed, alone):
+            name, said = "shrinkage", regressed
+        else:
+            name, said = "prior", alone
+        if not _clearly_better(data, plain.held_out_predictions(), said):
+            return name, guided, guided.held_out_r2(said)
     # below R² = 0 the additive model knows nothing that it could adjust
     return ("regression" if r2 > 0 else "difference"), plain, r2
 
 
-def _clearly_worse(model: AdditiveModel, other: AdditiveModel) -> bool:
-    """Whether held-out masks are predicted worse by a model than by another, beyond noise.
+def _clearly_better(data: MaskScores, said: np.ndarray, other: np.ndarray) -> bool:
+    """Whether held-out masks are predicted better by one than by another, beyond noise.
 
     With few masks their R² differ by chance; the masks' squared errors are compared in pairs.
     """
-    data = model.data
     if data.num_blocks < _FEW:
         return False
-    squares = [
-        np.nansum((data.drops - one.held_out_predictions()) ** 2, axis=0) for one in (model, other)
-    ]
-    worse = squares[0] - squares[1]  # [M]
-    return bool(worse.mean() > _DOUBT * worse.std(ddof=1) / np.sqrt(len(worse)))
+    squares = [np.nansum((data.drops - one) ** 2, axis=0) for one in (other, said)]
+    gain = squares[0] - squares[1]  # [M]
+    return bool(gain.mean() > _DOUBT * gain.std(ddof=1) / np.sqrt(len(gain)))

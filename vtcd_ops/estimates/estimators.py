@@ -20,12 +20,14 @@ nor kept there; every estimate is an average over the videos in which the unit o
     shrinkage   the regression shrunk towards a prior instead of towards zero: effects that
                 something cheaper than masks, such as gradients, tells of each video, times a
                 number >= 0 of the video. Without a prior it is `regression`
+    prior       the prior alone, whatever the masks say; without one it is `regression`
     trees       the regression (shrunk towards a prior, where there is one), boosted trees fitted to
                 what it leaves, their exact effects, and a regression on what is left then; needs
                 scikit-learn
-    auto        `shrinkage` where there is a prior with which the additive model predicts held-out
-                masks not clearly worse than without (two standard errors); else `regression` where
-                it predicts them at all, else `difference`; `trees` where scikit-learn is installed,
+    auto        where there is a prior, `shrinkage` if it predicts held-out masks clearly better
+                (two standard errors) than the prior alone, else `prior`; but neither if masks
+                without it predict them clearly better. Without a prior `regression` where it
+                predicts them at all, else `difference`; `trees` where scikit-learn is installed,
                 trees add at least .02 to the R² of 500 masks or more, and their effects lie no less
                 far apart in their standard errors. In one video these rank as `adjusted` and
                 `removed` do; but those carry the mean drop of the videos in which a unit occurs, so
@@ -63,7 +65,7 @@ __all__ = ["DESIGNS", "ESTIMATORS", "Estimate", "estimate", "reliability"]
 #: The first is the default.
 ESTIMATORS = (
     "auto", "removed", "kept", "kept_sum", "difference", "regression", "adjusted", "shrinkage",
-    "trees",
+    "trees", "prior",
 )  # fmt: skip
 DESIGNS = tuple(BLOCK_LENGTH)
 
@@ -135,7 +137,8 @@ def estimate(
         design: of the masks, one of `DESIGNS`.
         present: bool [V, U]; by default every unit occurs in every video.
         baseline: floating [V], the metric of each video without a mask; 0 by default.
-        prior: floating [V, U], effects of each unit in each video from elsewhere, in any unit.
+        prior: floating [V, U], effects of each unit in each video from elsewhere, in any unit; that
+            of the scores, where the values are to be so under `prior`.
         estimator: one of `ESTIMATORS`.
         errors: compute standard errors, reliability and R² too; they are NaN otherwise.
 
@@ -150,7 +153,7 @@ def estimate(
     data, exponent = _mask_scores(scores, num_units, ratio, seed, design, present, baseline)
     _check_estimator(estimator)
     with one_thread():
-        name, model, r2 = choose(data, _prior(prior, data), estimator, fit=errors)
+        name, model, r2 = choose(data, _prior(prior, data, exponent), estimator, fit=errors)
         every = np.ones(data.num_masks, dtype=bool)
         value, by_videos = average_over_videos(_by_video(data, model, name, every), data.present)
         back = partial(from_unit_scale, exponent=exponent, what=name)
@@ -183,11 +186,11 @@ def reliability(
 
     Takes the arguments of :func:`estimate`, and returns what is `Estimate.reliability` there.
     """
-    data, _ = _mask_scores(scores, num_units, ratio, seed, design, present, baseline)
+    data, exponent = _mask_scores(scores, num_units, ratio, seed, design, present, baseline)
     _check_estimator(estimator)
     with one_thread():
         chosen = {"trees": "shrinkage"}.get(estimator, estimator)  # which agree as much
-        name, model, _ = choose(data, _prior(prior, data), chosen, fit=False, trees=False)
+        name, model, _ = choose(data, _prior(prior, data, exponent), chosen, fit=False, trees=False)
         return _split_half(data, model, name)
 
 
@@ -210,7 +213,7 @@ def effects_by_video(
     data, exponent = _mask_scores(scores, num_units, ratio, seed, design, present, baseline)
     _check_estimator(estimator)
     with one_thread():
-        name, model, _ = choose(data, _prior(prior, data), estimator, fit=False)
+        name, model, _ = choose(data, _prior(prior, data, exponent), estimator, fit=False)
         found = _by_video(data, model, name, np.ones(data.num_masks, dtype=bool))
     return from_unit_scale(np.where(data.present, found, np.nan), exponent, name)
 
@@ -234,13 +237,14 @@ def pairs_of(
     """
     data, exponent = _mask_scores(scores, num_units, ratio, seed, design, present, baseline)
     with one_thread():
-        _, model, _ = best_additive(data, _prior(prior, data))
+        _, model, _ = best_additive(data, _prior(prior, data, exponent))
     found = pair_effects(data, model, top)
     scaled = [from_unit_scale(x, exponent, "interactions") for x in (found.value, found.stderr)]
     return PairEffects(found.pairs, *scaled)
 
 
 _NAN = float("nan")
+_FURTHEST_PRIOR = 200  # powers of two from the drops
 
 
 def _check_estimator(estimator: str) -> None:
@@ -250,8 +254,11 @@ def _check_estimator(estimator: str) -> None:
         )
 
 
-def _prior(prior: Tensor | None, data: MaskScores) -> np.ndarray | None:
-    """Check a prior, and bring it to a scale of its own; None where it says nothing."""
+def _prior(prior: Tensor | None, data: MaskScores, exponent: int) -> np.ndarray | None:
+    """Check a prior, and divide it as the drops are; None where it says nothing.
+
+    Where it is of quite another size than they are it keeps a scale of its own.
+    """
     if prior is None:
         return None
     values = np.asarray(prior, dtype=np.float64)
@@ -260,7 +267,9 @@ def _prior(prior: Tensor | None, data: MaskScores) -> np.ndarray | None:
             f"estimate: prior expected finite {list(data.present.shape)}, got {list(values.shape)}"
             + ("" if values.shape != data.present.shape else " with NaN or infinity")
         )
-    _, [values] = to_unit_scale(values)
+    own, [values] = to_unit_scale(values)
+    if abs(own - exponent) < _FURTHEST_PRIOR:  # so that sums of squares are far from infinity and 0
+        values = np.ldexp(values, own - exponent)
     return values if values.any() else None
 
 
@@ -312,6 +321,8 @@ def _by_video(data: MaskScores, model: Model, name: str, used: np.ndarray) -> np
     """Estimate from the used masks [M], video by video: float64 [V, U]."""
     if isinstance(model, TreeProxy):
         return model.value
+    if name == "prior" and model is not None and model.prior is not None:
+        return np.where(data.present, model.prior, np.nan)
     if model is not None and name in FITTED:
         return model.by_video(name, used)
     return means(data, name, used)
@@ -321,6 +332,8 @@ def _mask_errors(data: MaskScores, model: Model, name: str) -> np.ndarray:
     """Standard errors from the masks, [U]."""
     if isinstance(model, TreeProxy):
         return model.errors()
+    if name == "prior" and model is not None:
+        return model.jackknife("shrinkage")  # of what masks would make of it, so not below its own
     if model is not None and name in FITTED:
         return model.jackknife(name)
     return block_errors(data, name)
@@ -330,7 +343,7 @@ def _split_half(data: MaskScores, model: Model, name: str) -> float:
     """Spearman correlation of two halves of the blocks, corrected by Spearman and Brown."""
     if data.num_blocks < 4:
         return _NAN
-    if name in ("shrinkage", "trees"):
+    if name in ("shrinkage", "trees", "prior"):
         name, model = "regression", AdditiveModel(data)
     half = data.groups(2)
     first, second = (

@@ -51,13 +51,13 @@ class AdditiveModel:
         self._removals = {seed: Removals(data, seed) for seed, _ in data.sharing()}
         self._kept: list[_Group] | None = None
         self._penalty: float | None = None
-        self._prior = None if prior is None else np.where(data.present, prior, 0.0)
+        self.prior = None if prior is None else np.where(data.present, prior, 0.0)
         self._foretold = np.zeros_like(data.drops)  # [V, M], by the prior
-        if self._prior is None:
+        if self.prior is None:
             return
         for seed, videos in data.sharing():
             for units, block in self._removals[seed].columns(np.arange(data.num_units)):
-                of_videos = torch.from_numpy(self._prior[videos, units].T.copy())
+                of_videos = torch.from_numpy(self.prior[videos, units].T.copy())
                 self._foretold[videos] += (block.double() @ of_videos).numpy().T
 
     def by_video(self, name: str, used: np.ndarray) -> np.ndarray:
@@ -118,11 +118,30 @@ class AdditiveModel:
                 predicted[rows] = said[:, ~used[:, i]] + level[:, None]
         return predicted
 
-    def held_out_r2(self) -> float:
-        """Share of the drops' variance that fits of the other masks predict; NaN if few."""
+    def foretold_predictions(self) -> np.ndarray:
+        """Predict each drop by the prior alone, its scale from the other folds: float64 [V, M].
+
+        NaN for a video in which no unit occurs.
+        """
+        fold = self.data.groups(FOLDS)
+        predicted = np.full_like(self.data.drops, np.nan)
+        videos = np.flatnonzero(self.data.present.any(1))
+        for i in range(FOLDS):
+            used = fold != i
+            said = self._scale(videos, used)[:, None] * self._foretold[videos]
+            level = (self.data.drops[videos] - said)[:, used].mean(1)
+            predicted[np.ix_(videos, ~used)] = said[:, ~used] + level[:, None]
+        return predicted
+
+    def held_out_r2(self, predicted: np.ndarray | None = None) -> float:
+        """Share of the drops' variance that fits of the other masks predict; NaN if few.
+
+        Args:
+            predicted: by what else than the regression.
+        """
         if self.data.num_blocks < 2 * FOLDS:
             return float("nan")
-        return r2_of(self.data, self.held_out_predictions())
+        return r2_of(self.data, self.held_out_predictions() if predicted is None else predicted)
 
     def jackknife(self, name: str) -> np.ndarray:
         """Standard errors [U] from the independent blocks of masks.
@@ -193,13 +212,13 @@ class AdditiveModel:
         """
         videos, count = group.videos, len(group.videos)
         drops = self.data.drops[videos]
-        targets = [drops.T] if self._prior is None else [drops.T, self._foretold[videos].T]
+        targets = [drops.T] if self.prior is None else [drops.T, self._foretold[videos].T]
         y = torch.from_numpy(np.concatenate(targets, axis=1))
         for i, found in group.regression.coefficients(y, used, penalty):
             values = found.numpy()
-            if self._prior is not None:
+            if self.prior is not None:
                 scale = self._scale(videos, used[:, i])
-                prior = self._prior[np.ix_(videos, group.units)].T
+                prior = self.prior[np.ix_(videos, group.units)].T
                 values = values[:, :count] + scale * (prior - values[:, count:])
             if name == "adjusted":
                 values = self._as_mean_drop(values, drops[:, used[:, i]].mean(1))

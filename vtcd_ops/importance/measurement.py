@@ -35,6 +35,8 @@ from vtcd_ops.video.clips import VideoClip
 
 Result = TypeVar("Result")
 
+#: What follows from how many masks are asked for, and stays where more are asked for later.
+_SETTLED = ("prior_gradients",)
 _MOST_MASKS = 32  # of one forward, where the user does not say; more gain nothing on the CPUs tried
 
 
@@ -129,8 +131,11 @@ class Measurement:
         }
         begun = read_settings(path) or {}
         now = json.loads(json.dumps(document))
-        if any(begun.get(key) != value for key, value in now.items()):
+        settled = {key: begun.get(key) for key in _SETTLED if key in document}
+        if any(begun.get(key) != value for key, value in (now | settled).items()):
             begun = {}  # those of other scores, to be refused or overwritten
+        else:
+            document |= settled
         suiting = partial(self._suiting_masks, asked)
         return document | asdict(asked.settle(self.adapter, begun, suiting))
 

@@ -26,7 +26,7 @@ from vtcd_ops.importance.importance import (
 )
 from vtcd_ops.importance.measurement import AskedForward, Measurement, check_model, gradient_dtype
 from vtcd_ops.importance.methods import Gradients, Masks, Method
-from vtcd_ops.importance.priors import PRIORS, prior_of, settled_prior
+from vtcd_ops.importance.priors import PRIORS, num_gradients, prior_of, settled_prior
 from vtcd_ops.importance.ranked_videos import find_videos
 from vtcd_ops.importance.scoring import Scoring
 from vtcd_ops.importance.store import finish_importance, importance_path
@@ -57,7 +57,7 @@ def rank(
     design: str = "simple",
     estimator: str = "auto",
     stop_at: float | None = 0.95,
-    prior: str | None = "mean_mask",
+    prior: str | None = "random_strengths",
     replace: str = "zero",
     num_steps: int = 32,
     classes: Sequence[str] | str | None = None,
@@ -117,9 +117,11 @@ def rank(
         estimator: of cris, see :mod:`vtcd_ops.estimates.estimators`.
         stop_at: stop as soon as the masks alone give an order that is this reliable (0 to 1), or at
             ``num_masks``; None: only there.
-        prior: of cris, what its estimates are shrunk towards: "mean_mask" (the gradient where every
-            unit is kept by 1 - ratio), "integrated_gradients" (at 8 strengths), "gradient" (where
-            everything is kept) or None. Left out, and said, where the metric has no gradient.
+        prior: of cris, what its estimates are shrunk towards: "random_strengths" (gradients where
+            every unit is kept by a random share of its own; as many as ``num_masks``, at most 64),
+            "mean_mask" (one gradient, where every unit is kept by 1 - ratio),
+            "integrated_gradients" (at 8 strengths), "gradient" (where everything is kept) or None.
+            Left out, and said, where the metric has no gradient.
         replace: what is put in place of a removed unit: "zero" (the paper's), "mean" (of its head's
             features over the videos), or "video" (another video's features at the same token, of
             another label where there is one).
@@ -163,7 +165,7 @@ def rank(
     dtype = gradient_dtype(dtype, adapter) if method in GRADIENTS else dtype
     asked = AskedForward(masks_per_forward, dtype, compiled, max_memory, method in GRADIENTS)
     more = {"method": method, "num_units": len(chosen_units), "seed": seed, "classes": kept_classes}
-    more |= _of_method(method, ratio, design, num_steps, prior, chosen_metric)
+    more |= _of_method(method, ratio, design, num_masks, num_steps, prior, chosen_metric)
     masked, writer = measured.open(path, asked, more, "a ranking", overwrite)
     reliability = partial(estimate_reliability, writer.document, estimator=estimator)
     scoring = Scoring(
@@ -238,12 +240,19 @@ def _default_name(method: str, measured: Measurement) -> str:
 
 
 def _of_method(
-    method: str, ratio: float, design: str, num_steps: int, prior: str | None, metric: Metric
+    method: str,
+    ratio: float,
+    design: str,
+    num_masks: int,
+    num_steps: int,
+    prior: str | None,
+    metric: Metric,
 ) -> dict[str, Any]:
     """The settings that a method depends on."""
     if method == "cris":
         drawn = {"ratio": float(ratio), "design": design, "masks": OWN_MASKS}
-        return {**drawn, "prior": settled_prior(prior, metric)}
+        settled = settled_prior(prior, metric)
+        return {**drawn, "prior": settled, **num_gradients(settled, num_masks)}
     return {"num_steps": num_steps} if method == "integrated_gradients" else {}
 
 

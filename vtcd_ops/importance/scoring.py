@@ -44,7 +44,8 @@ class Scoring:
         stop_at: reliability at which to stop; None: only at the end.
         preliminary: whether the first columns alone are a result, to be left when interrupted, and
             every minute while more are measured.
-        prior: gives the effects [U] of a video that gradients say, or None where they say nothing.
+        prior: gives the effects [U] in a video, by its number, that gradients say, or None where
+            they say nothing.
         refuse_inert: raise where removing every unit changes no answer of the model.
     """
 
@@ -59,7 +60,7 @@ class Scoring:
         check: Callable[[Tensors], float] | None = None,
         stop_at: float | None = None,
         preliminary: bool = False,
-        prior: Callable[[MaskedVideo], np.ndarray | None] | None = None,
+        prior: Callable[[int, MaskedVideo], np.ndarray | None] | None = None,
         refuse_inert: bool = False,
     ) -> None:
         self.masked = masked
@@ -144,7 +145,7 @@ class Scoring:
                 video = self._open(index)
                 found |= {"present": video.present, "baseline": np.array([video.baseline])}
                 changed = not self.refuse_inert or not video.present.any() or video.changes()
-                effects = self.prior(video) if self.prior and changed else None
+                effects = self.prior(index, video) if self.prior and changed else None
                 found |= {"changed": np.array([changed])}
             found |= {} if effects is None else {"prior": effects}
             self.writer.write_video(index, found)
