@@ -25,6 +25,7 @@ from vtcd_ops.video.samples import Sample, as_samples
 
 #: A metric with a gradient, for one of the paper's without.
 SMOOTH = {"accuracy": "probability", "iou": "soft_iou"}
+FEW = 64  #: masks beside a prior of as many gradients
 RELIABLE, ENOUGH = 0.9, 8  #: where rankings are what is measured; see `until_reliable`
 _MASKS_PER_FORWARD = 16  # as fast as more, and fewer are wasted where they do not fill a forward
 _WORTH_A_LINE = 1.0  # seconds
@@ -197,12 +198,13 @@ class Study:
         """Rank the concepts of a run as the paper does for a role.
 
         With `smooth` a metric that has a gradient stands for the paper's, as it always does for
-        the methods that need one: `cris` then has a prior.
+        the methods that need one: `cris` then has a prior, and few masks.
         """
         kind = ROLES[role]
         smooth = smooth or method in ("gradient", "integrated_gradients")
         metric = SMOOTH.get(kind.metric, kind.metric) if smooth else kind.metric
         kept = f"{method}-{metric}" if method == "cris" and metric != kind.metric else method
+        few = smooth and method == "cris"
         begin = time.monotonic()
         ranked = vtcd_ops.rank(
             run,
@@ -210,8 +212,8 @@ class Study:
             self.scored_samples(role, run),
             metric,
             method=method,
-            num_masks=self.num_masks(role),
-            stop_at=self.scale.reliability,
+            num_masks=FEW if few else self.num_masks(role),
+            stop_at=None if few else self.scale.reliability,
             ratio=kind.ratio,
             num_steps=self.scale.steps,
             classes="all" if kind.by_class else None,
