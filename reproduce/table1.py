@@ -143,9 +143,9 @@ def _notes(study: Study, found: Found) -> list[str]:
         f"video; mean over {scale.seeds} seeds of discovery and masks.",
         "Gradients are those of the probability (VideoMAE) and of the soft IoU (TCOW), since "
         f"accuracy and IoU are flat; so is “{SMOOTHED}”, which has a prior from as many gradients "
-        f"as masks. All curves are of accuracy and IoU. The random order is the mean of {NUM_RANDOM} "
-        "a seed and has no direction. Crops leave tokens that no concept holds, so that their curves "
-        "end elsewhere than those of SLIC.",
+        "as masks. All curves are of accuracy and IoU. The random order is the mean of "
+        f"{NUM_RANDOM} a seed and has no direction. Crops leave tokens that no concept holds, so "
+        "that their curves end elsewhere than those of SLIC.",
     ]
 
 
