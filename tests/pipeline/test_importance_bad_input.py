@@ -89,6 +89,16 @@ def test_one_sentence(run: Run, asked: dict[str, Any], sentence: str) -> None:
     assert run_files(run.path / "importance/cris-logit") == before
 
 
+def test_of_many_classes_those_most_like_a_misspelt_label_are_named(run: Run) -> None:
+    adapter = additive_adapter()
+    adapter.class_names = (*(f"{word} a ball" for word in ("roll", "throw")), *map(str, range(98)))
+    wrong = [Sample(sample.video, label="rolling a bal") for sample in samples(2)]
+    with pytest.raises(
+        InputError, match=r"or one of 100 names such as roll a ball.*, got 'rolling"
+    ):
+        vtcd_ops.rank(run, adapter, wrong, num_masks=32, name="misspelt", assign=True, **FAST)
+
+
 @pytest.mark.parametrize("wrong", [None, "rol", 7])
 @pytest.mark.parametrize("method", ["cris", "occlusion", "gradient"])
 def test_a_name_is_not_taken_by_what_was_refused(
