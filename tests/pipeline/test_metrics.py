@@ -77,9 +77,7 @@ def test_labels_are_numbers_or_names(adapter: ProjectionAdapter) -> None:
     assert score(adapter, "logit", outputs, label="lift") == [1.0, 1.0]
     assert score(adapter, "logit", outputs, label=1) == [1.0, 1.0]
     assert score(adapter, "logit", outputs, label="7") == [3.0, 0.0]  # a name before a number
-    with pytest.raises(
-        InputError, match=r"label expected 0 to 2, or one of roll, lift, 7, got 'rol'"
-    ):
+    with pytest.raises(InputError, match="0 to 2, or one of roll, lift, 7, got 'rol'"):
         score(adapter, "logit", outputs, label="rol")
 
 
