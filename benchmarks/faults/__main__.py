@@ -7,6 +7,7 @@ few of each are tried, nothing is written, and the status says whether all went 
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from shim import Shim, preload
 
 LIBRARY = preload()  # before anything heavy: the process begins anew
 
-from _harness import Column, write  # noqa: E402
+from _harness import RESULTS, Column, write  # noqa: E402
 from damage import AREAS, try_damages  # noqa: E402
 from inject import Found, inject  # noqa: E402
 from signals import in_signals  # noqa: E402
@@ -63,17 +64,33 @@ def try_faults(places: Places, arguments: argparse.Namespace) -> bool:
     for found in bad:
         print(found, flush=True)
     if not arguments.sample:
-        write(
-            "faults", rows, _FAULT_COLUMNS,
-            note="Every open, read, write, fsync, rename, link, unlink, mkdir and mmap below the "
+        note = (
+            "Every open, read, write, fsync, rename, link, unlink, mkdir and mmap below the "
             "folder of a small run made to fail in turn (EIO, ENOSPC, EINTR, EMFILE, ENOMEM, EPERM "
             "of a link, half of a read or write), then the same command again; and signals at "
             "operations drawn by lot. Left temporaries: where a file could not be removed, or the "
             "process was killed, they go with the next command. "
-            f"Seed {arguments.seed}, share {arguments.share:g}.",
-            details={"bad": [[one.task, one.fault, one.number, one.outcome] for one in bad]},
-        )  # fmt: skip
+            f"Seed {arguments.seed}, share {arguments.share:g}."
+        )
+        found = [[one.task, one.fault, one.number, one.outcome] for one in bad]
+        rows, found = _with_others(note, rows, found)
+        write("faults", rows, _FAULT_COLUMNS, note=note, details={"bad": found})
     return not bad
+
+
+def _with_others(
+    note: str, rows: list[dict[str, Any]], bad: list[list[Any]]
+) -> tuple[list[dict[str, Any]], list[list[Any]]]:
+    """Add what an earlier call of the same seed and share found of verbs not tried by this one."""
+    path = RESULTS / "faults.json"
+    before = json.loads(path.read_text()) if path.is_file() else {"note": ""}
+    if before["note"] != note:
+        return rows, bad
+    tried = {row["task"] for row in rows}
+    kept = [row for row in before["rows"] if row["task"] not in tried]
+    order = [task.name for task in TASKS]
+    rows = sorted([*kept, *rows], key=lambda row: order.index(row["task"]))
+    return rows, [one for one in before["details"]["bad"] if one[0] not in tried] + bad
 
 
 def _fault_row(task: str, failed: list[Found], hit: list[Found]) -> dict[str, Any]:
