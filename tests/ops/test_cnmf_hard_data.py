@@ -163,3 +163,23 @@ def test_one_channel_far_larger_than_the_others(size: float) -> None:
     error = np.linalg.norm(scaled - found.encoding.numpy() @ found.weights.numpy().T @ scaled)
     np.testing.assert_allclose(found.error, error, rtol=1e-6)
     assert int(found.num_iter) < 1000
+
+
+@pytest.mark.parametrize("tiny", [5e-324, 1e-310, 1e-300, 1e-160])
+def test_rows_that_are_nothing_beside_the_others(tiny: float) -> None:
+    """Whose inverse lengths are no numbers; also where one sweep is all there is."""
+    for seed in range(12):
+        draw = np.random.default_rng(seed)
+        rows, channels = int(draw.integers(3, 8)), int(draw.integers(1, 4))
+        data = draw.standard_normal((rows, channels))
+        small = draw.random((rows, channels)) < 0.5
+        data[small] = tiny * draw.integers(-3, 4, int(small.sum()))
+        data[0], data[1, 0] = tiny, 1.0
+        for max_num_iter in (1, 2, 5):
+            found = vtcd_ops.cnmf(torch.from_numpy(data), 2, max_num_iter=max_num_iter)
+            encoding, weights = found.encoding.numpy(), found.weights.numpy()
+            assert np.isfinite(encoding).all()
+            np.testing.assert_allclose(weights.sum(0), 1, rtol=1e-12)
+            left = np.linalg.norm(data - encoding @ (weights.T @ data))
+            np.testing.assert_allclose(found.error, left, rtol=1e-9, atol=1e-9)
+            assert left <= np.linalg.norm(data) * (1 + 1e-12)

@@ -173,7 +173,7 @@ class PointReader {
         sum += share * share;
       }
       const double norm = largest * sqrt(sum);
-      points_.inverse[n] = norm > 0 ? 1.0 / norm : 0.0;
+      points_.inverse[n] = inverse_length(norm);
     }
   }
 

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include "core/formulas/cnmf.h"
 #include "core/formulas/scaling.h"
 
 namespace vtcd {
@@ -49,7 +50,7 @@ PointSet::PointSet(const MatrixXd& columns)
     const double largest = points.col(n).cwiseAbs().maxCoeff();
     const double norm = largest > 0 ? largest * (points.col(n) / largest).norm() : 0.0;
     squared_norms[n] = points.col(n).squaredNorm();
-    inverse_norms[n] = norm > 0 ? 1.0 / norm : 0.0;
+    inverse_norms[n] = inverse_length(norm);
   }
 }
 

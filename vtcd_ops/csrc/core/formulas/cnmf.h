@@ -26,6 +26,12 @@ inline constexpr double kCnmfRounding = 0x1p-49;  // 8 epsilon
 // The penalty of a descent that begins anew because the first was degenerate.
 inline constexpr double kFirstPenalty = 0.03;
 
+// The inverse of a point's length; 0 where it is no number of a double: beside the largest of the
+// data, which is about 1, such a point is a zero vector, and adds nothing to any combination.
+VTCD_HOST_DEVICE inline double inverse_length(double length) {
+  return length >= 0x1p-1022 ? 1.0 / length : 0.0;
+}
+
 // Share of the last change of the centres that extrapolation adds: it grows while the error falls
 // and shrinks when it rises (in the manner of Ang and Gillis 2019).
 class Momentum {
