@@ -47,12 +47,21 @@ sanitize: $(READY) debian  ## the core's C++ tests as AVX2 and AVX-512 under the
 	done
 
 FUZZ ?= 600
-fuzz: $(READY)  ## random problems for the C++ core under libFuzzer and the sanitizers (needs clang; FUZZ=seconds)
+fuzz: fuzz-core fuzz-readers fuzz-operators  ## all fuzzing: the C++ core, readers of files (FUZZ=seconds for each), operators (CALLS=)
+
+fuzz-core: $(READY)  ## random problems for the C++ core under libFuzzer and the sanitizers (needs clang; FUZZ=seconds)
 	PATH="$(abspath $(VENV))/bin:$$PATH" cmake -S . -B build/fuzz -G Ninja -DVTCD_FUZZ=ON -DVTCD_WERROR=OFF \
 	  -DCMAKE_CXX_COMPILER=clang++ $(if $(EIGEN),-DEIGEN3_INCLUDE_DIR=$(EIGEN))
 	$(VENV)/bin/cmake --build build/fuzz --target core_fuzzer
 	mkdir -p build/fuzz/corpus
 	cd build/fuzz && ./core_fuzzer -max_total_time=$(FUZZ) -max_len=4096 -timeout=30 corpus
+
+fuzz-readers: build  ## files that nobody would write, for the readers of labels, weights, manifests, masks, results (FUZZ=seconds)
+	$(RUN) tests/pipeline/reader_fuzzer.py --seconds $(FUZZ) --seed $${SEED:-0}
+
+CALLS ?= 10000
+fuzz-operators: build  ## calls of the operators with arguments that nobody would give (CALLS=)
+	$(RUN) tests/ops/operator_fuzzer.py --calls $(CALLS) --seed $${SEED:-0}
 
 lint: $(READY)  ## check style, types and format of Python and C++
 	$(RUN) -m ruff check .
@@ -111,4 +120,4 @@ test-abi: $(READY)  ## build a wheel with the torch of .venv, test that wheel un
 clean:  ## remove what was built, but not the environment
 	rm -rf build dist *.egg-info vtcd_ops/_C_*.so
 
-.PHONY: help env build debian test sanitize fuzz lint format bench tables docs tutorials notebooks kernels wheel gpu demo reproduce test-abi clean
+.PHONY: help env build debian test sanitize fuzz fuzz-core fuzz-readers fuzz-operators lint format bench tables docs tutorials notebooks kernels wheel gpu demo reproduce test-abi clean

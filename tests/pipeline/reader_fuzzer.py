@@ -29,35 +29,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from vtcd_ops.adapters.checkpoints import read_saved
-from vtcd_ops.adapters.configs import check_sizes, read_config
+from pipeline.reader_files import READERS, Reader, npy
+
 from vtcd_ops.common.errors import InputError
-from vtcd_ops.reporting.concept_names import read_names
-from vtcd_ops.storage.codec import pack_labels, unpack_labels
-from vtcd_ops.storage.documents import digest_json, encode_json, read_json
-from vtcd_ops.storage.files import read_tensors, write_tensors
-from vtcd_ops.video.masks import read_mask, read_masks
-from vtcd_ops.video.readers import open_video
-from vtcd_ops.video.samples import read_manifest
-from vtcd_ops.vos_metrics.label_maps import read_label_map, read_split
+from vtcd_ops.storage.documents import digest_json
 
 SECONDS = 10  # that a reader may take
 MEMORY = 2 << 30  # bytes beyond those in use, as an address space
 NUMBERS = (0, 1, -1, 255, 2**31, 2**32 - 1, 2**60, 2**63, -(2**63), 10**400, 1e300, 0.5)
 TEXTS = ("", "..", "../../x", "/dev/zero", "a\0b", "x" * 4000, "\ud800", "\u202e", "é", "NaN")
 PIECES = (b"\0", b"\xff", b"\n", b'"', b",", b"[", b"{", b"\x93NUMPY", b"PK\x03\x04", b"\x89PNG")
-
-
-@dataclass(frozen=True)
-class Reader:
-    """A kind of file, good examples of it, and what reads it."""
-
-    name: str
-    suffix: str
-    examples: Callable[[], list[bytes]]
-    read: Callable[[Path], object]
 
 
 @dataclass
@@ -67,157 +50,6 @@ class Tally:
     outcomes: Counter[str] = field(default_factory=Counter)
     slowest: float = 0.0
     bad: list[str] = field(default_factory=list)
-
-
-# --- good files
-
-
-def _stored(write: Callable[[Path], object]) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "file"
-        write(path)
-        return path.read_bytes()
-
-
-def _labels() -> list[bytes]:
-    volume = np.arange(64, dtype=np.int32).reshape(4, 4, 4) % 5 - 1
-    return [pack_labels(volume)[0], pack_labels(volume + 300)[0]]
-
-
-def _tensors() -> list[bytes]:
-    arrays = {"a": np.arange(6.0).reshape(2, 3), "b": np.zeros((0, 4), np.int32)}
-    return [_stored(lambda path: write_tensors(path, arrays, {"k": [1, "two"]}))]
-
-
-def _weights() -> list[bytes]:
-    from safetensors.numpy import save
-
-    return [save({"w": np.ones((3, 2), np.float32), "b": np.zeros(3, np.float16)})]
-
-
-def _pickled() -> list[bytes]:
-    import torch
-
-    state = {"state_dict": {"w": torch.ones(3, 2)}, "epoch": 3}
-    new, old = io.BytesIO(), io.BytesIO()
-    torch.save(state, new)
-    torch.save(state, old, _use_new_zipfile_serialization=False)
-    return [new.getvalue(), old.getvalue()]
-
-
-def _csv() -> list[bytes]:
-    return [
-        b"video,label,text\na.mp4,running,\"a, b\"\nb.mp4,2,\n",
-        b"video;name;query_mask\r\na.mp4;x;m.png\r\n",
-        b"\xef\xbb\xbfvideo\tlabel\na.mp4\t1\n",
-    ]
-
-
-def _jsonl() -> list[bytes]:
-    row = {"video": "a.mp4", "label": 3, "text": "a", "target_masks": "m", "name": "n"}
-    return [(json.dumps(row) + "\n" + json.dumps({"video": None, "name": "x"}) + "\n").encode()]
-
-
-def _npy() -> list[bytes]:
-    found = []
-    for dtype in ("uint8", "bool", "float32", "int64"):
-        file = io.BytesIO()
-        np.save(file, (np.arange(48).reshape(3, 4, 4) % 2).astype(dtype))
-        found.append(file.getvalue())
-    file = io.BytesIO()
-    np.save(file, np.asfortranarray(np.ones((3, 4, 4), np.uint8)))
-    return [*found, file.getvalue()]
-
-
-def _npz() -> list[bytes]:
-    plain, packed = io.BytesIO(), io.BytesIO()
-    masks = np.ones((3, 4, 4), np.uint8)
-    np.savez(plain, target_masks=masks, other=masks)
-    np.savez_compressed(packed, query_mask=masks)
-    return [plain.getvalue(), packed.getvalue()]
-
-
-def _png() -> list[bytes]:
-    from PIL import Image
-
-    found = []
-    for mode in ("P", "L", "RGB", "RGBA", "I;16", "1"):
-        file = io.BytesIO()
-        image = Image.fromarray((np.arange(64).reshape(8, 8) % 3).astype(np.uint8))
-        image = Image.fromarray(np.eye(8, dtype=np.uint16)) if mode == "I;16" else image
-        image = image if mode == "I;16" else image.convert(mode)
-        image.save(file, "PNG")
-        found.append(file.getvalue())
-    return found
-
-
-def _sealed() -> list[bytes]:
-    return [encode_json({"files": {"a": [3, "0" * 64]}, "layers": [0, 1], "model": {"name": "x"}})]
-
-
-def _config() -> list[bytes]:
-    sizes = {"model_type": "vit", "hidden_size": 16, "num_hidden_layers": 2, "image_size": [32, 32],
-             "patch_size": 8, "vision": {"num_frames": 4, "mlp_ratio": 4.0}}  # fmt: skip
-    return [json.dumps(sizes).encode()]
-
-
-def _names() -> list[bytes]:
-    suggested = {"name": "ball", "by": "clip", "score": 0.5}
-    return [json.dumps({"keys-L1-H0-C0": "a", "keys-L1-H0-C1": suggested}).encode()]
-
-
-def _split() -> list[bytes]:
-    return [b"bear\nbmx-trees\n", b"/JPEGImages/480p/a/00000.jpg /Annotations/480p/a/00000.png\n"]
-
-
-# --- what reads them
-
-
-def _read_labels(path: Path) -> object:
-    content = path.read_bytes()
-    return [unpack_labels(content, (4, 4, 4), dtype) for dtype in ("uint8", "uint16")]
-
-
-def _read_config(path: Path) -> object:
-    config = read_config(path)
-    check_sizes(config, path, weights=path)
-    return config
-
-
-def _read_split(path: Path) -> object:
-    folder = path.parent / "davis"
-    (folder / "ImageSets/2017").mkdir(parents=True, exist_ok=True)
-    (folder / "ImageSets/2017/val.txt").write_bytes(path.read_bytes())
-    return read_split(folder, "val", ("2017",))
-
-
-def _read_frames(path: Path) -> object:
-    folder = path.parent / "frames"
-    folder.mkdir(exist_ok=True)
-    (folder / "0.png").write_bytes(path.read_bytes())
-    return list(open_video(folder).frames([0]))
-
-
-READERS = [
-    Reader("labels", "bin", _labels, _read_labels),
-    Reader("tensors of a result", "safetensors", _tensors, read_tensors),
-    Reader("weights", "safetensors", _weights, read_saved),
-    Reader("weights, pickled", "pt", _pickled, read_saved),
-    Reader("manifest, CSV", "csv", _csv, read_manifest),
-    Reader("manifest, JSON", "jsonl", _jsonl, read_manifest),
-    Reader("masks, npy", "npy", _npy, lambda path: read_masks(path, [0, 2])),
-    Reader("masks, npz", "npz", _npz, lambda path: read_masks(path, None)),
-    Reader("mask, PNG", "png", _png, read_mask),
-    Reader("label map, PNG", "png", _png, read_label_map),
-    Reader("frame, PNG", "png", _png, _read_frames),
-    Reader("document of a result", "json", _sealed, read_json),
-    Reader("configuration", "json", _config, _read_config),
-    Reader("names of concepts", "json", _names, read_names),
-    Reader("list of sequences", "txt", _split, _read_split),
-]
-
-
-# --- changes
 
 
 def changed(draw: random.Random, content: bytes, suffix: str) -> bytes:
@@ -294,6 +126,15 @@ def _json(draw: random.Random, content: bytes) -> bytes:
     return "\n".join(json.dumps(line) for line in ([whole] if whole else lines)).encode()
 
 
+def _packed(draw: random.Random, content: bytes) -> bytes:
+    """Other labels, packed again."""
+    try:
+        inside = zlib.decompressobj().decompress(content[1:], 1 << 20)
+    except zlib.error:
+        return content
+    return content[:1] + zlib.compress(draw.choice(_BYTES)(draw, inside or b"0"))
+
+
 def _safetensors(draw: random.Random, content: bytes) -> bytes:
     """Another header: shapes, types and places of the tensors."""
     length = int.from_bytes(content[:8], "little")
@@ -321,7 +162,7 @@ def _zip(draw: random.Random, content: bytes) -> bytes:
         for _ in range(draw.randint(0, 3)):
             name = draw.choice(("target_masks.npy", "../x.npy", "a", "a" * 300, ".npy"))
             archive.writestr(
-                name, _npy_header(draw, _npy()[0]), draw.choice((zipfile.ZIP_STORED, 8, 12, 14))
+                name, _npy_header(draw, npy()[0]), draw.choice((zipfile.ZIP_STORED, 8, 12, 14))
             )
     return file.getvalue()
 
@@ -344,12 +185,16 @@ def _png_chunks(draw: random.Random, content: bytes) -> bytes:
                                                  for _ in range(5))  # fmt: skip
     chunks[at : at + 1] = draw.choice(([], [(kind, inside)] * 2, [(kind, new)], [(kind, new)]))
     return content[:8] + b"".join(
-        struct.pack(">I", len(inside)) + kind + inside + struct.pack(">I", zlib.crc32(kind + inside))
+        struct.pack(">I", len(inside))
+        + kind
+        + inside
+        + struct.pack(">I", zlib.crc32(kind + inside))
         for kind, inside in chunks
     )
 
 
 _STRUCTURED: dict[str, Callable[[random.Random, bytes], bytes]] = {
+    "bin": _packed,
     "json": _json,
     "jsonl": _json,
     "safetensors": _safetensors,
@@ -357,9 +202,6 @@ _STRUCTURED: dict[str, Callable[[random.Random, bytes], bytes]] = {
     "npz": _zip,
     "png": _png_chunks,
 }
-
-
-# --- the run
 
 
 def _alarm(*_: object) -> None:

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 import re
+import resource
+import time
+from collections.abc import Callable
 from typing import Any
+
+import pytest
+
+from vtcd_ops.common.errors import InputError
+
+MEMORY = 200 << 20  # bytes that a refusal may take
+SECONDS = 5
 
 TEXTS = {
     "HTML": '<img src="https://example.com/x.png" onerror="window.hacked=1">',
@@ -36,3 +46,13 @@ def strings(document: Any) -> list[str]:
     if isinstance(document, dict):
         return [*document, *strings(list(document.values()))]
     return [s for one in document for s in strings(one)] if isinstance(document, list) else []
+
+
+def refused(call: Callable[[], object], match: str = ".") -> None:
+    """Expect one sentence, at once and without the memory."""
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    with pytest.raises(InputError, match=match) as caught:
+        call()
+    assert time.process_time() - start < SECONDS
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10 < MEMORY
+    assert "\n" not in str(caught.value)

@@ -15,7 +15,7 @@ import torch
 from numpy.lib import format as npy_format
 from torch import Tensor
 
-from vtcd_ops.common.errors import InputError, counted
+from vtcd_ops.common.errors import InputError, counted, first_line
 from vtcd_ops.common.untrusted import expect_regular_file
 from vtcd_ops.video.decoding import open_image
 from vtcd_ops.video.mask_values import VOID_COLOUR, object_of, object_of_colours, object_of_numbers
@@ -170,7 +170,11 @@ def _read_header(source: str, file: IO[bytes]) -> tuple[tuple[int, ...], bool, n
     length = file.read(digits)
     if (size := int.from_bytes(length, "little")) > _MAX_HEADER_BYTES:
         raise InputError(f"{source}: .npy expected a header of a few bytes, got {size}")
-    found: tuple[tuple[int, ...], bool, np.dtype] = read_header(BytesIO(length + file.read(size)))
+    try:
+        found: tuple[tuple[int, ...], bool, np.dtype]
+        found = read_header(BytesIO(length + file.read(size)))
+    except Exception as error:  # Python's own parsers have many for what is no header
+        raise InputError(f"{source} cannot be read as .npy: {first_line(error)}") from error
     return found
 
 
