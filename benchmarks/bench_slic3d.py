@@ -236,7 +236,7 @@ def two_threads() -> dict[str, float]:
 
 
 def uncommon() -> dict[str, tuple[Tensor, tuple[int, int, int], dict[str, Any]]]:
-    """Many segments, no interpolation, fewer voxels than tokens: features, size and options."""
+    """Many segments, few channels, no interpolation, fewer voxels than tokens, with options."""
     generator = torch.Generator().manual_seed(0)
     tokens, video = VIDEOMAE
     plain = torch.randn(1, 32, 8, 64, 64, generator=generator)
@@ -246,6 +246,14 @@ def uncommon() -> dict[str, tuple[Tensor, tuple[int, int, int], dict[str, Any]]]
         f"16x112x112 of 8x14x14, {n:,} segments": (noise(tokens), video, {"n_segments": n})
         for n in (200, 1000, 20_000)
     }
+    # where least is gained by labelling the voxels between four tokens at once
+    found |= {
+        f"8x64x64 of 4x16x16, {channels} channels, 1,000 segments": (
+            torch.randn(1, channels, 4, 16, 16, generator=generator), (8, 64, 64),
+            {"n_segments": 1000},
+        )
+        for channels in (1, 8, 64)
+    }  # fmt: skip
     small = {"compactness": 1e-3}
     found |= {
         f"8x64x64, no interpolation, {n} segments": (plain, (8, 64, 64), {"n_segments": n} | small)
