@@ -211,12 +211,16 @@ def draw(found: dict[str, Found], image: str, across: int) -> None:
     """Draw correlation against forwards, a panel a game or model."""
     plt.rcParams.update({"svg.hashsalt": "few", "svg.fonttype": "none", "font.size": 8})
     down = -(-len(found) // across)
+    shown = [name for name in NAMES if any(name == key for one in found.values() for key, _ in one)]
+    columns = 2 if across < 3 else 3
+    below = 0.2 * -(-len(shown) // columns) + 0.3  # inches
+    height = 2.3 * down + below
     figure, axes = plt.subplots(
-        down, across, figsize=(3 * across, 2.3 * down + 0.6), sharex=True, sharey=True,
-        squeeze=False,
-    )  # fmt: skip
+        down, across, figsize=(3.2 * across, height), sharex=True, sharey=True, squeeze=False
+    )
     for panel, (kind, one) in zip(axes.ravel(), found.items(), strict=False):
-        for number, (name, label) in enumerate(NAMES.items()):
+        for number, name in enumerate(shown):
+            label = NAMES[name]
             counts = [count for count in COUNTS if np.isfinite(one.get((name, count), np.nan))]
             values = [one[name, count] for count in counts]
             style = {"marker": ".", "color": f"C{number}", "label": label}
@@ -227,9 +231,11 @@ def draw(found: dict[str, Found], image: str, across: int) -> None:
         panel.set_xlabel("forwards of a video")
     for panel in axes[:, 0]:
         panel.set_ylabel("Spearman")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=3, frameon=False)
-    figure.tight_layout(rect=(0, 0.16 / down**0.5, 1, 1))
+    lines = {line.get_label(): line for panel in axes.ravel() for line in panel.get_lines()}
+    names = [NAMES[name] for name in shown]
+    figure.legend([lines[name] for name in names], names, loc="lower center", ncols=columns,
+                  frameon=False)  # fmt: skip
+    figure.tight_layout(rect=(0, below / height, 1, 1))
     figure.savefig(IMAGES / image, metadata={"Date": None})
 
 
