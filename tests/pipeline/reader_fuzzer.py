@@ -99,7 +99,7 @@ def _json(draw: random.Random, content: bytes) -> bytes:
     try:
         lines = [json.loads(line) for line in content.split(b"\n") if line.strip()] or [{}]
         whole = None
-    except ValueError:
+    except (ValueError, RecursionError):
         try:
             whole = json.loads(content)
             lines = [whole]

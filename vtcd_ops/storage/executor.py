@@ -40,8 +40,9 @@ def on_executor(
     3
 
     Args:
-        executor: any :class:`concurrent.futures.Executor`; tried are processes, threads and a bare
-            one of the interface alone. Of the threads of a process one works at a time.
+        executor: any :class:`concurrent.futures.Executor`; tried are processes, threads, those
+            of dask.distributed and a bare one of the interface alone. Of the threads of a process
+            one works at a time.
         num_workers: how often the call is made, at least 1.
         verb: :func:`vtcd_ops.discover`, :func:`vtcd_ops.rank` or :func:`vtcd_ops.curves`.
         arguments, options: of the verb; they are pickled, and the samples are gone through by every
