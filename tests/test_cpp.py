@@ -155,7 +155,9 @@ def test_threads_are_seen() -> None:
         assert uses == text.count("threaded_for(") > 0, path
     cases = threaded_cases()
     assert len(cases) == sum(
-        line.startswith("TEST(") for path in SOURCES.glob("*.cpp") for line in path.open()
+        line.startswith("TEST(")
+        for path in SOURCES.glob("*.cpp")
+        for line in path.read_text().splitlines()
     )
     assert any(cases.values())
     assert not all(cases.values())

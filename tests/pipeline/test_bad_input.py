@@ -111,7 +111,8 @@ def vtcd(
         ("example {good} --out {run} --criterion x", "criterion expected one of elbow"),
         (
             "example {good} --out {run} --max-memory 1KB",
-            "at least 17.4KB, which one head of this video takes, got 1KB",  # 4 (32 x 8 + 64 ^ 2)
+            # 4 (32 x 8 + 64 ^ 2), 4 x 32 x 8 as captured, 64 ^ 2 as bytes, at work 8 (64 ^ 2 + 256)
+            "at least 57.3KB, which one head of this video takes, got 1KB",
         ),
         ("example {good} --out {run} --max-memory x", "max_memory expected a size such as"),
         ("example {good} --out {run} --num-frames x", "num_frames expected a whole number"),

@@ -177,7 +177,8 @@ class VideoDivider:
         working = self._working_bytes(clip), torch.get_num_threads()
         budget = self._budget(head_bytes)
         if self.device.type == "cpu" and not begun and self.writer.keep == EVERYTHING:
-            budget = max(budget - _preview_bytes(record), head_bytes + working[0])
+            least = head_bytes + working[0]  # what is less than it is refused below
+            budget = max(budget - _preview_bytes(record), min(budget, least))
         for group in plan_groups(layers, self.heads, head_bytes, budget, *working):
             self._tried = len(group.layers) * len(group.heads)
             shown: list[Future[np.ndarray]] = []
