@@ -16,6 +16,7 @@ from reproduce.published import TABLE_1
 from reproduce.registry import experiment
 from reproduce.results import Cell, Claim, Result, Row, compare
 from reproduce.study import Study
+from vtcd_ops.common.errors import counted
 from vtcd_ops.importance.curves import RANDOM
 
 PAPER_ROLES = ("tcow", "videomae")
@@ -140,7 +141,7 @@ def _notes(study: Study, found: Found) -> list[str]:
         "VideoMAE, two of each class, which has its own ranking. Curves of "
         f"{scale.points} steps on as many other videos, from which neither concepts nor rankings "
         "come. Brackets here are 95 % intervals over those videos, and a claim is decided video by "
-        f"video; mean over {scale.seeds} seeds of discovery and masks.",
+        f"video; mean over {counted(scale.seeds, 'seed')} of discovery and masks.",
         "Gradients are those of the probability (VideoMAE) and of the soft IoU (TCOW), since "
         f"accuracy and IoU are flat; so is “{SMOOTHED}”, which has a prior from as many gradients "
         "as masks. All curves are of accuracy and IoU. The random order is the mean of "
