@@ -109,7 +109,7 @@ demo: build  ## the whole pipeline on bundled clips with a bundled miniature mod
 	$(VENV)/bin/vtcd demo $(ARGS)
 
 REPRODUCED ?= reproduced
-reproduce: build  ## the paper's tables on the miniatures (half an hour; ARGS=--quick: fewer videos and masks)
+reproduce: build  ## the paper's tables on the miniatures (several hours; ARGS=--quick: fewer videos and masks)
 	$(RUN) -m reproduce $(REPRODUCED) $(ARGS)
 
 test-abi: TORCH = 2.15.0
