@@ -22,55 +22,14 @@ from typing import Any
 import numpy as np
 import torch
 from _harness import RESULTS, Column, write
-from torch import Tensor, nn
+from _stand_in import stand_in
 
-from vtcd_ops.adapters import FrameTransform, ProjectionAdapter, Projections
 from vtcd_ops.discovery import pipeline, video_divider
 from vtcd_ops.discovery.discover import discover
 from vtcd_ops.discovery.run_writer import RunWriter
 
-LAYERS, HEADS, CHANNELS = 12, 12, 64
+LAYERS, HEADS = 12, 12  # of the stand-in
 CLIPS = (10, 30, 100)
-
-
-class StandIn(nn.Module):
-    """Patches, positions and the projections of every layer, without attention."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        width = HEADS * CHANNELS
-        self.patch = nn.Conv3d(3, width, kernel_size=(2, 16, 16), stride=(2, 16, 16))
-        self.position = nn.Parameter(0.5 * torch.randn(1, 8 * 14 * 14, width))
-        self.queries = nn.ModuleList(nn.Identity() for _ in range(LAYERS))
-        self.keys = nn.ModuleList(nn.Linear(width, width) for _ in range(LAYERS))
-        self.values = nn.ModuleList(nn.Identity() for _ in range(LAYERS))
-        self.outputs = nn.ModuleList(nn.Identity() for _ in range(LAYERS))
-
-    def forward(self, clips: Tensor) -> Tensor:
-        """Run the projections of every layer on clips [B, 16, 3, 224, 224]."""
-        x = self.patch(clips.transpose(1, 2)).flatten(2).transpose(1, 2) + self.position
-        for layer in range(LAYERS):
-            self.queries[layer](x)
-            keys = self.keys[layer](x)
-            x = self.outputs[layer](x.add(self.values[layer](keys), alpha=0.3))
-        return x
-
-
-def stand_in() -> ProjectionAdapter:
-    torch.manual_seed(0)
-    model = StandIn().eval()
-    layers = zip(model.queries, model.keys, model.values, model.outputs, strict=True)
-    return ProjectionAdapter(
-        model,
-        name="stand-in",
-        projections=[Projections(queries=q, keys=k, values=v, outputs=o) for q, k, v, o in layers],
-        num_heads=HEADS,
-        head_dim=CHANNELS,
-        num_frames=16,
-        tubelet_size=2,
-        token_grid=(8, 14, 14),
-        frames=FrameTransform(size=(224, 224)),
-    )
 
 
 def scene(seed: int) -> np.ndarray:

@@ -27,12 +27,12 @@ from typing import Any
 import numpy as np
 import torch
 from _harness import RESULTS, Column, write
+from _stand_in import stand_in
 from bench_discover import scene as videomae_scene
-from bench_discover import stand_in, timed
-from torch import Tensor, nn
+from bench_discover import timed
 
 from vtcd_ops import report
-from vtcd_ops.adapters import FrameTransform, ProjectionAdapter, Projections
+from vtcd_ops.adapters import ProjectionAdapter
 from vtcd_ops.discovery import discover as discovery
 from vtcd_ops.discovery import pipeline
 from vtcd_ops.discovery.keeping import KEEPS
@@ -48,43 +48,12 @@ MILLION = 1_000_000
 CORES = 16  # of a machine, on paper
 
 
-class Small(nn.Module):
-    """Patches and the projections of every layer, without attention."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        width = HEADS * CHANNELS
-        self.patch = nn.Conv3d(3, width, kernel_size=(2, 8, 8), stride=(2, 8, 8))
-        self.keys = nn.ModuleList(nn.Linear(width, width) for _ in range(LAYERS))
-        self.queries = nn.ModuleList(nn.Identity() for _ in range(LAYERS))
-        self.values = nn.ModuleList(nn.Identity() for _ in range(LAYERS))
-        self.rest = nn.ModuleList(nn.Identity() for _ in range(LAYERS))
-
-    def forward(self, clips: Tensor) -> Tensor:
-        """Run the projections of every layer on clips [B, 8, 3, 32, 32]."""
-        x = self.patch(clips.transpose(1, 2)).flatten(2).transpose(1, 2)
-        for layer in range(LAYERS):
-            self.queries[layer](x)
-            x = self.rest[layer](x + 0.3 * self.values[layer](self.keys[layer](x)))
-        return x
-
-
 def small() -> ProjectionAdapter:
     """The model with its adapter."""
-    torch.manual_seed(0)
-    model = Small().eval()
-    layers = zip(model.queries, model.keys, model.values, model.rest, strict=True)
-    return ProjectionAdapter(
-        model,
-        name="small stand-in",
-        projections=[Projections(queries=q, keys=k, values=v, outputs=o) for q, k, v, o in layers],
-        num_heads=HEADS,
-        head_dim=CHANNELS,
-        num_frames=FRAMES,
-        tubelet_size=2,
-        token_grid=(FRAMES // 2, EDGE // 8, EDGE // 8),
-        frames=FrameTransform(size=(EDGE, EDGE)),
-    )
+    return stand_in(
+        "small stand-in", layers=LAYERS, heads=HEADS, channels=CHANNELS, frames=FRAMES, edge=EDGE,
+        patch=8, positions=False,
+    )  # fmt: skip
 
 
 class Drawn:
