@@ -20,8 +20,8 @@ from reproduce.study import FULL, QUICK, Study
 from vtcd_ops.common.errors import InputError
 
 MODULES = (
-    "table4", "table1", "table2", "table3", "table3_parts", "figure8", "figure9", "parts",
-    "control", "rosetta", "evidence", "evidence_real",
+    "table4", "table1", "table1_replaced", "table2", "table3", "table3_parts", "figure8", "figure9",
+    "parts", "control", "rosetta", "evidence", "evidence_real",
 )  # fmt: skip
 MINIATURE = (
     "Every number here, but where DINOv2-S stands beside it, is of a miniature model on rendered "

@@ -85,9 +85,9 @@ class Study:
         """Return the same study with something more or less computed."""
         return replace(self, scale=replace(self.scale, **changes))
 
-    def until_reliable(self) -> Study:
-        """Return the same study with masks until an order is reliable, or `ENOUGH` times more."""
-        masks = ENOUGH * self.scale.masks
+    def until_reliable(self, times: int = ENOUGH) -> Study:
+        """Return the same study with masks until an order is reliable, or `times` as many."""
+        masks = times * self.scale.masks
         return replace(self, scale=replace(self.scale, masks=masks, reliability=RELIABLE))
 
     @property
@@ -194,11 +194,13 @@ class Study:
         method: str = "cris",
         *,
         smooth: bool = False,
+        replace: str = "zero",
     ) -> Importance:
         """Rank the concepts of a run as the paper does for a role.
 
         With `smooth` a metric that has a gradient stands for the paper's, as it always does for
-        the methods that need one: `cris` then has a prior, and few masks.
+        the methods that need one: `cris` then has a prior, and few masks. `replace` is what is put
+        in place of a concept.
         """
         kind = ROLES[role]
         smooth = smooth or method in ("gradient", "integrated_gradients")
@@ -218,10 +220,12 @@ class Study:
             num_steps=self.scale.steps,
             classes="all" if kind.by_class else None,
             seed=seed,
-            name=f"{kept}-{self._scale_name()}",
+            replace=replace,
+            name=f"{kept}-{self._scale_name(replace)}",
             masks_per_forward=_MASKS_PER_FORWARD,
             progress=False,
         )
+        kept += "" if replace == "zero" else f", {replace} put in place,"
         self._say(f"{_what(run, role)}: {kept} of {len(ranked.value)} concepts", begin)
         return ranked
 
@@ -234,6 +238,7 @@ class Study:
         *,
         name: str,
         num_random: int = 0,
+        replace: str = "zero",
     ) -> Curves:
         """Follow the orders of some rankings of a run, on videos that none was made from."""
         begin = time.monotonic()
@@ -247,7 +252,8 @@ class Study:
             num_points=self.scale.points,
             num_random=num_random,
             seed=seed,
-            name=f"{name}-{self._scale_name()}",
+            replace=replace,
+            name=f"{name}-{self._scale_name(replace)}",
             masks_per_forward=_MASKS_PER_FORWARD,
             progress=False,
         )
@@ -294,12 +300,13 @@ class Study:
         classes = {sample.label for sample in known} if ROLES[role].by_class else ()
         return max(self.scale.scored, 2 * len(classes))
 
-    def _scale_name(self) -> str:
+    def _scale_name(self, replace: str) -> str:
         """What tells rankings and curves of a run at one scale from those at another."""
         scale = self.scale
         masks = f"{scale.masks}"
         masks += f"-{scale.reliability:g}" if scale.reliability is not None else ""
-        return f"{masks}-{scale.scored}-{scale.points}-{scale.steps}"
+        name = f"{masks}-{scale.scored}-{scale.points}-{scale.steps}"
+        return name if replace == "zero" else f"{name}-{replace}"
 
     def _say(self, what: str, begin: float) -> None:
         seconds = time.monotonic() - begin

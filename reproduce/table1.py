@@ -96,7 +96,7 @@ def table1(study: Study) -> Result:
             for role in PAPER_ROLES
             for direction in DIRECTIONS
         },
-        rows=[Row(label, _cells(found, label)) for label in (*METHODS, RANDOM_ORDER)],
+        rows=[Row(label, cells_of(found, label)) for label in (*METHODS, RANDOM_ORDER)],
         claims=_claims(found),
         notes=_notes(study, found),
         figure=figure,
@@ -105,16 +105,20 @@ def table1(study: Study) -> Result:
     )
 
 
-def curves_of(study: Study, role: str, seed: int, proposals: str) -> dict[str, Curve]:
+def curves_of(
+    study: Study, role: str, seed: int, proposals: str, replace: str = "zero"
+) -> dict[str, Curve]:
     """Rank the concepts of one run by all methods, and follow all orders."""
     methods = {label: one for label, one in METHODS.items() if one.proposals == proposals}
     run = study.run(role, seed, proposals=proposals)
     rankings = [
-        study.importance(run, role, seed, one.ranking, smooth=one.smooth)
+        study.importance(run, role, seed, one.ranking, smooth=one.smooth, replace=replace)
         for one in methods.values()
     ]
     drawn = NUM_RANDOM if proposals == "slic" else 0
-    found = study.curves(run, role, rankings, seed, name="table1", num_random=drawn)
+    found = study.curves(
+        run, role, rankings, seed, name="table1", num_random=drawn, replace=replace
+    )
     curves = {
         label: Curve(
             found.fractions,
@@ -164,17 +168,18 @@ def _masks(found: Found) -> str:
     return "; ".join(words)
 
 
-def _areas(found: Found, label: str, role: str, direction: str) -> list[float]:
-    """Of each video, the mean over the seeds."""
+def areas_of(found: Found, label: str, role: str, direction: str) -> list[float]:
+    """Return the area of each video, the mean over the seeds."""
     every = [curve.areas(direction) for curve in found[label, role]]
     areas: list[float] = np.mean(every, axis=0).tolist()
     return areas
 
 
-def _cells(found: Found, label: str) -> dict[str, Cell]:
+def cells_of(found: Found, label: str) -> dict[str, Cell]:
+    """Return the measured areas of a row beside the paper's."""
     return {
         f"{role}, {direction}": Cell.of(
-            _areas(found, label, role, direction), TABLE_1.get((label, role), {}).get(direction)
+            areas_of(found, label, role, direction), TABLE_1.get((label, role), {}).get(direction)
         )
         for role in PAPER_ROLES
         for direction in DIRECTIONS
@@ -188,7 +193,7 @@ def _claims(found: Found) -> list[Claim]:
         pairs = [(OURS, other) for other in (*BEATEN, GRADIENTS)] + [(SMOOTHED, GRADIENTS)]
         for ours, other in pairs:
             for direction in DIRECTIONS:
-                mine, its = (_areas(found, label, role, direction) for label in (ours, other))
+                mine, its = (areas_of(found, label, role, direction) for label in (ours, other))
                 name = "VTCD" if ours == OURS else f"“{ours}”"
                 text = f"{ROLES[role].title}: the {direction} area of {name} is "
                 text += f"{BETTER[direction]} than that of “{other}”."

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch
 from scipy import stats
 
 import vtcd_ops
-from reproduce import page, processes, results
+from reproduce import page, processes, results, table1, table1_replaced
 from reproduce.__main__ import main
 from reproduce.figure9 import likeness
 from reproduce.masks import iou, on_grid
@@ -240,6 +241,25 @@ def test_rankings_and_curves_are_made_once(
     monkeypatch.setattr(adapter.model, "forward", never)
     again = curves_of(example_study, "videomae", 0, "slic")
     assert all(np.array_equal(again[label].scores, first[label].scores) for label in first)
+
+
+def test_table_1_is_made_under_each_replacement(
+    example_study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (table1, table1_replaced):
+        monkeypatch.setattr(module, "PAPER_ROLES", ("videomae",))
+    rows = {row.label: row.cells for row in table1_replaced.table1_replaced(example_study).rows}
+    orders = len([one for one in METHODS.values() if one.proposals == "slic"]) + 1
+    assert len(rows) == orders * len(table1_replaced.IN_PLACE)
+    study = example_study.until_reliable()
+    ours = [curves_of(study, "videomae", seed, "slic")["SLIC, occlusion"] for seed in study.seeds]
+    area = np.mean([curve.areas("positive") for curve in ours])
+    assert rows["zeros: occlusion"]["videomae, positive"].value == pytest.approx(area)
+    for kind in ("importance", "curves"):  # each order was made and followed with the same
+        stored = example_study.run("videomae", 0).path.glob(f"{kind}/*/settings.json")
+        found = Counter(json.loads(file.read_text()).get("replace", "zero") for file in stored)
+        assert set(found) == set(table1_replaced.IN_PLACE)
+        assert len(set(found.values())) == 1
 
 
 def test_scored_videos_are_of_the_run_and_of_all_classes(example_study: Study) -> None:
