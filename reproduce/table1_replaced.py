@@ -28,7 +28,6 @@ from vtcd_ops.common.errors import counted
 from vtcd_ops.importance.replacements import REPLACEMENTS
 
 IN_PLACE = {"zero": "zeros", "mean": "the head's mean", "video": "another video's features"}
-FEWER = 1  #: times the masks of a ranking, at most, where not zeros are put in place
 COMPARED = ("SLIC, occlusion", GRADIENTS, RANDOM_ORDER)
 
 
@@ -61,7 +60,7 @@ def table1_replaced(study: Study) -> Result:
 
 def _curves(study: Study, replace: str) -> Found:
     """Curves of all orders, ranked and followed with one replacement."""
-    study = study.until_reliable() if replace == "zero" else study.until_reliable(FEWER)
+    study = study.until_reliable(times=1)
     found: Found = {}
     for role in PAPER_ROLES:
         for seed in study.seeds:
@@ -102,9 +101,10 @@ def _notes(study: Study, found: dict[str, Found]) -> list[str]:
             )
     return [
         "Each order is made and followed with the same features in place of what is removed; "
-        "videos, metrics and the rest as in Table 1, whose numbers those of zeros are. Areas of "
-        "different replacements are not to be compared: they are of different curves, which end "
-        "at what the model answers to nothing but means, or another video's features.",
+        "videos, metrics and the rest as in Table 1, but with fewer masks of CRIS, so that its "
+        "numbers under zeros may differ from those there. Areas of different replacements are of "
+        "different curves, which end at what the model answers to nothing but zeros, means or "
+        "another video's features: compare rows of one replacement.",
         "Masks of CRIS by the paper's metric, a video, and the reliability of the order: "
         f"{'; '.join(trust)}.",
         f"Brackets are 95 % intervals over videos, from which neither concepts nor rankings come; "
