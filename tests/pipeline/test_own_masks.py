@@ -184,6 +184,12 @@ def test_what_is_to_come_is_said(
     ask = {**FAST, "progress": True, "name": "said"}
     vtcd_ops.rank(run, adapter, samples(), "logit", num_masks=300, stop_at=0.2, **ask)
     said = capsys.readouterr().err
+    gradients, masks = (
+        said.index("said: gradients of 4 videos, "),
+        said.index("said: 4 x 300 masks"),
+    )
+    assert gradients < masks, "what gradients take is said before masks are scored"
+    assert said.count("said: gradients of") == 1
     assert "said: 4 x 300 masks = 1,200 forwards of" in said
     assert "at most: it stops at a reliability of 0.2; --num-masks 250 takes" in said
     assert "after 256 masks a video of 300; --stop-at none measures all" in said

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from vtcd_ops.common.accelerator import current, name_of
 from vtcd_ops.common.errors import InputError
+from vtcd_ops.importance.forecast import of_gradients, of_masks
 from vtcd_ops.importance.masking import MaskedModel, MaskedVideo
 from vtcd_ops.importance.methods import Method
 from vtcd_ops.importance.ranked_videos import RankedVideo
@@ -28,7 +29,6 @@ _FIRST_CHECK = 256  # masks before the reliability is looked at
 _CHECK_GROWTH = 1.25  # each look comes after a quarter more masks
 _VIDEO_BYTES = 256_000_000  # of prepared videos that are kept
 _LEAVE_SECONDS = 60  # between preliminary results
-_SHORT_MASKS = 250  # whose time is said beside that of all
 
 
 class Scoring:
@@ -74,6 +74,7 @@ class Scoring:
         self.prior = prior
         self.refuse_inert = refuse_inert
         self._announced = False
+        self._forecast = False  # whether it was said what gradients take
         self._left = time.monotonic()  # when a preliminary result was left
         self._stored: Tensors = {}
         self._counted: set[tuple[int, int]] | None = None  # parts that the bar shows
@@ -145,7 +146,7 @@ class Scoring:
                 video = self._open(index)
                 found |= {"present": video.present, "baseline": np.array([video.baseline])}
                 changed = not self.refuse_inert or not video.present.any() or video.changes()
-                effects = self.prior(index, video) if self.prior and changed else None
+                effects = self._effects(index, video) if changed else None
                 found |= {"changed": np.array([changed])}
             found |= {} if effects is None else {"prior": effects}
             self.writer.write_video(index, found)
@@ -157,6 +158,16 @@ class Scoring:
                 f"answer of {self.masked.adapter.name}: the {self.masked.units.part} that its "
                 "adapter gives are not what the model goes on with"
             )
+
+    def _effects(self, index: int, video: MaskedVideo) -> np.ndarray | None:
+        """What gradients say of the units; the first time, say what those of all videos take."""
+        begin = time.monotonic()
+        effects = None if self.prior is None else self.prior(index, video)
+        if effects is not None and self.progress and not self._forecast:
+            self._forecast = True
+            words = of_gradients(self.writer.path.name, len(self.videos), time.monotonic() - begin)
+            tqdm.write(words, file=sys.stderr)
+        return effects
 
     def _changed(self, index: int) -> bool:
         """Whether removing everything changed the answer to a video, where that was tried."""
@@ -304,18 +315,8 @@ class Scoring:
     def _announce(self, seconds: float) -> None:
         """Say what is to come, by the seconds that a mask of the first part took."""
         self._announced = True
-        videos, total = len(self.videos), self.method.total
-        fewest = min(total, _SHORT_MASKS)
-        short = _duration(seconds * videos * fewest)
-        words = (
-            f"{self.writer.path.name}: {videos} x {total:,} masks = {videos * total:,} forwards of "
-            f"{_duration(seconds)}, {_duration(seconds * videos * total)}"
-        )
-        if self.stop_at is not None:
-            words += f" at most: it stops at a reliability of {self.stop_at:g}"
-        if fewest < total:
-            words += f"; --num-masks {fewest} takes {short}, fewer videos less in proportion"
-        tqdm.write(words, file=sys.stderr)
+        name, videos, total = self.writer.path.name, len(self.videos), self.method.total
+        tqdm.write(of_masks(name, videos, total, seconds, self.stop_at), file=sys.stderr)
 
     def _has(self, video: int, start: int) -> bool:
         """Whether a part is there, by itself or in the scores of a ranking that was finished."""
@@ -384,17 +385,3 @@ class Scoring:
             stop = min(start + self.method.step, self.method.total)
             pieces.append(self.writer.part(video, start, stop)[: columns - start])
         return np.concatenate(pieces)
-
-
-def _duration(seconds: float) -> str:
-    """A time as it is said.
-
-    >>> _duration(0.0274), _duration(41.2), _duration(5400)
-    ('27 ms', '41 s', '1 h 30 min')
-    """
-    if seconds < 1:
-        return f"{seconds * 1000:.2g} ms"
-    if seconds < 120:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
