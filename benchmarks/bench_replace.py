@@ -68,13 +68,21 @@ def rows_of(role: str, found: dict[tuple[str, str], np.ndarray]) -> list[dict[st
     for how in dict.fromkeys(how for how, _ in found):
         row: dict[str, Any] = {"model": f"`{ROLES[role].miniature}`", "ranked": how}
         row |= {removed: float(found[how, removed].mean()) for removed in REPLACEMENTS}
-        compared = compare_units(found[how, "zero"] - found["integrated gradients", "zero"])
-        row["above"] = row["p"] = None
-        if how != "integrated gradients":
-            row["above"] = f"{compared.difference:+.3f} [{compared.low:+.3f}, {compared.high:+.3f}]"
-            row["p"] = compared.p_value
+        row["above"], row["p"] = ahead(found, how, "integrated gradients", "zero")
+        row["over"], row["over_p"] = ahead(found, how, "zero", how)
         rows.append(row)
     return rows
+
+
+def ahead(
+    found: dict[tuple[str, str], np.ndarray], how: str, other: str, removed: str
+) -> tuple[str | None, float | None]:
+    """How far one ranking lies above another by the same removal, and its p-value."""
+    if how == other or removed not in REPLACEMENTS:
+        return None, None
+    compared = compare_units(found[how, removed] - found[other, removed])
+    words = f"{compared.difference:+.3f} [{compared.low:+.3f}, {compared.high:+.3f}]"
+    return words, compared.p_value
 
 
 def main() -> None:
@@ -97,11 +105,13 @@ def main() -> None:
                     *(Column(name, f"{name} put in place", "{:.3f}") for name in REPLACEMENTS),
                     Column("above", "zero put in place, above integrated gradients"),
                     Column("p", "p", "{:.2f}"),
+                    Column("over", "its own put in place, above the ranking under zeros"),
+                    Column("over_p", "p", "{:.2f}"),
                 ],
                 note="Area between the curves that remove the least and the most important "
                 f"concepts first, larger is better, on {arguments.videos} clips that were not "
-                f"ranked on; {arguments.videos} others were, with {NUM_MASKS} masks each (prior at "
-                f"the mean mask), or integrated gradients of {STEPS} steps under zeros; curves of "
+                f"ranked on; {arguments.videos} others were, with {NUM_MASKS} masks and as many "
+                f"gradients each, or integrated gradients of {STEPS} steps under zeros; curves of "
                 f"{POINTS} steps. Intervals of 95 % over clips, p by changing signs (least "
                 f"possible: {2.0 ** (1 - arguments.videos):.2f}).",
             )
