@@ -15,7 +15,7 @@ if __name__ == "__main__":
         additive_adapter(),
         samples(),
         "probability",
-        num_masks=int(sys.argv[3]) if len(sys.argv) > 3 else 1600,
+        num_masks=int(sys.argv[3]) if len(sys.argv) > 3 else 800,
         name=sys.argv[2],
         dtype="float32",
         masks_per_forward=8,

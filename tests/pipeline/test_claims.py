@@ -8,13 +8,12 @@ import json
 import logging
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forked
 import numpy as np
 import pytest
 
@@ -45,15 +44,12 @@ def refusing(number: int) -> Callable[..., Any]:
 @pytest.fixture
 def holder(tmp_path: Path) -> Any:
     """Another process that holds task 3 of `lock`."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, tmp_path / "lock"], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "True\n"
-    yield process
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    process, printed = forked.start_printing(HOLDER, tmp_path / "lock")
+    with printed:
+        assert printed.readline() == "True\n"
+        yield process
+        process.kill()
+        process.join()
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.ENOLCK, errno.EOPNOTSUPP])
@@ -89,7 +85,7 @@ def test_a_stopped_holder_is_named_after_some_seconds(
 ) -> None:
     monkeypatch.setattr(claims_module, "PATIENCE_SECONDS", 0.1)
     monkeypatch.setattr(claims_module, "POLL_SECONDS", 0.02)
-    holder.send_signal(signal.SIGSTOP)
+    os.kill(holder.pid, signal.SIGSTOP)
     claims = FileClaims(tmp_path / "lock")
     with caplog.at_level(logging.WARNING, "vtcd_ops"):
         for _ in range(20):
@@ -116,7 +112,7 @@ def test_the_last_to_leave_removes_the_file(tmp_path: Path, holder: Any) -> None
     FileClaims(path).close(remove=True)
     assert path.exists()  # the holder uses it
     holder.kill()
-    holder.wait()
+    holder.join()
     FileClaims(path).close(remove=True)
     assert not path.exists()
 
@@ -190,8 +186,7 @@ def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> Non
     other = tmp_path / ".tmp-report 1.html-0123456789abcdef"  # that name as a pattern matches it
     other.touch()
     for _ in range(2):
-        killed = subprocess.run([sys.executable, "-c", program, path], check=False)
-        assert killed.returncode == -signal.SIGKILL
+        assert forked.run(program, path) == -signal.SIGKILL
         assert len(list(tmp_path.iterdir())) == 2  # they do not pile up
     files.write_atomic(path, b"whole")
     assert sorted(tmp_path.iterdir()) == sorted([path, other])

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -272,9 +273,11 @@ def test_assign_refuses_another_model(run: Run, videos: list[np.ndarray]) -> Non
 
 def test_processes_share_the_work(tmp_path: Path) -> None:
     """Three processes at once, by hand and by torchrun, write what one writes."""
-    subprocess.run([sys.executable, WORKER, tmp_path / "one"], check=True, timeout=300)
-    workers = [subprocess.Popen([sys.executable, WORKER, tmp_path / "many"]) for _ in range(3)]
-    assert [worker.wait(timeout=300) for worker in workers] == [0, 0, 0]
+    assert forked.run(WORKER, tmp_path / "one") == 0
+    workers = [forked.start(WORKER, tmp_path / "many") for _ in range(3)]
+    for worker in workers:
+        worker.join(timeout=300)
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
     # standalone: at a port that is free, whatever else runs on this machine
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     torchrun += ["--nproc-per-node", "3"]

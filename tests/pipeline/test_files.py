@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 from hypothesis import given
@@ -129,17 +127,14 @@ def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
         "with FileClaims(pathlib.Path(sys.argv[1])).claim(3) as mine:\n"
         "    print(mine, flush=True); time.sleep(600)"
     )
-    holder = subprocess.Popen(
-        [sys.executable, "-c", program, path], stdout=subprocess.PIPE, text=True
-    )
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "True\n"
+    holder, said = forked.start_printing(program, path)
+    with said:
+        assert said.readline() == "True\n"
     claims = FileClaims(path)
     with claims.claim(3) as mine, claims.claim(4) as other:
         assert (mine, other) == (False, True)
-    holder.send_signal(signal.SIGKILL)
-    holder.wait()
-    holder.stdout.close()
+    holder.kill()
+    holder.join()
     with claims.claim(3) as mine:
         assert mine
     claims.close()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import forked
 import numpy as np
 import pytest
 from pipeline.additive import additive_adapter, samples
@@ -39,15 +39,15 @@ def files(run: vtcd_ops.Run, name: str) -> dict[str, bytes]:
 
 def work(run: vtcd_ops.Run, name: str, kill_after: float | None = None) -> float:
     """Start a ranking, kill it after some seconds, and return how long it ran."""
-    process = subprocess.Popen([sys.executable, WORKER, run.path, name], env=ENVIRONMENT)
     began = time.monotonic()
-    try:
-        status = process.wait(timeout=kill_after)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    process = forked.start(WORKER, run.path, name)
+    process.join(timeout=kill_after)
+    if process.is_alive():
+        assert kill_after is not None
+        process.kill()
+        process.join()
     else:
-        assert status == 0
+        assert process.exitcode == 0
     return time.monotonic() - began
 
 
@@ -106,8 +106,7 @@ def test_a_ranking_with_fewer_masks_ends_first(
         write(writer, video, start, part)
         written.append((video, start))
         if len(written) == 10:  # 128 masks of all four videos, and more
-            shorter = [sys.executable, WORKER, run.path, "both", "128"]
-            subprocess.run([*map(str, shorter)], env=ENVIRONMENT, check=True)
+            assert forked.run(WORKER, run.path, "both", 128) == 0
             finished = run.importance("both")
             assert finished is not None
             assert finished.num_masks == 128

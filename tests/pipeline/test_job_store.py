@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import forked
 import pytest
 from pipeline.videos import run_files
 from torch.distributed import TCPStore
@@ -105,11 +105,8 @@ def test_tasks_of_other_folders_are_others(
 
 def test_what_a_killed_process_held_goes_back(server: TCPStore, tmp_path: Path) -> None:
     path = tmp_path / ".lock"
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(server.port), path], stdout=subprocess.PIPE, text=True
-    )
-    assert holder.stdout is not None
-    with holder.stdout as said:
+    holder, said = forked.start_printing(HOLDER, server.port, path)
+    with said:
         assert said.readline() == "True\n"
     store = JobStore("localhost", server.port, 0, 2, "job", SILENCE)
     claims = StoreClaims(path, store)
@@ -119,8 +116,8 @@ def test_what_a_killed_process_held_goes_back(server: TCPStore, tmp_path: Path) 
             assert not mine
         assert not claims.alone(8)
         time.sleep(0.1)
-    holder.send_signal(signal.SIGKILL)
-    holder.wait()
+    holder.kill()
+    holder.join()
     with claims.claim(3, wait=True) as mine:
         assert mine
     assert claims.alone(8)
@@ -133,21 +130,19 @@ def test_by_hand_and_by_a_job_is_refused(stores: tuple[JobStore, JobStore], tmp_
     """Each in the words for it; locks are of processes, so another one holds the file."""
     path = tmp_path / ".lock"
     program = (
-        "import sys, pathlib; from vtcd_ops.storage.file_claims import FileClaims\n"
+        "import sys, time, pathlib; from vtcd_ops.storage.file_claims import FileClaims\n"
         "FileClaims(pathlib.Path(sys.argv[1]), job=sys.argv[2] == 'job')\n"
-        "print('in', flush=True); sys.stdin.read()"
+        "print('in', flush=True); time.sleep(600)"
     )
     refusals = {"hand": "a process that is none of this job", "job": "a job of torchrun"}
     for kind, words in refusals.items():
-        other = subprocess.Popen(
-            [sys.executable, "-c", program, path, kind],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert other.stdout is not None
-        assert other.stdout.readline() == "in\n"
+        other, said = forked.start_printing(program, path, kind)
+        with said:
+            assert said.readline() == "in\n"
         with pytest.raises(InputError, match=f"{tmp_path} is in use by {words}, and the two"):
             StoreClaims(path, stores[0]) if kind == "hand" else FileClaims(path)
-        other.communicate()
+        other.kill()
+        other.join()
     StoreClaims(path, stores[0]).close(remove=True)
     assert not path.exists()
 
@@ -193,7 +188,7 @@ runpy.run_path({worker!r}, run_name="__main__")
 
 def test_torchrun_goes_on_after_a_process_was_killed(tmp_path: Path) -> None:
     """Its first attempt ends with the killed process; the second finishes what one would."""
-    subprocess.run([sys.executable, WORKER, tmp_path / "one"], check=True, timeout=300)
+    assert forked.run(WORKER, tmp_path / "one") == 0
     program = tmp_path / "killed.py"
     program.write_text(KILLED.format(tests=str(WORKER.parents[1]), worker=str(WORKER)))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
 from pipeline.videos import moving_square, run_files
 
@@ -21,7 +20,7 @@ WORKER = Path(__file__).with_name("discover_worker.py")
 
 def work(out: Path) -> None:
     """Run a discovery to its end."""
-    subprocess.run([sys.executable, WORKER, out], check=True, timeout=300)
+    assert forked.run(WORKER, out) == 0
 
 
 def work_until(out: Path, num_entries: int, delay: float) -> None:
@@ -29,14 +28,14 @@ def work_until(out: Path, num_entries: int, delay: float) -> None:
 
     Counting makes the moment independent of how fast this machine is just now.
     """
-    process = subprocess.Popen([sys.executable, WORKER, out])
+    process = forked.start(WORKER, out)
     try:
-        while process.poll() is None and len(list(out.rglob("*"))) < num_entries:
+        while process.is_alive() and len(list(out.rglob("*"))) < num_entries:
             time.sleep(0.001)
         time.sleep(delay)
     finally:
         process.kill()
-        process.wait()
+        process.join()
 
 
 def modification_times(out: Path) -> dict[Path, int]:
