@@ -11,6 +11,7 @@
 #include "core/slic3d/cell_rounds.h"
 #include "core/slic3d/corners.h"
 #include "core/slic3d/exact.h"
+#include "core/slic3d/margins.h"
 #include "core/slic3d/range.h"
 #include "core/slic3d/seeds.h"
 #include "core/slic3d/tokens.h"
@@ -125,11 +126,13 @@ TEST(Slic3dMargin, BoundsTheErrorOfInterpolatedDistances) {
     const ScoreBound bound =
         given.tokens.score(given.round.centers, num_clusters, all, serial_for, scores.data());
     const double unit2 = RoundOfTokens::unit * RoundOfTokens::unit;
-    const double margin = interpolation_margin(bound, unit2 * given.spatial.largest(given.size));
+    const Margins margins = margins_of(bound, unit2 * given.spatial.largest(given.size), 0);
+    const double margin = static_cast<double>(margins.corner);
     SpatialWeights spatial = given.spatial;
     for (double& weight : spatial.weight) weight *= unit2;
     Corners corners(given.cells, num_clusters, spatial);
-    corners.start_round(given.round, scores.data(), given.tokens.num_scores(), Corners::kFar / 2);
+    corners.start_round(given.round, scores.data(), given.tokens.num_scores(),
+                        {Corners::kFar / 2, Corners::kFar / 2, 0});
     CornerRow row(corners);
     std::vector<Candidate> found;
     double largest_error = 0, largest = 0;
@@ -161,7 +164,51 @@ TEST(Slic3dMargin, BoundsTheErrorOfInterpolatedDistances) {
     EXPECT_GT(largest_error, 0);
     EXPECT_LT(largest_error, margin);
     EXPECT_LT(margin, 2e-3 * largest);
+    EXPECT_LT(margins.corner, margins.voxel);
   }
+}
+
+// Candidates that are not found or dropped win no voxel, by distances in double precision.
+TEST(Slic3dCandidates, HaveTheNearestClusterOfEveryVoxel) {
+  const RoundOfTokens given(24, 0.3);
+  const int64_t num_clusters = RoundOfTokens::kNumClusters;
+  const double unit2 = RoundOfTokens::unit * RoundOfTokens::unit;
+  const RowMask all(given.tokens.num_rows() * num_clusters, 1);
+  std::vector<float> scores(num_clusters * given.tokens.num_scores());
+  const ScoreBound bound =
+      given.tokens.score(given.round.centers, num_clusters, all, serial_for, scores.data());
+  SpatialWeights spatial = given.spatial;
+  for (double& weight : spatial.weight) weight *= unit2;
+  Corners corners(given.cells, num_clusters, spatial);
+  corners.start_round(given.round, scores.data(), given.tokens.num_scores(),
+                      margins_of(bound, unit2 * given.spatial.largest(given.size), 0));
+  CornerRow row(corners);
+  std::vector<Candidate> found;
+  int64_t not_candidates = 0;
+  for (const AxisCell& z : given.cells.z) {
+    row.start_layer(z);
+    for (const AxisCell& y : given.cells.y) {
+      row.start_row(y);
+      for (size_t cell = 0; cell < given.cells.x.size(); ++cell) {
+        const Box box{z, y, given.cells.x[cell]};
+        row.candidates(static_cast<int64_t>(cell), found);
+        std::set<int64_t> candidates;
+        for (const Candidate& candidate : found) candidates.insert(candidate.cluster);
+        not_candidates += num_clusters - static_cast<int64_t>(candidates.size());
+        for (int64_t i = 0; i < z.count * y.count * box.x.count; ++i) {
+          int64_t nearest = 0;
+          auto at = [&](int64_t k) {
+            return given.distance(box, i / box.x.count / y.count, i / box.x.count % y.count,
+                                  i % box.x.count, k);
+          };
+          for (int64_t k = 1; k < num_clusters; ++k)
+            if (at(k) < at(nearest)) nearest = k;
+          ASSERT_TRUE(candidates.count(nearest));
+        }
+      }
+    }
+  }
+  EXPECT_GT(not_candidates, 0);
 }
 
 // Two clusters with the same features, mirror images of each other: the voxels halfway are equally

@@ -72,18 +72,21 @@ inline FloatPack broadcast(float value) { return value - FloatPack{}; }
 inline IntPack broadcast(int32_t value) { return value - IntPack{}; }
 
 inline FloatPack minimum(const FloatPack& a, const FloatPack& b) { return a < b ? a : b; }
+inline FloatPack maximum(const FloatPack& a, const FloatPack& b) { return a < b ? b : a; }
 inline FloatPack absolute(const FloatPack& a) { return a < 0 ? -a : a; }
 
 inline Pack lerp(const Pack& a, const Pack& b, double weight) { return a + weight * (b - a); }
-inline FloatPack lerp(const FloatPack& a, const FloatPack& b, float weight) {
-  return a + weight * (b - a);
-}
 
 // 0, 1, 2, ...
 inline IntPack iota() {
   IntPack pack;
   for (int lane = 0; lane < kFloatPackSize; ++lane) pack[lane] = lane;
   return pack;
+}
+
+// Without what is behind the point, for numbers from 0 to 2^31.
+inline FloatPack whole(const FloatPack& a) {
+  return __builtin_convertvector(__builtin_convertvector(a, IntPack), FloatPack);
 }
 
 // a * b + c, rounded once where the instruction set can: for bounds alone, whose use does not
@@ -98,6 +101,92 @@ inline FloatPack multiply_add(const FloatPack& a, const FloatPack& b, const Floa
 #else
   return a * b + c;
 #endif
+}
+
+// Bit i is whether a[i] != b[i], for i below count, which is at most 64.
+inline uint64_t differing(const int32_t* a, const int32_t* b, int64_t count) {
+  uint64_t bits = 0;
+  int64_t i = 0;
+#if defined(__AVX512F__)
+  for (; i < count; i += 16) {
+    const auto mask = static_cast<__mmask16>(count - i < 16 ? (1 << (count - i)) - 1 : 0xffff);
+    const __m512i of_a = _mm512_maskz_loadu_epi32(mask, a + i);
+    const __m512i of_b = _mm512_maskz_loadu_epi32(mask, b + i);
+    bits |= static_cast<uint64_t>(_mm512_mask_cmpneq_epi32_mask(mask, of_a, of_b)) << i;
+  }
+#elif defined(__AVX2__)
+  for (; i + 8 <= count; i += 8) {
+    const __m256i same =
+        _mm256_cmpeq_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(a + i)),
+                           _mm256_loadu_si256(reinterpret_cast<const __m256i*>(b + i)));
+    bits |= static_cast<uint64_t>(~_mm256_movemask_ps(_mm256_castsi256_ps(same)) & 0xff) << i;
+  }
+#elif defined(__SSE2__)
+  for (; i + 4 <= count; i += 4) {
+    const __m128i same = _mm_cmpeq_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(a + i)),
+                                         _mm_loadu_si128(reinterpret_cast<const __m128i*>(b + i)));
+    bits |= static_cast<uint64_t>(~_mm_movemask_ps(_mm_castsi128_ps(same)) & 0xf) << i;
+  }
+#endif
+  for (; i < count; ++i) bits |= static_cast<uint64_t>(a[i] != b[i]) << i;
+  return bits;
+}
+
+// The first `count` lanes, or all where there are no more.
+inline void store_some(int32_t* to, const IntPack& pack, int64_t count) {
+#if defined(__AVX512F__)
+  const auto mask = static_cast<__mmask16>(count < 16 ? (1 << count) - 1 : 0xffff);
+  _mm512_mask_storeu_epi32(to, mask, reinterpret_cast<__m512i>(pack));
+#elif defined(__AVX2__)
+  const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  const __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), lanes);
+  _mm256_maskstore_epi32(to, mask, reinterpret_cast<__m256i>(pack));
+#else
+  for (int lane = 0; lane < kFloatPackSize && lane < count; ++lane) to[lane] = pack[lane];
+#endif
+}
+
+// Whether each of eight numbers is larger than the other by more than `margin`.
+inline bool all_larger(const float* a, const float* b, float margin) {
+#if defined(__AVX__)
+  const __m256 difference = _mm256_sub_ps(_mm256_loadu_ps(a), _mm256_loadu_ps(b));
+  return _mm256_movemask_ps(_mm256_cmp_ps(difference, _mm256_set1_ps(margin), _CMP_GT_OQ)) == 0xff;
+#else
+  bool all = true;
+  for (int i = 0; i < 8; ++i) all &= a[i] - b[i] > margin;
+  return all;
+#endif
+}
+
+// Four lanes, and the sum of all such parts of a pack.
+typedef float FloatQuad __attribute__((vector_size(16)));
+
+inline FloatQuad sum_of_quads(const FloatPack& pack) {
+  FloatQuad quads[kFloatPackSize / 4];
+  std::memcpy(quads, &pack, sizeof pack);
+  for (int step = kFloatPackSize / 8; step > 0; step /= 2)
+    for (int i = 0; i < step; ++i) quads[i] += quads[i + step];
+  return quads[0];
+}
+
+// The sum of the lanes of each of four packs. Which order they are added in is not said: for
+// numbers whose sums are exact.
+inline FloatQuad sums_of_lanes(const FloatPack (&packs)[4]) {
+  const FloatQuad a = sum_of_quads(packs[0]), b = sum_of_quads(packs[1]),
+                  c = sum_of_quads(packs[2]), d = sum_of_quads(packs[3]);
+#ifdef __SSE2__
+  const __m128 ab = _mm_add_ps(_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));
+  const __m128 cd = _mm_add_ps(_mm_unpacklo_ps(c, d), _mm_unpackhi_ps(c, d));
+  return _mm_add_ps(_mm_movelh_ps(ab, cd), _mm_movehl_ps(cd, ab));
+#else
+  return FloatQuad{a[0] + a[1] + a[2] + a[3], b[0] + b[1] + b[2] + b[3], c[0] + c[1] + c[2] + c[3],
+                   d[0] + d[1] + d[2] + d[3]};
+#endif
+}
+
+// Between a and b, for bounds too.
+inline FloatPack lerp(const FloatPack& a, const FloatPack& b, const FloatPack& weight) {
+  return multiply_add(weight, b - a, a);
 }
 
 // Half the lanes of a comparison.

@@ -3,43 +3,12 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstring>
 #include <utility>
+
+#include "core/pack.h"
 
 namespace vtcd {
 namespace {
-
-// Sum of d over d = 0 .. count - 1.
-int64_t sum_below(int64_t count) { return count * (count - 1) / 2; }
-
-// Moments of all voxels of a box.
-Moments whole(const Box& box) {
-  const int64_t z[2] = {box.z.count, sum_below(box.z.count)};
-  const int64_t y[2] = {box.y.count, sum_below(box.y.count)};
-  const int64_t x[2] = {box.x.count, sum_below(box.x.count)};
-  Moments moments;
-  for (int a = 0; a < 2; ++a)
-    for (int b = 0; b < 2; ++b)
-      for (int c = 0; c < 2; ++c) moments[a][b][c] = z[a] * y[b] * x[c];
-  return moments;
-}
-
-// sums[seed * num_tokens + token]: interpolation weight on a token of the voxels whose nearest seed
-// along the axis is `seed`.
-std::vector<double> seed_weights(const std::vector<AxisCell>& cells, int64_t num_tokens,
-                                 const std::vector<int32_t>& nearest, size_t num_seeds) {
-  std::vector<double> sums(num_seeds * num_tokens);
-  for (const AxisCell& cell : cells) {
-    for (int64_t d = 0; d < cell.count; ++d) {
-      const int64_t seed = nearest[cell.first + d];
-      double lower = 1, upper = static_cast<double>(d);
-      cell.to_tokens(lower, upper);
-      sums[seed * num_tokens + cell.lower] += lower;
-      sums[seed * num_tokens + cell.upper] += upper;
-    }
-  }
-  return sums;
-}
 
 // For each seed of an axis the number and the sum of the voxels nearest to it.
 std::vector<std::pair<int64_t, int64_t>> seed_extents(const std::vector<int32_t>& nearest,
@@ -55,10 +24,10 @@ std::vector<std::pair<int64_t, int64_t>> seed_extents(const std::vector<int32_t>
 }  // namespace
 
 struct Assignment::Worker {
-  Worker(const Corners& corners, const ExactDistances& exact, bool write, Shape3 size,
-         int32_t* labels)
+  Worker(const Corners& corners, const ExactDistances& exact, const RowLanesOfBoxes& lanes,
+         bool write, Shape3 size, int32_t* labels)
       : row(corners),
-        labeller(exact, corners.round(), corners.margin(), size, labels),
+        labeller(exact, lanes, corners.round(), corners.margins(), size, labels),
         write(write) {}
 
   CornerRow row;
@@ -75,6 +44,8 @@ Assignment::Assignment(const CellGrid& cells, int64_t num_clusters, int32_t* lab
       labels_(labels),
       first_plane_(first_planes()),
       layer_weights_((first_plane_.back() + 2) * plane_size()),
+      row_lanes_(cells),
+      adjoint_(cells),
       layer_extents_(cells.z.size() * num_clusters),
       extents_(num_clusters),
       weights_(cells.grid.t * plane_size()) {
@@ -96,9 +67,9 @@ void Assignment::assign_seeds(const Seeds& seeds) {
   auto cluster_of = [&](int64_t z, int64_t y, int64_t x) {
     return static_cast<int32_t>((z * at_y.size() + y) * at_x.size() + x);
   };
-  const auto along_z = seed_weights(cells_.z, grid.t, seeds.nearest[0], at_z.size());
-  const auto along_y = seed_weights(cells_.y, grid.h, seeds.nearest[1], at_y.size());
-  const auto along_x = seed_weights(cells_.x, grid.w, seeds.nearest[2], at_x.size());
+  const auto along_z = adjoint_.of_seeds(0, seeds.nearest[0], at_z.size());
+  const auto along_y = adjoint_.of_seeds(1, seeds.nearest[1], at_y.size());
+  const auto along_x = adjoint_.of_seeds(2, seeds.nearest[2], at_x.size());
   // Regions are products of intervals, and so are their weights, sizes and summed coordinates.
   for (size_t z = 0; z < at_z.size(); ++z)
     for (size_t y = 0; y < at_y.size(); ++y)
@@ -137,7 +108,7 @@ Assignment::Outcome Assignment::assign(const Corners& corners, const ExactDistan
   std::atomic<bool> outside = false, certain = true;
   std::atomic<int64_t> num_exact = 0;
   parallel_for(0, num_layers(), 1, [&](int64_t begin, int64_t end) {
-    Worker worker(corners, exact, write, cells_.size, labels_);
+    Worker worker(corners, exact, row_lanes_, write, cells_.size, labels_);
     int64_t counted = 0;
     for (int64_t layer = begin; layer < end && certain; ++layer) {
       assign_layer(layer, worker);
@@ -156,39 +127,41 @@ void Assignment::assign_layer(int64_t layer, Worker& worker) {
   std::fill_n(weights, num_planes(layer) * plane_size(), 0.0);
   std::fill_n(&layer_extents_[layer * num_clusters_], num_clusters_, Extent{});
   worker.row.start_layer(cells_.z[layer]);
-  for (const AxisCell& y : cells_.y) {
-    worker.row.start_row(y);
+  for (size_t y = 0; y < cells_.y.size(); ++y) {
+    worker.row.start_row(cells_.y[y]);
     for (size_t x = 0; x < cells_.x.size(); ++x)
-      assign_cell(layer, {cells_.z[layer], y, cells_.x[x]}, static_cast<int64_t>(x), worker);
+      assign_cell({layer, static_cast<int64_t>(y), static_cast<int64_t>(x)}, worker);
   }
 }
 
-void Assignment::assign_cell(int64_t layer, const Box& box, int64_t cell, Worker& worker) {
-  const int32_t nearest = worker.row.nearest(cell);
-  if (worker.row.decided(cell)) {
-    take_whole(layer, box, nearest);
+void Assignment::assign_cell(const BoxPlace& place, Worker& worker) {
+  const Box box{cells_.z[place.z], cells_.y[place.y], cells_.x[place.x]};
+  const int32_t nearest = worker.row.nearest(place.x);
+  if (worker.row.decided(place.x)) {
+    add(place, nearest, adjoint_.all(place));
     if (worker.write) fill(box, nearest);
     return;
   }
-  worker.row.candidates(cell, worker.candidates);
+  worker.row.candidates(place.x, worker.candidates);
   const bool any_outside = nearest < 0;
   worker.labeller.label(box, worker.candidates, any_outside, worker.write);
   worker.outside |= any_outside;
   if (any_outside) {
-    if (worker.write && labels_known_) take_voxels(layer, box);
+    if (worker.write && labels_known_) take_voxels(place, box);
     return;
   }
-  for (size_t i = 0; i < worker.candidates.size(); ++i) {
+  BoxSums left = adjoint_.all(place);
+  for (size_t i = 1; i < worker.candidates.size(); ++i) {
     const Moments& moments = worker.labeller.moments(i);
-    if (moments[0][0][0] > 0) add(layer, box, worker.candidates[i].cluster, moments);
+    if (moments[0] == 0) continue;
+    const BoxSums won = adjoint_.sums(place, moments);
+    add(place, worker.candidates[i].cluster, won);
+    left.subtract(won);
   }
+  if (left.extent.count > 0) add(place, worker.candidates[0].cluster, left);
 }
 
-void Assignment::take_whole(int64_t layer, const Box& box, int64_t cluster) {
-  add(layer, box, cluster, whole(box));
-}
-
-void Assignment::take_voxels(int64_t layer, const Box& box) {
+void Assignment::take_voxels(const BoxPlace& place, const Box& box) {
   for (int64_t z = 0; z < box.z.count; ++z)
     for (int64_t y = 0; y < box.y.count; ++y)
       for (int64_t x = 0; x < box.x.count; ++x) {
@@ -196,20 +169,22 @@ void Assignment::take_voxels(int64_t layer, const Box& box) {
         const int64_t a[2] = {1, z}, b[2] = {1, y}, c[2] = {1, x};
         Moments moments;
         for (int i = 0; i < 8; ++i)
-          moments[i / 4][i / 2 % 2][i % 2] = a[i / 4] * b[i / 2 % 2] * c[i % 2];
-        add(layer, box, labels_[row * cells_.size.w + box.x.first + x], moments);
+          moments[i] = static_cast<double>(a[i / 4] * b[i / 2 % 2] * c[i % 2]);
+        add(place, labels_[row * cells_.size.w + box.x.first + x], adjoint_.sums(place, moments));
       }
 }
 
-void Assignment::add(int64_t layer, const Box& box, int64_t cluster, const Moments& moments) {
-  layer_extents_[layer * num_clusters_ + cluster].add(extent_of(moments, box));
-  const TokenWeights weights = token_weights(moments, box);
-  const int64_t h[2] = {box.y.lower, box.y.upper}, w[2] = {box.x.lower, box.x.upper};
-  for (int z = 0; z < num_planes(layer); ++z) {
-    double* plane = layer_weights(layer, z);
-    for (int y = 0; y < 2; ++y)
-      for (int x = 0; x < 2; ++x)
-        plane[(h[y] * num_clusters_ + cluster) * row_length_ + w[x]] += weights[z][y][x];
+void Assignment::add(const BoxPlace& place, int64_t cluster, const BoxSums& sums) {
+  const AxisCell &y = cells_.y[place.y], &x = cells_.x[place.x];
+  layer_extents_[place.z * num_clusters_ + cluster].add(sums.extent);
+  const int64_t h[2] = {y.lower, y.upper};
+  for (int i = 0; i < num_planes(place.z); ++i) {
+    double* plane = layer_weights(place.z, i) + cluster * row_length_;
+    for (int j = 0; j < 2; ++j) {
+      double* row = plane + h[j] * num_clusters_ * row_length_;
+      row[x.lower] += sums.weights[4 * i + 2 * j];
+      row[x.upper] += sums.weights[4 * i + 2 * j + 1];
+    }
   }
 }
 
@@ -236,17 +211,15 @@ bool Assignment::collect_plane(int64_t t) {
     if (num_planes(layer) > 1 && cells_.z[layer].upper == t)
       parts.push_back(layer_weights(layer, 1));
   }
-  std::vector<double> sum(row_length_);
-  bool changed = false;
-  for (int64_t row = 0; row < rows; ++row) {
-    std::fill(sum.begin(), sum.end(), 0.0);
-    for (const double* part : parts)
-      for (int64_t w = 0; w < row_length_; ++w) sum[w] += part[row * row_length_ + w];
-    double* to = &weights_[(t * rows + row) * row_length_];
-    changed |= std::memcmp(sum.data(), to, row_length_ * sizeof(double)) != 0;
-    std::copy(sum.begin(), sum.end(), to);
+  IndexPack changed = {};
+  double* to = &weights_[t * rows * row_length_];
+  for (int64_t i = 0; i < rows * row_length_; i += kPackSize) {
+    Pack sum = {};
+    for (const double* part : parts) sum += load(part + i);
+    changed |= sum != load(to + i);
+    store(to + i, sum);
   }
-  return changed;
+  return any(changed);
 }
 
 void Assignment::fill(const Box& box, int32_t label) {

@@ -37,8 +37,10 @@ class Assignment {
 
   // The voxels of each cluster, [K].
   const std::vector<Extent>& extents() const { return extents_; }
-  // Sum of the interpolation weights of a cluster's voxels on each token, [t * h, K, row_length].
+  // Sum of the interpolation weights of a cluster's voxels on each token, [t * h, K, row_length],
+  // times weight_scale().
   const double* weights() const { return weights_.get(); }
+  double weight_scale() const { return adjoint_.scale(); }
 
  private:
   // What one thread needs for one layer of cells.
@@ -46,10 +48,9 @@ class Assignment {
 
   int64_t num_layers() const { return static_cast<int64_t>(cells_.z.size()); }
   void assign_layer(int64_t layer, Worker& worker);
-  void assign_cell(int64_t layer, const Box& box, int64_t cell, Worker& worker);
-  void take_whole(int64_t layer, const Box& box, int64_t cluster);
-  void take_voxels(int64_t layer, const Box& box);
-  void add(int64_t layer, const Box& box, int64_t cluster, const Moments& moments);
+  void assign_cell(const BoxPlace& place, Worker& worker);
+  void take_voxels(const BoxPlace& place, const Box& box);
+  void add(const BoxPlace& place, int64_t cluster, const BoxSums& sums);
   void fill(const Box& box, int32_t label);
   bool collect_plane(int64_t t);
   // The upper tokens of a layer of one voxel on its lower tokens have no weight and no place.
@@ -66,9 +67,11 @@ class Assignment {
   int64_t num_clusters_;
   int64_t row_length_;
   int32_t* labels_;
-  bool labels_known_ = false;          // they are those of the last round
-  std::vector<int64_t> first_plane_;   // [layers]
-  LargeArray<double> layer_weights_;   // [planes of tokens along t of all layers, h, K, row_length]
+  bool labels_known_ = false;         // they are those of the last round
+  std::vector<int64_t> first_plane_;  // [layers]
+  LargeArray<double> layer_weights_;  // [planes of tokens along t of all layers, h, K, row_length]
+  RowLanesOfBoxes row_lanes_;
+  BoxAdjoint adjoint_;
   std::vector<Extent> layer_extents_;  // [layers, K]
   std::vector<Extent> extents_;
   LargeArray<double> weights_;

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <iterator>
 
 #include "core/slic3d/corners.h"
 
@@ -22,9 +21,6 @@ static_assert(kMaxOffsetSum * kMaxOffsetSum < kOneRow / 2);
 float inverse_length(const AxisCell& cell) {
   return cell.count > 1 ? 1.0f / static_cast<float>(cell.count - 1) : 0.0f;
 }
-
-// Sum of d over d = begin .. end - 1.
-int64_t sum_of_range(int64_t begin, int64_t end) { return (end - begin) * (begin + end - 1) / 2; }
 
 int32_t sum(const IntPack& pack) {
   typedef int32_t Quad __attribute__((vector_size(16)));
@@ -47,59 +43,41 @@ void corners_of_plane(const Candidate& candidate, const Box& box, int64_t z, flo
 
 }  // namespace
 
-Extent extent_of(const Moments& m, const Box& box) {
-  const int64_t count = m[0][0][0];
-  return {count,
-          {box.z.first * count + m[1][0][0], box.y.first * count + m[0][1][0],
-           box.x.first * count + m[0][0][1]}};
-}
-
-TokenWeights token_weights(const Moments& moments, const Box& box) {
-  TokenWeights w;
-  for (int z = 0; z < 2; ++z) {
-    for (int y = 0; y < 2; ++y) {
-      for (int x = 0; x < 2; ++x) w[z][y][x] = static_cast<double>(moments[z][y][x]);
-      box.x.to_tokens(w[z][y][0], w[z][y][1]);
-    }
-    for (int x = 0; x < 2; ++x) box.y.to_tokens(w[z][0][x], w[z][1][x]);
-  }
-  for (int y = 0; y < 2; ++y)
-    for (int x = 0; x < 2; ++x) box.z.to_tokens(w[0][y][x], w[1][y][x]);
-  return w;
-}
-
-CellLabeller::CellLabeller(const ExactDistances& exact, const Round& round, float margin,
-                           Shape3 size, int32_t* labels)
+CellLabeller::CellLabeller(const ExactDistances& exact, const RowLanesOfBoxes& lanes,
+                           const Round& round, const Margins& margins, Shape3 size, int32_t* labels)
     : exact_(exact),
+      lanes_(lanes),
       round_(round),
-      margin_(margin),
+      margins_(margins),
       size_(size),
       labels_(labels),
       feature_(exact.channel_stride()) {}
 
 void CellLabeller::label(const Box& box, const std::vector<Candidate>& candidates, bool any_outside,
                          bool write) {
-  using LabelTile = bool (CellLabeller::*)(const Tile&, const std::vector<Candidate>&, bool);
-  constexpr LabelTile kLabelTile[] = {nullptr,
-                                      nullptr,
-                                      &CellLabeller::label_tile<2>,
-                                      &CellLabeller::label_tile<3>,
-                                      &CellLabeller::label_tile<4>,
-                                      &CellLabeller::label_tile<5>,
-                                      &CellLabeller::label_tile<6>,
-                                      &CellLabeller::label_tile<7>,
-                                      &CellLabeller::label_tile<8>};
+  using LabelRows = void (CellLabeller::*)(const Box&, const std::vector<Candidate>&, bool);
+  constexpr LabelRows kLabelRows[kMostInRows + 1] = {nullptr,
+                                                     nullptr,
+                                                     &CellLabeller::label_rows<2>,
+                                                     &CellLabeller::label_rows<3>,
+                                                     &CellLabeller::label_rows<4>,
+                                                     &CellLabeller::label_rows<5>,
+                                                     &CellLabeller::label_rows<6>,
+                                                     &CellLabeller::label_rows<7>,
+                                                     &CellLabeller::label_rows<8>};
   const size_t count = candidates.size();
   moments_.assign(count, Moments{});
-  bool whole = !any_outside && count > 1 && count < std::size(kLabelTile);
-  for (const Candidate& candidate : candidates) whole &= !candidate.clipped;
-  for (int64_t z = 0; z < box.z.count; ++z) {
-    for (int64_t begin = 0; begin < box.x.count; begin += kFloatPackSize) {
-      const Tile part = tile(box, z, begin);
-      if (!whole || !(this->*kLabelTile[count])(part, candidates, write))
-        label_tile_exactly(part, candidates, write);
-    }
-  }
+  bool in_rows = !any_outside && count > 1 && count <= kMostInRows;
+  for (const Candidate& candidate : candidates) in_rows &= !candidate.clipped;
+  in_rows ? (this->*kLabelRows[count])(box, candidates, write)
+          : label_voxels(box, candidates, write);
+}
+
+void CellLabeller::label_voxels(const Box& box, const std::vector<Candidate>& candidates,
+                                bool write) {
+  for (int64_t z = 0; z < box.z.count; ++z)
+    for (int64_t begin = 0; begin < box.x.count; begin += kFloatPackSize)
+      label_tile(tile(box, z, begin), candidates, write);
 }
 
 CellLabeller::Tile CellLabeller::tile(const Box& box, int64_t z, int64_t begin) {
@@ -118,56 +96,9 @@ CellLabeller::Line CellLabeller::line(const Tile& tile, const float (&corner)[2]
   return line;
 }
 
-// For `Count` candidates whose windows have the whole box. Distances are less the first
-// candidate's. Returns false, with nothing done, where two were too close to call.
-template <int Count>
-bool CellLabeller::label_tile(const Tile& tile, const std::vector<Candidate>& candidates,
-                              bool write) {
-  constexpr int kRivals = Count - 1;
-  FloatPack value[kRivals], slope[kRivals];
-  IntPack won[kRivals], cluster[Count];
-  float first[2][2];
-  corners_of_plane(candidates[0], tile.box, tile.z, first);
-  cluster[0] = broadcast(candidates[0].cluster);
-  for (int i = 0; i < kRivals; ++i) {
-    float corner[2][2];
-    corners_of_plane(candidates[i + 1], tile.box, tile.z, corner);
-    for (int j = 0; j < 4; ++j) corner[j / 2][j % 2] -= first[j / 2][j % 2];
-    const Line of_rival = line(tile, corner);
-    value[i] = of_rival.value;
-    slope[i] = of_rival.slope;
-    won[i] = IntPack{};
-    cluster[i + 1] = broadcast(candidates[i + 1].cluster);
-  }
-  FloatPack closest = broadcast(Corners::kFar);
-  IntPack one = broadcast(kOneVoxel);
-  for (int64_t y = 0; y < tile.box.y.count; ++y, one += kOneRow) {
-    FloatPack nearest = {};
-    IntPack label = cluster[0];
-    for (int i = 0; i < kRivals; ++i) {
-      const FloatPack difference = value[i] - nearest;
-      closest = minimum(absolute(difference), closest);
-      nearest = minimum(value[i], nearest);
-      label = difference < 0 ? cluster[i + 1] : label;
-      value[i] += slope[i];
-    }
-    for (int i = 0; i < kRivals; ++i) won[i] = label == cluster[i + 1] ? won[i] + one : won[i];
-    if (write) write_labels(tile, y, label);
-  }
-  if (any((closest <= margin_) & ~tile.beyond)) return false;
-  PlaneMoments rest = all_of(tile);
-  for (int i = 0; i < kRivals; ++i) {
-    const PlaneMoments plane = won_of(tile, won[i]);
-    for (int j = 0; j < 4; ++j) rest[j] -= plane[j];
-    add(tile, plane, moments_[i + 1]);
-  }
-  add(tile, rest, moments_[0]);
-  return true;
-}
-
 // For any number of candidates and any windows, with exact decisions where they are needed.
-void CellLabeller::label_tile_exactly(const Tile& tile, const std::vector<Candidate>& candidates,
-                                      bool write) {
+void CellLabeller::label_tile(const Tile& tile, const std::vector<Candidate>& candidates,
+                              bool write) {
   lines_.clear();
   for (const Candidate& candidate : candidates) lines_.push_back(clipped_line(tile, candidate));
   IntPack one = broadcast(kOneVoxel);
@@ -182,12 +113,12 @@ void CellLabeller::label_tile_exactly(const Tile& tile, const std::vector<Candid
       nearest = minimum(value, nearest);
       label = difference < 0 ? line.cluster : label;
     }
-    const IntPack close = (closest <= margin_) & ~tile.beyond;
-    if (any(close)) label = decide(tile, y, candidates, close, label);
+    const IntPack close = (closest <= margins_.voxel) & ~tile.beyond;
+    if (any(close)) label = decide(tile, y, candidates, nearest, close, label);
     for (Line& line : lines_) line.won = label == line.cluster ? line.won + one : line.won;
     if (write) write_labels(tile, y, label);
   }
-  for (size_t i = 0; i < lines_.size(); ++i) add(tile, won_of(tile, lines_[i].won), moments_[i]);
+  for (size_t i = 1; i < lines_.size(); ++i) add(tile, won_of(tile, lines_[i].won), moments_[i]);
 }
 
 CellLabeller::Line CellLabeller::clipped_line(const Tile& tile, const Candidate& candidate) const {
@@ -213,23 +144,28 @@ CellLabeller::Line CellLabeller::clipped_line(const Tile& tile, const Candidate&
 
 // The labels of row y with those lanes decided exactly that are too `close` to call.
 IntPack CellLabeller::decide(const Tile& tile, int64_t y, const std::vector<Candidate>& candidates,
-                             const IntPack& close, IntPack label) {
+                             const FloatPack& nearest, const IntPack& close, IntPack label) {
+  const float dy = static_cast<float>(y);
   for (int lane = 0; lane < tile.valid; ++lane) {
     if (!close[lane]) continue;
-    const Nearest found =
-        exact_.nearest(round_, tile.box, {tile.z, y, tile.begin + lane}, candidates, feature_);
-    label[lane] = found.cluster;
-    certain_ &= found.certain;
-    ++num_exact_;
+    near_.clear();
+    for (size_t i = 0; i < lines_.size(); ++i) {
+      const Line& line = lines_[i];
+      if (y < line.begin_y || y >= line.end_y) continue;
+      const float value = line.value[lane] + dy * line.slope[lane];
+      if (value <= nearest[lane] + margins_.voxel) near_.push_back(candidates[i]);
+    }
+    label[lane] = decide_voxel(tile.box, {tile.z, y, tile.begin + lane});
   }
   return label;
 }
 
-CellLabeller::PlaneMoments CellLabeller::all_of(const Tile& tile) {
-  const int64_t y_sum = sum_of_range(0, tile.box.y.count);
-  const int64_t x_sum = sum_of_range(tile.begin, tile.begin + tile.valid);
-  return {tile.box.y.count * tile.valid, tile.box.y.count * x_sum, y_sum * tile.valid,
-          y_sum * x_sum};
+// The nearest of near_ to a voxel.
+int32_t CellLabeller::decide_voxel(const Box& box, const std::array<int64_t, 3>& offset) {
+  const Nearest found = exact_.nearest(round_, box, offset, near_, feature_);
+  certain_ &= found.certain;
+  ++num_exact_;
+  return found.cluster;
 }
 
 CellLabeller::PlaneMoments CellLabeller::won_of(const Tile& tile, const IntPack& won) {
@@ -240,14 +176,13 @@ CellLabeller::PlaneMoments CellLabeller::won_of(const Tile& tile, const IntPack&
 
 void CellLabeller::add(const Tile& tile, const PlaneMoments& plane, Moments& moments) {
   for (int i = 0; i < 4; ++i) {
-    moments[0][i / 2][i % 2] += plane[i];
-    moments[1][i / 2][i % 2] += tile.z * plane[i];
+    moments[i] += static_cast<double>(plane[i]);
+    moments[i + 4] += static_cast<double>(tile.z * plane[i]);
   }
 }
 
 void CellLabeller::write_labels(const Tile& tile, int64_t y, const IntPack& labels) {
-  const int64_t row = (tile.box.z.first + tile.z) * size_.h + tile.box.y.first + y;
-  int32_t* to = labels_ + row * size_.w + tile.box.x.first + tile.begin;
+  int32_t* to = row_of_labels(tile.box, tile.z, y) + tile.begin;
   for (int lane = 0; lane < tile.valid; ++lane)
     if (labels[lane] >= 0) to[lane] = labels[lane];
 }

@@ -119,6 +119,7 @@ bool CellRounds::run(int64_t max_num_iter) {
 // Moves the clusters to the means of their voxels.
 void CellRounds::move_clusters(Round& round) {
   const int64_t stride = tokens_.channel_stride();
+  const double scale = assignment_.weight_scale();
   tokens_.weighted_sums(assignment_.weights(), seeds_.count(), parallel_for_, round.centers);
   round.most_voxels = 0;
   for (int64_t k = 0; k < seeds_.count(); ++k) {
@@ -126,7 +127,7 @@ void CellRounds::move_clusters(Round& round) {
     round.most_voxels = std::max(round.most_voxels, extent.count);
     move_to_mean(round.clusters[k], extent, cells_.size, seeds_.reach);
     for (int64_t c = 0; c < stride && round.clusters[k].alive; ++c)
-      round.centers[k * stride + c] /= static_cast<double>(extent.count);
+      round.centers[k * stride + c] /= static_cast<double>(extent.count) * scale;
   }
 }
 
@@ -134,9 +135,10 @@ CellRounds::Outcome CellRounds::assign(const Round& round, bool write) {
   const RowMask wanted = rows_in_reach(round.clusters, cells_);
   const ScoreBound bound =
       tokens_.score(round.centers, seeds_.count(), wanted, parallel_for_, scores_.get());
-  const double margin = interpolation_margin(bound, largest_spatial_) +
-                        2 * unit_ * unit_ * exact_.rounding(1 / (unit_ * unit_), round.most_voxels);
-  corners_.start_round(round, scores_.get(), tokens_.num_scores(), rounded_up(margin));
+  const double rounding =
+      2 * unit_ * unit_ * exact_.rounding(1 / (unit_ * unit_), round.most_voxels);
+  corners_.start_round(round, scores_.get(), tokens_.num_scores(),
+                       margins_of(bound, largest_spatial_, rounding));
   const Assignment::Outcome found = assignment_.assign(corners_, exact_, write, parallel_for_);
   const bool changed = found.certain && assignment_.collect(parallel_for_);
   return {changed, found.outside, found.certain};

@@ -37,11 +37,11 @@ Corners::Corners(const CellGrid& cells, int64_t num_clusters, const SpatialWeigh
 }
 
 void Corners::start_round(const Round& round, const float* scores, int64_t num_scores,
-                          float margin) {
+                          const Margins& margins) {
   round_ = &round;
   scores_ = scores;
   num_scores_ = num_scores;
-  margin_ = margin;
+  margins_ = margins;
   for (int64_t k = 0; k < num_clusters_; ++k) {
     const Cluster& cluster = round.clusters[k];
     for (size_t cell = 0; cell < cells_.x.size(); ++cell) {
@@ -107,14 +107,15 @@ void CornerRow::interpolate_row(const Active& active, int end_z) {
   for (int end_y = 0; end_y < 2; ++end_y) {
     const int64_t offset = end_y * (y_.count - 1);
     const float weight = static_cast<float>(y_.weight_at(offset));
+    const FloatPack weights = broadcast(weight);
     const FloatPack spatial = broadcast(static_cast<float>(
         z_distance + corners_.spatial_.affine_distance(cluster, 1, y_.first + offset)));
     float* to = &corners_row_[((k * 2 + end_z) * 2 + end_y) * 2 * padded_];
     for (int64_t cell = 0; cell < num_cells; cell += kFloatPackSize) {
       FloatPack lower, upper;
       if (corners_.regular_) {
-        lower = lerp(load(rows[0] + cell), load(rows[1] + cell), weight);
-        upper = lerp(load(rows[0] + cell + 1), load(rows[1] + cell + 1), weight);
+        lower = lerp(load(rows[0] + cell), load(rows[1] + cell), weights);
+        upper = lerp(load(rows[0] + cell + 1), load(rows[1] + cell + 1), weights);
       } else {
         for (int i = 0; i < kFloatPackSize; ++i) {
           const AxisCell& x = x_cells[std::min(cell + i, num_cells - 1)];
@@ -122,10 +123,9 @@ void CornerRow::interpolate_row(const Active& active, int end_z) {
           upper[i] = rows[0][x.upper] + weight * (rows[1][x.upper] - rows[0][x.upper]);
         }
       }
-      const FloatPack step = upper - lower;
-      store(to + cell, lower + load(&corners_.first_weight_[cell]) * step +
+      store(to + cell, lerp(lower, upper, load(&corners_.first_weight_[cell])) +
                            (load(x_distance + cell) + spatial));
-      store(to + padded_ + cell, lower + load(&corners_.last_weight_[cell]) * step +
+      store(to + padded_ + cell, lerp(lower, upper, load(&corners_.last_weight_[cell])) +
                                      (load(x_distance + padded_ + cell) + spatial));
     }
   }
@@ -165,7 +165,7 @@ void CornerRow::find_candidates(int64_t begin) {
     FloatPack least = load(from) - best[0];
     for (int i = 1; i < NumCorners; ++i) least = minimum(least, load(from + i * padded_) - best[i]);
     least += load(&corners_.not_any_[active_[a].cluster * padded_ + begin]);
-    const IntPack possible = least <= corners_.margin_;
+    const IntPack possible = least <= corners_.margins_.corner;
     num_candidates -= possible;
     bits |= possible & (int32_t{1} << (a % 32));
     if (a % 32 == 31 || a + 1 == num_active) {
@@ -187,10 +187,29 @@ void CornerRow::candidates(int64_t cell, std::vector<Candidate>& found) const {
       next->cluster = active.cluster;
       next->clipped = !active.has_all || corners_.not_all_[active.cluster * padded_ + cell] > 0;
       const float* from = corner(active.cluster, 0, 0) + cell;
-      for (int i = 0; i < 4 * num_z_; ++i)
-        next->corner[i / 4][i / 2 % 2][i % 2] = from[i * padded_];
+      const int64_t to_last_plane = num_z_ > 1 ? 4 * padded_ : 0;
+      for (int i = 0; i < 8; ++i)
+        next->corner[i / 4][i / 2 % 2][i % 2] = from[i % 4 * padded_ + i / 4 * to_last_plane];
     }
   }
+  if (found.size() > 2 && nearest_[cell] >= 0) drop_beaten(nearest_[cell], found);
+}
+
+// Drops candidates that another one beats at all corners: not the nearest at the middle, which
+// beats none of them there and which, as the sum of its distances is the least, none beats.
+void CornerRow::drop_beaten(int32_t nearest, std::vector<Candidate>& found) const {
+  const float margin = corners_.margins_.corner;
+  auto beats = [&](const Candidate& winner, const Candidate& loser) {
+    return all_larger(&loser.corner[0][0][0], &winner.corner[0][0][0], margin);
+  };
+  size_t kept = 0;
+  for (size_t i = 0; i < found.size(); ++i) {
+    bool beaten = false;
+    for (size_t j = 0; j < found.size() && found[i].cluster != nearest; ++j)
+      beaten |= !found[j].clipped && found[j].cluster != nearest && beats(found[j], found[i]);
+    if (!beaten) found[kept++] = found[i];
+  }
+  found.resize(kept);
 }
 
 }  // namespace vtcd

@@ -9,6 +9,7 @@
 #include "core/interpolation.h"
 #include "core/pack.h"
 #include "core/slic3d/clusters.h"
+#include "core/slic3d/margins.h"
 #include "core/slic3d/tokens.h"
 
 namespace vtcd {
@@ -27,15 +28,15 @@ class Corners {
   // Starts a round.
   //
   //   scores    [K, num_scores], kept until the next round
-  //   margin    no difference of two distances of a voxel is farther from the exact one
-  void start_round(const Round& round, const float* scores, int64_t num_scores, float margin);
+  void start_round(const Round& round, const float* scores, int64_t num_scores,
+                   const Margins& margins);
 
   int64_t num_clusters() const { return num_clusters_; }
   int64_t padded_cells() const { return padded_cells_; }
   const CellGrid& cells() const { return cells_; }
   const Round& round() const { return *round_; }
   const std::vector<Cluster>& clusters() const { return round_->clusters; }
-  float margin() const { return margin_; }
+  const Margins& margins() const { return margins_; }
 
  private:
   friend class CornerRow;
@@ -49,7 +50,7 @@ class Corners {
   const Round* round_ = nullptr;
   const float* scores_ = nullptr;
   int64_t num_scores_ = 0;
-  float margin_ = 0;
+  Margins margins_{};
   // [K, padded_cells]: 0 where the cluster's window has all (any) of the cell's x, else kFar
   std::vector<float> not_all_, not_any_;
   // [K, 2, padded_cells]: the distances along x alone
@@ -84,6 +85,7 @@ class CornerRow {
   }
   void find_active();
   void interpolate_row(const Active& active, int end_z);
+  void drop_beaten(int32_t nearest, std::vector<Candidate>& found) const;
   template <int NumCorners>
   void find_candidates(int64_t begin);
 

@@ -87,16 +87,4 @@ void ExactDistances::interpolate(const Box& box, const std::array<int64_t, 3>& o
   }
 }
 
-double interpolation_margin(const ScoreBound& score, double spatial) {
-  constexpr double kRoundoff = std::numeric_limits<float>::epsilon() / 2;
-  return interpolation_margin(score.magnitude, score.error, spatial, kRoundoff);
-}
-
-float rounded_up(double bound) {
-  const float nearest = static_cast<float>(bound);
-  return static_cast<double>(nearest) >= bound
-             ? nearest
-             : std::nextafter(nearest, std::numeric_limits<float>::infinity());
-}
-
 }  // namespace vtcd

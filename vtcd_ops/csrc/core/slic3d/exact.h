@@ -45,11 +45,4 @@ class ExactDistances {
   double features_;
 };
 
-// How far a difference of two candidates' interpolated single precision distances can be from the
-// exact one, for distances in space up to `spatial`.
-double interpolation_margin(const ScoreBound& score, double spatial);
-
-// A bound as a float that is no smaller.
-float rounded_up(double bound);
-
 }  // namespace vtcd

@@ -36,7 +36,8 @@ void score_block(const float* tokens, int64_t num_channels, const float* bias, c
       FloatPack part[Block] = {};
       for (int64_t c = begin; c < end; ++c) {
         const FloatPack token = load(tokens + c * kFloatRowAlignment + lane);
-        for (int k = 0; k < Block; ++k) part[k] += token * factors[c * Block + k];
+        for (int k = 0; k < Block; ++k)
+          part[k] = multiply_add(token, broadcast(factors[c * Block + k]), part[k]);
       }
       for (int k = 0; k < Block; ++k) sum[k] += part[k];
     }
@@ -48,6 +49,17 @@ using ScoreBlock = void (*)(const float*, int64_t, const float*, const float*, f
 constexpr ScoreBlock kScoreBlock[kMaxBlock + 1] = {nullptr,        score_block<1>, score_block<2>,
                                                    score_block<3>, score_block<4>, score_block<5>,
                                                    score_block<6>};
+
+// sums += weight[w] * tokens[w] over w = begin .. end - 1, for `Packs` packs of channels.
+template <int Packs>
+void add_products(const double* weight, int64_t begin, int64_t end, const double* tokens,
+                  int64_t stride, double* sums) {
+  Pack sum[Packs];
+  for (int p = 0; p < Packs; ++p) sum[p] = load(sums + p * kPackSize);
+  for (int64_t w = begin; w < end; ++w)
+    for (int p = 0; p < Packs; ++p) sum[p] += weight[w] * load(tokens + w * stride + p * kPackSize);
+  for (int p = 0; p < Packs; ++p) store(sums + p * kPackSize, sum[p]);
+}
 
 // The centres of the clusters that any row wants, relative to their mean.
 struct RelativeCenters {
@@ -111,45 +123,38 @@ Tokens::Tokens(const Scalar* features, int64_t num_channels, Shape3 grid, const 
       unit_(unit),
       values_(grid.count() * channel_stride_),
       lanes_(num_groups_ * num_channels * kLanes) {
-  fill_values(features, range, scale);
-  fill_lanes(features, range, scale);
+  fill(features, range, scale);
 }
 
+// Fills both layouts, kRowAlignment channels of kLanes tokens at a time.
 template <typename Scalar>
-void Tokens::fill_values(const Scalar* features, const FeatureRange& range, double scale) {
+void Tokens::fill(const Scalar* features, const FeatureRange& range, double scale) {
   const int64_t num_tokens = grid_.count();
-  std::vector<double> squared(num_tokens);
-  for (int64_t begin = 0; begin < channel_stride_; begin += kRowAlignment) {
-    const int64_t count = std::min(kRowAlignment, num_channels_ - begin);
-    double middle[kRowAlignment];
-    for (int64_t i = 0; i < count; ++i) middle[i] = middle_of(range, begin + i);
-    for (int64_t token = 0; token < num_tokens; ++token) {
-      double* to = &values_[token * channel_stride_ + begin];
-      for (int64_t i = 0; i < count; ++i) {
-        const double feature = static_cast<double>(features[(begin + i) * num_tokens + token]);
-        to[i] = (feature - middle[i]) * scale;
-        squared[token] += to[i] * to[i];
+  std::vector<double> squared(num_groups_ * kLanes);
+  for (int64_t first = 0; first < num_tokens; first += kLanes) {
+    const int64_t count = std::min(kLanes, num_tokens - first);
+    for (int64_t begin = 0; begin < channel_stride_; begin += kRowAlignment) {
+      double block[kRowAlignment][kLanes] = {};
+      const int64_t end = std::min(begin + kRowAlignment, num_channels_);
+      for (int64_t c = begin; c < end; ++c) {
+        double* row = block[c - begin];
+        const double middle = middle_of(range, c);
+        const Scalar* from = features + c * num_tokens + first;
+        for (int64_t i = 0; i < count; ++i)
+          row[i] = (static_cast<double>(from[i]) - middle) * scale;
+        float* lanes = &lanes_[first * num_channels_ + c * kLanes];
+        for (int64_t i = 0; i < kLanes; ++i) {
+          squared[first + i] += row[i] * row[i];
+          lanes[i] = static_cast<float>(row[i] * unit_);
+        }
       }
-      std::fill(to + count, to + kRowAlignment, 0.0);
+      for (int64_t i = 0; i < count; ++i) {
+        double* to = &values_[(first + i) * channel_stride_ + begin];
+        for (int64_t c = 0; c < kRowAlignment; ++c) to[c] = block[c][i];
+      }
     }
   }
   radius_ = std::sqrt(*std::max_element(squared.begin(), squared.end()));
-}
-
-template <typename Scalar>
-void Tokens::fill_lanes(const Scalar* features, const FeatureRange& range, double scale) {
-  const int64_t num_tokens = grid_.count();
-  for (int64_t c = 0; c < num_channels_; ++c) {
-    const double middle = middle_of(range, c), factor = scale * unit_;
-    for (int64_t begin = 0; begin < num_tokens; begin += kLanes) {
-      const Scalar* from = features + c * num_tokens + begin;
-      const int64_t count = std::min(kLanes, num_tokens - begin);
-      float* to = &lanes_[begin * num_channels_ + c * kLanes];
-      for (int64_t i = 0; i < count; ++i)
-        to[i] = static_cast<float>((static_cast<double>(from[i]) - middle) * factor);
-      std::fill(to + count, to + kLanes, 0.0f);
-    }
-  }
 }
 
 template Tokens::Tokens(const float*, int64_t, Shape3, const FeatureRange&, double, double);
@@ -200,8 +205,8 @@ ScoreBound Tokens::score(const std::vector<double>& centers, int64_t num_cluster
     }
   });
   // With r = |c_k - m| and R = |f| at most, the bias and the sum of the products' magnitudes are at
-  // most (r^2 + 2 |m| r) + 2 R r. Each product is rounded three times (its factors and itself),
-  // then added up to kChannelChunk + number of chunks times.
+  // most (r^2 + 2 |m| r) + 2 R r. Each product is rounded three times at most (its factors and
+  // itself), then added up to kChannelChunk + number of chunks times.
   const double magnitude =
       unit_ * unit_ * relative.radius * (relative.radius + 2 * relative.mean_length + 2 * radius_);
   const double roundings =
@@ -210,23 +215,25 @@ ScoreBound Tokens::score(const std::vector<double>& centers, int64_t num_cluster
   return {magnitude, 1.01 * roundings * kRounding * magnitude};
 }
 
-// Adds the tokens of a row, times their weights, to the sums of the clusters.
+// Adds the tokens of a row, times their weights, to the sums of the clusters: a few packs of
+// channels at a time, which stay in registers meanwhile.
 void Tokens::add_weighted(const double* weights, int64_t num_clusters, int64_t row,
-                          std::vector<int64_t>& nonzero, double* sums) const {
+                          double* sums) const {
+  constexpr int kPacks = 8;
   const int64_t length = padded(grid_.w);
-  for (int64_t w = 0; w < grid_.w; ++w) {
-    int64_t count = 0;
-    for (int64_t k = 0; k < num_clusters; ++k) {
-      nonzero[count] = k;
-      count += weights[k * length + w] != 0;
-    }
-    const double* from = token(row * grid_.w + w);
-    for (int64_t i = 0; i < count; ++i) {
-      const double weight = weights[nonzero[i] * length + w];
-      double* to = sums + nonzero[i] * channel_stride_;
-      for (int64_t c = 0; c < channel_stride_; c += kPackSize)
-        store(to + c, load(to + c) + weight * load(from + c));
-    }
+  for (int64_t k = 0; k < num_clusters; ++k) {
+    const double* weight = weights + k * length;
+    int64_t begin = 0, end = grid_.w;
+    while (begin < end && weight[begin] == 0) ++begin;
+    while (end > begin && weight[end - 1] == 0) --end;
+    if (begin == end) continue;
+    const double* from = token(row * grid_.w);
+    double* to = sums + k * channel_stride_;
+    int64_t c = 0;
+    for (; c + kPacks * kPackSize <= channel_stride_; c += kPacks * kPackSize)
+      add_products<kPacks>(weight, begin, end, from + c, channel_stride_, to + c);
+    for (; c < channel_stride_; c += kPackSize)
+      add_products<1>(weight, begin, end, from + c, channel_stride_, to + c);
   }
 }
 
@@ -239,11 +246,10 @@ void Tokens::weighted_sums(const double* weights, int64_t num_clusters,
       std::clamp<int64_t>(kMaxSums / length, 1, std::min(kMaxChunks, num_rows()));
   std::vector<double> partial(num_chunks * length);
   parallel_for(0, num_chunks, 1, [&](int64_t first_chunk, int64_t last_chunk) {
-    std::vector<int64_t> nonzero(num_clusters);
     for (int64_t chunk = first_chunk; chunk < last_chunk; ++chunk) {
       const int64_t end = num_rows() * (chunk + 1) / num_chunks;
       for (int64_t row = num_rows() * chunk / num_chunks; row < end; ++row)
-        add_weighted(weights + row * num_clusters * padded(grid_.w), num_clusters, row, nonzero,
+        add_weighted(weights + row * num_clusters * padded(grid_.w), num_clusters, row,
                      &partial[chunk * length]);
     }
   });

@@ -66,11 +66,8 @@ class Tokens {
   static constexpr int64_t kLanes = kFloatRowAlignment;
 
   template <typename Scalar>
-  void fill_values(const Scalar* features, const FeatureRange& range, double scale);
-  template <typename Scalar>
-  void fill_lanes(const Scalar* features, const FeatureRange& range, double scale);
-  void add_weighted(const double* weights, int64_t num_clusters, int64_t row,
-                    std::vector<int64_t>& nonzero, double* sums) const;
+  void fill(const Scalar* features, const FeatureRange& range, double scale);
+  void add_weighted(const double* weights, int64_t num_clusters, int64_t row, double* sums) const;
 
   int64_t num_channels_, channel_stride_;
   Shape3 grid_;
