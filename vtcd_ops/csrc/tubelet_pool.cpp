@@ -19,17 +19,21 @@ namespace {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
+struct LabelRange {
+  int64_t low = 0, high = -1;  // of no labels
+};
+
 // labels [count], contiguous.
 template <typename Label>
-void check_label_values(const char* op, const Label* labels, int64_t count, int64_t num_tubelets) {
-  if (count == 0) return;
+LabelRange range_of(const Label* labels, int64_t count) {
+  if (count == 0) return {};
   Label low = labels[0], high = labels[0];
 #pragma omp simd reduction(min : low) reduction(max : high)
   for (int64_t i = 0; i < count; ++i) {
     low = std::min(low, labels[i]);
     high = std::max(high, labels[i]);
   }
-  check_label_range(op, low, high, num_tubelets);
+  return {low, high};
 }
 
 // Calls body<Scalar, Label>() for the dtypes of two tensors.
@@ -63,16 +67,24 @@ std::tuple<Tensor, Tensor> tubelet_pool_op(const Tensor& features, const Tensor&
     dispatch(numbers, volumes, [&]<typename Scalar, typename Label>() {
       const Scalar* from = numbers.const_data_ptr<Scalar>();
       const Label* label = volumes.const_data_ptr<Label>();
-      check_label_values("tubelet_pool", label, batch * size.count(), num_tubelets);
       if (batch == 0) return;  // without features tokens may be more than can be gone through
       const CellGrid cells(grid, size, how);
       Scalar* mean = means.mutable_data_ptr<Scalar>();
       int64_t* count = counts.mutable_data_ptr<int64_t>();
+      // Volume by volume, so that labels that were just read are pooled.
+      std::vector<LabelRange> ranges(batch);
       for_each_volume(batch, [&](int64_t b, const ParallelFor& parallel_for) {
-        tubelet_pool(from + b * num_channels * grid.count(), num_channels, label + b * size.count(),
+        const Label* labels_of_volume = label + b * size.count();
+        ranges[b] = range_of(labels_of_volume, size.count());
+        if (ranges[b].low < -1 || ranges[b].high >= num_tubelets) return;
+        tubelet_pool(from + b * num_channels * grid.count(), num_channels, labels_of_volume,
                      num_tubelets, cells, parallel_for, mean + b * num_tubelets * num_channels,
                      count + b * num_tubelets);
       });
+      LabelRange range = ranges[0];
+      for (const auto& [low, high] : ranges)
+        range = {std::min(range.low, low), std::max(range.high, high)};
+      check_label_range("tubelet_pool", range.low, range.high, num_tubelets);
     });
     means = torch::stable::to(means, features.scalar_type());
   });
@@ -96,7 +108,8 @@ Tensor tubelet_pool_backward_op(const Tensor& grad_means, const Tensor& labels,
       const Scalar* from = numbers.const_data_ptr<Scalar>();
       const Label* label = volumes.const_data_ptr<Label>();
       const int64_t* count = voxels.const_data_ptr<int64_t>();
-      check_label_values("_tubelet_pool_backward", label, batch * size.count(), num_tubelets);
+      const LabelRange range = range_of(label, batch * size.count());
+      check_label_range("_tubelet_pool_backward", range.low, range.high, num_tubelets);
       if (grad.numel() == 0) return;  // as above
       const CellGrid cells(tokens, size, how);
       Scalar* to = grad.mutable_data_ptr<Scalar>();

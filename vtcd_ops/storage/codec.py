@@ -11,6 +11,9 @@ import numpy as np
 from vtcd_ops.common.errors import InputError
 
 _LEVEL = 1  # labels shrink 20 times at once; higher levels cost four times the time
+# The coded rows of labels are zeros between few others: looking for runs alone leaves a third less
+# of them than looking for all that repeats, in less time.
+_OF_LABELS = zlib.Z_RLE
 _NONE = -1  # label of voxels that belong to nothing
 
 
@@ -47,7 +50,8 @@ def pack_labels(volume: np.ndarray) -> tuple[bytes, str]:
         plain = volume.astype(label_dtype(int(volume.max(initial=0))))
     coded = plain.copy()
     coded[:, 1:] ^= plain[:, :-1]
-    return zlib.compress(coded.tobytes(), _LEVEL), plain.dtype.name
+    stream = zlib.compressobj(_LEVEL, strategy=_OF_LABELS)
+    return stream.compress(coded.tobytes()) + stream.flush(), plain.dtype.name
 
 
 def unpack_labels(blob: bytes, shape: tuple[int, int, int], dtype: str) -> np.ndarray:

@@ -2,6 +2,7 @@
 #include "core/tubelet_pool.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <vector>
 
@@ -11,13 +12,32 @@
 namespace vtcd {
 namespace {
 
+constexpr int64_t kBits = 64;  // of a word
+
+// Bit i is whether labels[i] differs from the label before it, for i below count, at most kBits.
+uint64_t changes(const int32_t* labels, int64_t count) {
+  return differing(labels, labels - 1, count);
+}
+uint64_t changes(const int64_t* labels, int64_t count) {
+  uint64_t bits = 0;
+  for (int64_t i = 0; i < count; ++i)
+    bits |= static_cast<uint64_t>(labels[i] != labels[i - 1]) << i;
+  return bits;
+}
+
 // What the voxels of each of a block of labels weigh on each token.
 class LabelWeights {
  public:
   LabelWeights(const CellGrid& cells, int64_t num_labels)
-      : cells_(cells), row_length_(padded(cells.grid.count())), cell_of_x_(cells.size.w) {
+      : cells_(cells),
+        row_length_(padded(cells.grid.count())),
+        cell_of_x_(cells.size.w),
+        cell_starts_((cells.size.w + kBits - 1) / kBits),
+        begin_(cells.size.w + 1) {
     weights_.resize(num_labels * row_length_);
     plane_.resize(num_labels * cells.grid.h * cells.grid.w);
+    for (const AxisCell& x : cells.x)
+      cell_starts_[x.first / kBits] |= uint64_t{1} << (x.first % kBits);
     for (size_t cell = 0; cell < cells.x.size(); ++cell)
       for (int64_t d = 0; d < cells.x[cell].count; ++d)
         cell_of_x_[cells.x[cell].first + d] = static_cast<int32_t>(cell);
@@ -27,9 +47,10 @@ class LabelWeights {
   // [row_length], of the label first_label + index; padded with zeros.
   const double* row(int64_t index) const { return &weights_[index * row_length_]; }
 
-  // labels [T, H, W]; those outside [first_label, first_label + num_labels) are ignored.
+  // labels [T, H, W]; those outside [first_label, first_label + num_labels) are ignored. Adds the
+  // voxels of those to their counts, [num_labels], unless it is nullptr.
   template <typename Label>
-  void sum(const Label* labels, int64_t first_label, int64_t num_labels) {
+  void sum(const Label* labels, int64_t first_label, int64_t num_labels, int64_t* counts) {
     std::fill(weights_.begin(), weights_.end(), 0.0);
     for (const AxisCell& z : cells_.z) {
       for (int64_t dz = 0; dz < z.count; ++dz) {
@@ -38,42 +59,49 @@ class LabelWeights {
         for (const AxisCell& y : cells_.y)
           for (int64_t dy = 0; dy < y.count; ++dy)
             add_row(plane + (y.first + dy) * cells_.size.w, y, y.weight_at(dy), first_label,
-                    num_labels);
+                    num_labels, counts);
         add_plane(z, z.weight_at(dz), num_labels);
       }
     }
   }
 
  private:
-  // Adds the runs of equal labels of one row to the plane.
+  // Adds the runs of equal labels of one row to the plane, cut where a cell ends.
   template <typename Label>
   void add_row(const Label* labels, const AxisCell& y, double weight, int64_t first_label,
-               int64_t num_labels) {
-    const int64_t width = cells_.size.w;
-    for (int64_t begin = 0; begin < width;) {
-      int64_t end = begin + 1;
-      while (end < width && labels[end] == labels[begin]) ++end;
+               int64_t num_labels, int64_t* counts) {
+    const int64_t num_runs = find_runs(labels);
+    for (int64_t run = 0; run < num_runs; ++run) {
+      const int64_t begin = begin_[run], count = begin_[run + 1] - begin;
       const int64_t index = static_cast<int64_t>(labels[begin]) - first_label;
-      if (index >= 0 && index < num_labels) add_run(begin, end, y, weight, index);
-      begin = end;
-    }
-  }
-
-  // Adds the voxels [begin, end) of a row, cell by cell.
-  void add_run(int64_t begin, int64_t end, const AxisCell& y, double weight, int64_t index) {
-    double* rows = &plane_[index * cells_.grid.h * cells_.grid.w];
-    double* lower = rows + y.lower * cells_.grid.w;
-    double* upper = rows + y.upper * cells_.grid.w;
-    while (begin < end) {
+      if (index < 0 || index >= num_labels) continue;
+      if (counts != nullptr) counts[index] += count;
       const AxisCell& x = cells_.x[cell_of_x_[begin]];
-      const int64_t count = std::min(end, x.first + x.count) - begin;
       const auto [on_lower, on_upper] = weigh_run(x, begin - x.first, count);
+      double* rows = &plane_[index * cells_.grid.h * cells_.grid.w];
+      double* lower = rows + y.lower * cells_.grid.w;
+      double* upper = rows + y.upper * cells_.grid.w;
       lower[x.lower] += (1 - weight) * on_lower;
       lower[x.upper] += (1 - weight) * on_upper;
       upper[x.lower] += weight * on_lower;
       upper[x.upper] += weight * on_upper;
-      begin += count;
     }
+  }
+
+  // Where runs of equal labels of a row begin, and cells; after the last one, where the row ends.
+  template <typename Label>
+  int64_t find_runs(const Label* labels) {
+    const int64_t width = cells_.size.w;
+    int64_t num_runs = 0;
+    for (int64_t first = 0; first < width; first += kBits) {
+      const int64_t count = std::min(kBits, width - first), skipped = first == 0 ? 1 : 0;
+      uint64_t bits = changes(labels + first + skipped, count - skipped) << skipped;
+      bits |= cell_starts_[first / kBits];
+      for (; bits != 0; bits &= bits - 1)
+        begin_[num_runs++] = static_cast<int32_t>(first) + std::countr_zero(bits);
+    }
+    begin_[num_runs] = static_cast<int32_t>(width);
+    return num_runs;
   }
 
   void add_plane(const AxisCell& z, double weight, int64_t num_labels) {
@@ -93,8 +121,10 @@ class LabelWeights {
   const CellGrid& cells_;
   int64_t row_length_;
   std::vector<int32_t> cell_of_x_;
-  std::vector<double> weights_;  // [labels, row_length]
-  std::vector<double> plane_;    // [labels, h, w]: of one z
+  std::vector<uint64_t> cell_starts_;  // bits: whether a cell begins at a voxel of a row
+  std::vector<int32_t> begin_;         // of the runs of a row
+  std::vector<double> weights_;        // [labels, row_length]
+  std::vector<double> plane_;          // [labels, h, w]: of one z
 };
 
 template <typename Label>
@@ -189,8 +219,8 @@ void tubelet_pool(const Scalar* features, int64_t num_channels, const Label* lab
                   int64_t num_tubelets, const CellGrid& cells, const ParallelFor& parallel_for,
                   Scalar* means, int64_t* counts) {
   const int64_t num_tokens = cells.grid.count();
-  count_voxels(labels, cells.size.count(), num_tubelets, counts);
   if (voxels_are_tokens(cells)) {
+    count_voxels(labels, cells.size.count(), num_tubelets, counts);
     parallel_for(0, num_channels, 8, [&](int64_t begin, int64_t end) {
       std::vector<LaneSums> sums(std::min(num_tubelets, kTokenLabelBlock));
       for (int64_t c = begin; c < end; ++c)
@@ -199,10 +229,11 @@ void tubelet_pool(const Scalar* features, int64_t num_channels, const Label* lab
     });
     return;
   }
+  std::fill_n(counts, num_tubelets, 0);
   LabelWeights weights(cells, std::min(num_tubelets, kLabelBlock));
   for (int64_t first = 0; first < num_tubelets; first += kLabelBlock) {
     const int64_t block = std::min(num_tubelets - first, kLabelBlock);
-    weights.sum(labels, first, block);
+    weights.sum(labels, first, block, counts + first);
     parallel_for(0, num_channels, 8, [&](int64_t begin, int64_t end) {
       std::vector<double> tokens(weights.row_length());
       for (int64_t c = begin; c < end; ++c) {
@@ -249,7 +280,7 @@ void tubelet_pool_backward(const Scalar* grad_means, int64_t num_channels, const
   LabelWeights weights(cells, std::min(num_tubelets, kLabelBlock));
   for (int64_t first = 0; first < num_tubelets; first += kLabelBlock) {
     const int64_t block = std::min(num_tubelets - first, kLabelBlock);
-    weights.sum(labels, first, block);
+    weights.sum(labels, first, block, nullptr);
     parallel_for(0, num_channels, 8, [&](int64_t begin, int64_t end) {
       std::vector<double> grad(num_tokens);
       for (int64_t c = begin; c < end; ++c) {
