@@ -28,7 +28,8 @@ class Found:
         outcome: of OUTCOMES. "overcome": the work was done all the same; "ended": by a signal.
         lost: files of before that are gone or changed.
         torn: files that are neither as before nor as they should become.
-        left: temporary files that stay; they may where the process was killed, or removing failed.
+        left: files needed on the way alone that stay after all was done, and temporary ones; they
+            may where the process was killed, or removing failed.
         again: what went wrong when the same was asked for again; empty: the same bytes.
         words: of the error.
     """
@@ -103,8 +104,10 @@ class Judge:
             if not is_passing(name) and is_ not in (self.before.get(name), self.after.get(name))
         ]  # fmt: skip
         left = [name for name in now if is_left(name)]
-        if outcome == "overcome" and {k: v for k, v in now.items() if not is_left(k)} != self.after:
-            outcome = "silent"
+        if outcome == "overcome":  # then what was needed on the way is to be gone
+            left += [name for name in now.keys() - self.after if is_passing(name)]
+            if {name: is_ for name, is_ in now.items() if name not in left} != self.after:
+                outcome = "silent"
         again = self._again()
         return Found(self.task.name, str(fault), number, outcome, lost, torn, left, again, words)
 
