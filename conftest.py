@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import shutil
 import socket
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
@@ -28,6 +30,14 @@ os.environ |= {
     "NO_PROXY": "localhost,127.0.0.1",
 }
 os.environ |= dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
+# What torch's compilers do beside the models that the tests give them: trying out ten instruction
+# sets with the C++ compiler, a pool of processes, and optimised code around the kernels.
+for _name, _value in {
+    "TORCHINDUCTOR_VEC_ISA_OK": "0",
+    "TORCHINDUCTOR_COMPILE_THREADS": "1",
+    "AOT_INDUCTOR_COMPILE_WRAPPER_OPT_LEVEL": "O0",
+}.items():
+    os.environ.setdefault(_name, _value)
 
 ALLOWED_SKIPS = [
     line
@@ -110,6 +120,14 @@ def _fail_on_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
         report.longrepr = (
             f"skipped for a reason that tests/allowed_skips.txt does not list: {_reason(report)}"
         )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the folder of what the processes of a run share: VTCD_TESTS_SHARE."""
+    if "VTCD_TESTS_SHARE" not in os.environ:  # else this process was started by another of the run
+        folder = os.environ["VTCD_TESTS_SHARE"] = tempfile.mkdtemp(prefix="vtcd-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+        config.add_cleanup(lambda: os.environ.pop("VTCD_TESTS_SHARE"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
