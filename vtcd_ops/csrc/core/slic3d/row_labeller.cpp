@@ -39,7 +39,9 @@ RowLabeller::RowLabeller(const FeatureRows& features, const VoxelRound& round)
       before_(features.size().w),
       float_voxel_(voxel_.size()),
       float_limit_(voxel_.size()),
-      float_row_(features.num_channels() * voxel_.size()) {
+      float_row_(features.num_channels() * voxel_.size()),
+      largest_limit_(voxel_.size()),
+      span_(round.span) {
   std::iota(voxel_.begin(), voxel_.end(), 0.0);
   std::iota(float_voxel_.begin(), float_voxel_.end(), 0.0f);
 }
@@ -48,14 +50,21 @@ bool RowLabeller::label(int64_t z, int64_t y, std::span<const int32_t> reaching,
   const int64_t width = features_.size().w;
   start_row(z, y, labels);
   if (round_.first || round_.tie > 0) measure_squares();
-  // Few channels are measured as soon as a cluster is ruled out by a look at them.
-  filtered_ = !round_.first && features_.num_channels() > kFewChannels;
+  // Few channels are measured as soon as a cluster is ruled out by a look at them; not where they
+  // are interpolated, as a voxel's cluster is then much nearer than most. A constant volume has
+  // none.
+  const int64_t num_channels = features_.num_channels();
+  filtered_ =
+      !round_.first && (num_channels > kFewChannels || (round_.tie > 0 && num_channels > 0));
   if (filtered_) {
     fill_filter();
     measure_own(labels);
-    largest_limit_ = *std::max_element(limit_.begin(), limit_.begin() + width);
+    find_largest_limits();
+    for (const int32_t k : reaching)
+      if (in_reach(k)) measure(k);
+  } else {
+    for (const int32_t k : reaching) measure_all(k);
   }
-  for (const int32_t k : reaching) filtered_ ? measure(k) : measure_all(k);
   bool changed = false;
   for (int64_t x = 0; x < width; ++x) {
     changed |= labels[x] != nearest_[x];
@@ -203,6 +212,27 @@ double RowLabeller::squared_offsets(const Cluster& cluster) const {
          squared_offset(space.spacing[1], cluster.position[1], static_cast<double>(y_));
 }
 
+void RowLabeller::find_largest_limits() {
+  const int64_t width = features_.size().w;
+  std::copy_n(limit_.begin(), width, largest_limit_.begin());
+  for (int64_t covered = 1; covered < span_; covered *= 2)
+    for (int64_t x = 0; x + covered < width; ++x)
+      largest_limit_[x] = std::max(largest_limit_[x], largest_limit_[x + covered]);
+}
+
+// Whether a cluster is not so far in z and y alone that it matters to no voxel of its window.
+// Limits only fall while the row is looked at.
+inline bool RowLabeller::in_reach(int32_t k) const {
+  const RowReach& reach = round_.reach[k];
+  const SpatialScale& space = round_.space;
+  const double across =
+      squared_offset(space.spacing[0], reach.position_z, static_cast<double>(z_)) +
+      squared_offset(space.spacing[1], reach.position_y, static_cast<double>(y_));
+  const double limit =
+      std::max(largest_limit_[reach.first_begin], largest_limit_[reach.second_begin]);
+  return across * space.weight <= limit;
+}
+
 void RowLabeller::measure_all(int32_t k) {
   const double across = squared_offsets(round_.clusters[k]);
   for (int64_t x = round_.clusters[k].begin[2]; x < round_.clusters[k].end[2]; x += kPackSize)
@@ -212,7 +242,6 @@ void RowLabeller::measure_all(int32_t k) {
 void RowLabeller::measure(int32_t k) {
   const Cluster& cluster = round_.clusters[k];
   const double across = squared_offsets(cluster);
-  if (across * round_.space.weight > largest_limit_) return;
   int64_t x = cluster.begin[2];
   for (; cluster.end[2] - x > kFloatPackSize; x += 2 * kFloatPackSize) filter<2>(k, across, x);
   if (x < cluster.end[2]) filter<1>(k, across, x);

@@ -14,6 +14,12 @@
 
 namespace vtcd {
 
+// Where a cluster is, in few bytes: rows look at all clusters that reach them.
+struct RowReach {
+  double position_z, position_y;
+  int32_t first_begin, second_begin;  // of two spans of voxels along x that cover its window
+};
+
 // What a round has found so far, shared by all rows.
 struct VoxelRound {
   bool first;  // the centers are all 0
@@ -23,6 +29,8 @@ struct VoxelRound {
   const float* float_centers;  // [K, C], in the unit of the filter
   SpatialScale space;
   const DistanceFilter& filter;
+  const std::vector<RowReach>& reach;
+  int64_t span;  // of voxels, a power of 2
   // tie_bound(), or 0 where features are not interpolated: then rounding is the reference's own.
   double tie;
 };
@@ -41,7 +49,7 @@ class RowLabeller {
 
  private:
   static constexpr int64_t kChannelBlock = 16;  // between two looks whether to go on
-  static constexpr int64_t kFewChannels = 8;    // are all looked at
+  static constexpr int64_t kFewChannels = 8;    // are all looked at, where nothing is interpolated
   static constexpr int64_t kShortRun = 3;       // of voxels of a label, measured one by one
   static constexpr int64_t kPadding = 2 * kFloatRowAlignment;
 
@@ -50,6 +58,8 @@ class RowLabeller {
   void fill_filter();
   void measure_own(const int32_t* labels);
   double squared_offsets(const Cluster& cluster) const;
+  void find_largest_limits();
+  bool in_reach(int32_t k) const;
   void measure_all(int32_t k);
   double own_distance(int32_t k, double across, int64_t x) const;
   void measure(int32_t k);
@@ -75,7 +85,10 @@ class RowLabeller {
   // The same in single precision, and the features [C, W, padded]
   std::vector<float> float_voxel_, float_limit_, float_row_;
   bool filtered_ = false;
-  double largest_limit_ = 0;
+  // Of each voxel, padded: the largest limit of `span_` voxels from it on, a power of 2 of which
+  // two cover a window.
+  std::vector<double> largest_limit_;
+  int64_t span_ = 1;
 };
 
 }  // namespace vtcd

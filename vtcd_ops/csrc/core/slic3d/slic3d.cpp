@@ -48,8 +48,8 @@ Slic3dStatus slic3d(const Scalar* features, int64_t num_channels, Shape3 grid, S
   const SpatialScale space{{options.spacing[0], options.spacing[1], options.spacing[2]},
                            seeds.spatial_weight};
   const DistanceBounds bounds(range, scale, space, size);
-  const bool by_cells = !constant && scale.exponent == 0 && bounds.space_decides_first_round() &&
-                        cells_pay(cells, num_channels, seeds.count());
+  const bool space_decides = !constant && scale.exponent == 0 && bounds.space_decides_first_round();
+  const bool by_cells = space_decides && cells_pay(cells, num_channels, seeds.count());
   std::vector<Scalar> filled;  // where products are taken of all tokens
   if (!in_use.all() && (by_cells || size.count() > grid.count())) {
     filled = fill_unused_tokens(features, num_channels, grid, in_use);
@@ -62,7 +62,8 @@ Slic3dStatus slic3d(const Scalar* features, int64_t num_channels, Shape3 grid, S
             .run(options.max_num_iter);
   if (!labelled) {
     const FeatureRows rows(features, constant ? 0 : num_channels, cells, scale, parallel_for);
-    VoxelRounds(rows, seeds, scale, space, parallel_for, labels).run(options.max_num_iter);
+    VoxelRounds(rows, seeds, scale, space, parallel_for, labels)
+        .run(options.max_num_iter, space_decides);
   }
   if (options.enforce_connectivity) {
     auto voxels_of = [&](double factor) {

@@ -3,8 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
-
-#include "core/slic3d/row_labeller.h"
+#include <bit>
 
 namespace vtcd {
 namespace {
@@ -32,12 +31,13 @@ VoxelRounds::VoxelRounds(const FeatureRows& features, const Seeds& seeds, const 
       extents_(seeds.count()),
       centers_(seeds.count() * features.num_channels()),
       float_centers_(centers_.size()),
-      windows_(features.size()) {}
+      windows_(features.size()),
+      reach_(clusters_.size()) {}
 
-void VoxelRounds::run(int64_t max_num_iter) {
+void VoxelRounds::run(int64_t max_num_iter, bool space_decides_first_round) {
   seeds_.write_labels(features_.size(), labels_);
   for (int64_t round = 0; round < max_num_iter; ++round) {
-    const bool changed = assign(round == 0);
+    const bool changed = (round == 0 && space_decides_first_round) || assign(round == 0);
     // The same labels give the same centers and so the same labels again.
     if (round + 1 == max_num_iter || (round > 0 && !changed)) break;
     update();
@@ -47,15 +47,11 @@ void VoxelRounds::run(int64_t max_num_iter) {
 bool VoxelRounds::assign(bool first) {
   const Shape3 size = features_.size();
   windows_.find(clusters_, parallel_for_);
+  find_reach();
   const bool rounded = features_.interpolated() && !first;
-  const VoxelRound round{first,
-                         clusters_,
-                         extents_,
-                         centers_.data(),
-                         float_centers_.data(),
-                         space_,
-                         filter_,
-                         rounded ? tie_of(extents_) : 0};
+  const VoxelRound round{
+      first,  clusters_, extents_, centers_.data(), float_centers_.data(),
+      space_, filter_,   reach_,   span_,           rounded ? tie_of(extents_) : 0};
   std::atomic<bool> changed = false;
   parallel_for_(0, size.t * size.h, 1, [&](int64_t begin, int64_t end) {
     RowLabeller labeller(features_, round);
@@ -67,6 +63,21 @@ bool VoxelRounds::assign(bool first) {
     if (any_changed) changed.store(true, std::memory_order_relaxed);
   });
   return changed;
+}
+
+// Two spans of the largest power of 2 that is no longer than the longest window cover each.
+void VoxelRounds::find_reach() {
+  int64_t longest = 1;
+  for (const Cluster& cluster : clusters_)
+    if (cluster.alive) longest = std::max(longest, cluster.end[2] - cluster.begin[2]);
+  span_ = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(longest)));
+  for (size_t k = 0; k < clusters_.size(); ++k) {
+    const Cluster& cluster = clusters_[k];
+    if (!cluster.alive) continue;
+    const int64_t begin = cluster.begin[2], second = std::max(cluster.end[2] - span_, begin);
+    reach_[k] = {cluster.position[0], cluster.position[1], static_cast<int32_t>(begin),
+                 static_cast<int32_t>(second)};
+  }
 }
 
 void VoxelRounds::update() {

@@ -12,6 +12,7 @@
 #include "core/slic3d/clusters.h"
 #include "core/slic3d/distance_filter.h"
 #include "core/slic3d/feature_rows.h"
+#include "core/slic3d/row_labeller.h"
 #include "core/slic3d/search_windows.h"
 #include "core/slic3d/seeds.h"
 
@@ -23,10 +24,13 @@ class VoxelRounds {
   VoxelRounds(const FeatureRows& features, const Seeds& seeds, const FeatureScale& scale,
               const SpatialScale& space, const ParallelFor& parallel_for, int32_t* labels);
 
-  void run(int64_t max_num_iter);
+  // space_decides_first_round: as DistanceBounds (cell_rounds.h) says; then each voxel's nearest
+  // seed is known.
+  void run(int64_t max_num_iter, bool space_decides_first_round);
 
  private:
   bool assign(bool first);
+  void find_reach();
   void update();
   void sum_extents();
   void sum_channels(int64_t begin, int64_t end);
@@ -42,6 +46,8 @@ class VoxelRounds {
   std::vector<double> centers_;       // [K, C]
   std::vector<float> float_centers_;  // [K, C], in the unit of the filter
   SearchWindows windows_;
+  std::vector<RowReach> reach_;  // [K]
+  int64_t span_ = 1;
 };
 
 }  // namespace vtcd
