@@ -33,7 +33,7 @@ PAGES = [
 BLOCK = re.compile(r"^((?:<!-- [^\n]* -->\n)*)```bash\n(.*?)^```", re.DOTALL | re.MULTILINE)
 COMMENT = re.compile(r"<!-- (run before|not run): (.*) -->")
 SHORTER = {
-    "rank": ["--num-masks", "16"],
+    "rank": ["--num-masks", "8"],
     "curves": ["--num-points", "2", "--num-random", "1"],
 }
 
@@ -120,7 +120,7 @@ def test_arguments_are_the_shells(folder: Path) -> None:
     assert arguments("vtcd discover 'a b?c' clips/*.mp4 --out run  # twice") == [
         "discover", "a b?c", "clips/push_left.mp4", "clips/topple.mp4", "--out", "run",
     ]  # fmt: skip
-    assert arguments("vtcd rank RUN") == ["rank", "RUN", "--num-masks", "16"]
+    assert arguments("vtcd rank RUN") == ["rank", "RUN", "--num-masks", "8"]
     assert arguments("vtcd rank RUN --num-masks 4") == ["rank", "RUN", "--num-masks", "4"]
 
 

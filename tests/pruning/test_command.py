@@ -31,7 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> vtcd_ops.Run:
         progress=False,
     )  # fmt: skip
     vtcd_ops.rank(
-        run, model, samples, "logit", units="heads", num_masks=16, name="heads", progress=False
+        run, model, samples, "logit", units="heads", num_masks=8, name="heads", progress=False
     )
     vtcd_ops.rank(run, model, samples, "logit", method="random", name="concepts", progress=False)
     return run
