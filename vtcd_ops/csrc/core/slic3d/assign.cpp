@@ -10,6 +10,8 @@
 namespace vtcd {
 namespace {
 
+constexpr int64_t kFewClusters = 64;
+
 // For each seed of an axis the number and the sum of the voxels nearest to it.
 std::vector<std::pair<int64_t, int64_t>> seed_extents(const std::vector<int32_t>& nearest,
                                                       size_t num_seeds) {
@@ -43,14 +45,14 @@ Assignment::Assignment(const CellGrid& cells, int64_t num_clusters, int32_t* lab
       row_length_(padded(cells.grid.w)),
       labels_(labels),
       first_plane_(first_planes()),
-      layer_weights_((first_plane_.back() + 2) * plane_size()),
+      layer_weights_((first_plane_.back() + 2) * rows_of_plane() * row_length_),
+      layer_touched_((first_plane_.back() + 2) * rows_of_plane()),
       row_lanes_(cells),
       adjoint_(cells),
       layer_extents_(cells.z.size() * num_clusters),
       extents_(num_clusters),
-      weights_(cells.grid.t * plane_size()) {
-  std::fill_n(weights_.get(), cells.grid.t * plane_size(), 0.0);
-}
+      weights_(cells.grid.t * rows_of_plane() * row_length_),
+      touched_(cells.grid.t * rows_of_plane()) {}
 
 std::vector<int64_t> Assignment::first_planes() const {
   std::vector<int64_t> first(num_layers());
@@ -78,8 +80,11 @@ void Assignment::assign_seeds(const Seeds& seeds) {
           const int64_t cluster = row * num_clusters_ + cluster_of(z, y, x);
           const double factor =
               along_z[z * grid.t + row / grid.h] * along_y[y * grid.h + row % grid.h];
-          for (int64_t w = 0; w < grid.w; ++w)
-            weights_[cluster * row_length_ + w] = factor * along_x[x * grid.w + w];
+          if (factor == 0) continue;
+          touched_[cluster] = 1;
+          double* to = &weights_[cluster * row_length_];
+          std::fill_n(to, row_length_, 0.0);
+          for (int64_t w = 0; w < grid.w; ++w) to[w] = factor * along_x[x * grid.w + w];
         }
   const auto extent_z = seed_extents(seeds.nearest[0], at_z.size());
   const auto extent_y = seed_extents(seeds.nearest[1], at_y.size());
@@ -123,8 +128,12 @@ Assignment::Outcome Assignment::assign(const Corners& corners, const ExactDistan
 }
 
 void Assignment::assign_layer(int64_t layer, Worker& worker) {
-  double* weights = layer_weights(layer, 0);
-  std::fill_n(weights, num_planes(layer) * plane_size(), 0.0);
+  // Few clusters touch most rows: all are made at once.
+  const bool few = num_clusters_ <= kFewClusters;
+  const int64_t first = first_plane_[layer] * rows_of_plane();
+  const int64_t count = num_planes(layer) * rows_of_plane();
+  std::fill_n(&layer_touched_[first], count, static_cast<uint8_t>(few));
+  if (few) std::fill_n(&layer_weights_[first * row_length_], count * row_length_, 0.0);
   std::fill_n(&layer_extents_[layer * num_clusters_], num_clusters_, Extent{});
   worker.row.start_layer(cells_.z[layer]);
   for (size_t y = 0; y < cells_.y.size(); ++y) {
@@ -178,14 +187,22 @@ void Assignment::add(const BoxPlace& place, int64_t cluster, const BoxSums& sums
   const AxisCell &y = cells_.y[place.y], &x = cells_.x[place.x];
   layer_extents_[place.z * num_clusters_ + cluster].add(sums.extent);
   const int64_t h[2] = {y.lower, y.upper};
-  for (int i = 0; i < num_planes(place.z); ++i) {
-    double* plane = layer_weights(place.z, i) + cluster * row_length_;
+  for (int i = 0; i < num_planes(place.z); ++i)
     for (int j = 0; j < 2; ++j) {
-      double* row = plane + h[j] * num_clusters_ * row_length_;
+      double* row = layer_row(place.z, i, h[j], cluster);
       row[x.lower] += sums.weights[4 * i + 2 * j];
       row[x.upper] += sums.weights[4 * i + 2 * j + 1];
     }
+}
+
+inline double* Assignment::layer_row(int64_t layer, int upper, int64_t h, int64_t cluster) {
+  const int64_t row = (first_plane_[layer] + upper) * rows_of_plane() + h * num_clusters_ + cluster;
+  double* weights = &layer_weights_[row * row_length_];
+  if (!layer_touched_[row]) {
+    layer_touched_[row] = 1;
+    std::fill_n(weights, row_length_, 0.0);
   }
+  return weights;
 }
 
 bool Assignment::collect(const ParallelFor& parallel_for) {
@@ -204,22 +221,32 @@ bool Assignment::collect(const ParallelFor& parallel_for) {
 
 // Adds up the weights on the tokens of t.
 bool Assignment::collect_plane(int64_t t) {
-  const int64_t rows = cells_.grid.h * num_clusters_;
-  std::vector<const double*> parts;
-  for (int64_t layer = 0; layer < num_layers(); ++layer) {
-    if (cells_.z[layer].lower == t) parts.push_back(layer_weights(layer, 0));
-    if (num_planes(layer) > 1 && cells_.z[layer].upper == t)
-      parts.push_back(layer_weights(layer, 1));
+  std::vector<int64_t> parts;  // first rows
+  for (int64_t layer = 0; layer < num_layers(); ++layer)
+    for (int upper = 0; upper < num_planes(layer); ++upper)
+      if ((upper == 0 ? cells_.z[layer].lower : cells_.z[layer].upper) == t)
+        parts.push_back((first_plane_[layer] + upper) * rows_of_plane());
+  bool any_changed = false;
+  for (int64_t row = 0; row < rows_of_plane(); ++row) {
+    uint8_t& touched = touched_[t * rows_of_plane() + row];
+    const uint8_t before = touched;
+    touched = 0;
+    for (const int64_t part : parts) touched |= layer_touched_[part + row];
+    any_changed |= touched != before;
+    if (touched == 0) continue;
+    double* to = &weights_[(t * rows_of_plane() + row) * row_length_];
+    IndexPack changed = {};
+    for (int64_t w = 0; w < row_length_; w += kPackSize) {
+      Pack sum = {};
+      for (const int64_t part : parts)
+        if (layer_touched_[part + row] != 0)
+          sum += load(&layer_weights_[(part + row) * row_length_ + w]);
+      if (before != 0) changed |= sum != load(to + w);
+      store(to + w, sum);
+    }
+    any_changed |= any(changed);
   }
-  IndexPack changed = {};
-  double* to = &weights_[t * rows * row_length_];
-  for (int64_t i = 0; i < rows * row_length_; i += kPackSize) {
-    Pack sum = {};
-    for (const double* part : parts) sum += load(part + i);
-    changed |= sum != load(to + i);
-    store(to + i, sum);
-  }
-  return any(changed);
+  return any_changed;
 }
 
 void Assignment::fill(const Box& box, int32_t label) {

@@ -41,6 +41,8 @@ class Assignment {
   // times weight_scale().
   const double* weights() const { return weights_.get(); }
   double weight_scale() const { return adjoint_.scale(); }
+  // Which rows of weights() a cluster has any in, [t * h, K]; others are not to be read.
+  const uint8_t* touched() const { return touched_.data(); }
 
  private:
   // What one thread needs for one layer of cells.
@@ -58,10 +60,9 @@ class Assignment {
     return cells_.z[layer].count == 1 && cells_.z[layer].weight == 0 ? 1 : 2;
   }
   std::vector<int64_t> first_planes() const;
-  int64_t plane_size() const { return cells_.grid.h * num_clusters_ * row_length_; }
-  double* layer_weights(int64_t layer, int upper) {
-    return &layer_weights_[(first_plane_[layer] + upper) * plane_size()];
-  }
+  int64_t rows_of_plane() const { return cells_.grid.h * num_clusters_; }
+  // The row of a layer's weights of a cluster on tokens (lower or upper, h), made if there is none.
+  double* layer_row(int64_t layer, int upper, int64_t h, int64_t cluster);
 
   const CellGrid& cells_;
   int64_t num_clusters_;
@@ -69,12 +70,16 @@ class Assignment {
   int32_t* labels_;
   bool labels_known_ = false;         // they are those of the last round
   std::vector<int64_t> first_plane_;  // [layers]
-  LargeArray<double> layer_weights_;  // [planes of tokens along t of all layers, h, K, row_length]
+  // [planes of tokens along t of all layers, h, K, row_length], and whether a round has touched a
+  // row: of many clusters each touches few.
+  LargeArray<double> layer_weights_;
+  std::vector<uint8_t> layer_touched_;
   RowLanesOfBoxes row_lanes_;
   BoxAdjoint adjoint_;
   std::vector<Extent> layer_extents_;  // [layers, K]
   std::vector<Extent> extents_;
   LargeArray<double> weights_;
+  std::vector<uint8_t> touched_;
 };
 
 }  // namespace vtcd

@@ -120,7 +120,8 @@ bool CellRounds::run(int64_t max_num_iter) {
 void CellRounds::move_clusters(Round& round) {
   const int64_t stride = tokens_.channel_stride();
   const double scale = assignment_.weight_scale();
-  tokens_.weighted_sums(assignment_.weights(), seeds_.count(), parallel_for_, round.centers);
+  tokens_.weighted_sums(assignment_.weights(), assignment_.touched(), seeds_.count(), parallel_for_,
+                        round.centers);
   round.most_voxels = 0;
   for (int64_t k = 0; k < seeds_.count(); ++k) {
     const Extent& extent = assignment_.extents()[k];

@@ -217,11 +217,12 @@ ScoreBound Tokens::score(const std::vector<double>& centers, int64_t num_cluster
 
 // Adds the tokens of a row, times their weights, to the sums of the clusters: a few packs of
 // channels at a time, which stay in registers meanwhile.
-void Tokens::add_weighted(const double* weights, int64_t num_clusters, int64_t row,
-                          double* sums) const {
+void Tokens::add_weighted(const double* weights, const uint8_t* touched, int64_t num_clusters,
+                          int64_t row, double* sums) const {
   constexpr int kPacks = 8;
   const int64_t length = padded(grid_.w);
   for (int64_t k = 0; k < num_clusters; ++k) {
+    if (touched[k] == 0) continue;
     const double* weight = weights + k * length;
     int64_t begin = 0, end = grid_.w;
     while (begin < end && weight[begin] == 0) ++begin;
@@ -237,7 +238,7 @@ void Tokens::add_weighted(const double* weights, int64_t num_clusters, int64_t r
   }
 }
 
-void Tokens::weighted_sums(const double* weights, int64_t num_clusters,
+void Tokens::weighted_sums(const double* weights, const uint8_t* touched, int64_t num_clusters,
                            const ParallelFor& parallel_for, std::vector<double>& sums) const {
   // Partial sums of chunks of rows that depend on nothing but the sizes, so that the order of the
   // additions is always the same.
@@ -249,8 +250,8 @@ void Tokens::weighted_sums(const double* weights, int64_t num_clusters,
     for (int64_t chunk = first_chunk; chunk < last_chunk; ++chunk) {
       const int64_t end = num_rows() * (chunk + 1) / num_chunks;
       for (int64_t row = num_rows() * chunk / num_chunks; row < end; ++row)
-        add_weighted(weights + row * num_clusters * padded(grid_.w), num_clusters, row,
-                     &partial[chunk * length]);
+        add_weighted(weights + row * num_clusters * padded(grid_.w), touched + row * num_clusters,
+                     num_clusters, row, &partial[chunk * length]);
     }
   });
   std::fill(sums.begin(), sums.end(), 0.0);

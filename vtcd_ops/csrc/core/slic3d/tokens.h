@@ -58,16 +58,18 @@ class Tokens {
   // sums[k] = sum over tokens of weights[token, k] * f(token).
   //
   //   weights   [t * h, K, w, padded]
+  //   touched   [t * h, K], whether a row of them is to be read
   //   sums      [K, channel_stride], out
-  void weighted_sums(const double* weights, int64_t num_clusters, const ParallelFor& parallel_for,
-                     std::vector<double>& sums) const;
+  void weighted_sums(const double* weights, const uint8_t* touched, int64_t num_clusters,
+                     const ParallelFor& parallel_for, std::vector<double>& sums) const;
 
  private:
   static constexpr int64_t kLanes = kFloatRowAlignment;
 
   template <typename Scalar>
   void fill(const Scalar* features, const FeatureRange& range, double scale);
-  void add_weighted(const double* weights, int64_t num_clusters, int64_t row, double* sums) const;
+  void add_weighted(const double* weights, const uint8_t* touched, int64_t num_clusters,
+                    int64_t row, double* sums) const;
 
   int64_t num_channels_, channel_stride_;
   Shape3 grid_;
