@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: MIT
-// Kernels of cnmf: a block factorises a problem, from reading its points to writing its factors,
-// and decides itself when to stop, so that a batch is one launch without a word from the host.
+// Kernels of cnmf, one for each solver: a block factorises a problem, from reading its points to
+// writing its factors, and decides itself when to stop, so that a batch is one launch without a
+// word from the host.
 //
 // cd, for [N, C] = [360, 64] float32 and K = 6: the points (94 KB, as float32, widened when read),
 // the encoding, all short vectors and the basis and triangular factor of the support in work (68
 // KB) lie in shared memory, 222 KB: one block a multiprocessor, of 12 warps. Those of the other
 // supports wait in the workspace. Up to 8 concepts a thread solves for the encoding of a row in
-// registers. A sweep reads the points 2 + 2 K times and makes about 5 N C K multiply-adds in double
-// precision, 0.7 million, 11,000 cycles of a multiprocessor; what bounds it are the barriers and
-// the chains of dependent sums of the projections: some 600 points enter a support and 500 leave
-// one in 30 sweeps. Data come in and factors go out once: 92 KB and 23 KB a problem.
+// registers, of which 384 threads have 168 each: so no more than that lives at once, and what a
+// sweep hands to the next one is in memory. A sweep reads the points 2 + 2 K times and makes about
+// 5 N C K multiply-adds in double precision, 0.7 million, 11,000 cycles of a multiprocessor; what
+// bounds it are the barriers and the chains of dependent sums of the projections: some 600 points
+// enter a support and 500 leave one in 30 sweeps. Data come in and factors go out once: 92 KB and
+// 23 KB a problem.
 //
 // mu: X^T X [N, N] is read twice an update from the cache, or from memory where a batch is large.
 #pragma once
@@ -110,84 +113,88 @@ __device__ void clear_weights(const CnmfBatch<T>& batch, const CnmfProblem& prob
   __syncthreads();
 }
 
-// The descent, and another one with a penalty where the first came out degenerate: the better of
-// the two. Returns the sweeps of both.
-template <int kThreads, typename T, typename Stored>
-__device__ VTCD_NOINLINE int64_t descend(const CnmfBatch<T>& batch, const CnmfProblem& problem,
-                                         const CnmfSettings& settings,
-                                         const CnmfPoints<Stored>& points,
-                                         const CnmfTables<Stored>& t) {
-  double best = HUGE_VAL;
-  int64_t num_iter = 0;
-#pragma unroll 1
-  for (int attempt = 0; attempt < 2; ++attempt) {
-    BlockDescent<Stored, kThreads> descent(points, t, batch.labels + problem.first_row);
-    num_iter += descent.run(settings.max_num_iter - num_iter, settings.tol,
-                            attempt == 0 ? 0.0 : kFirstPenalty);
-    const double error = descent.error();
-    if (attempt == 0 || error < best) {
-      best = error;
-      clear_weights<kThreads>(batch, problem);
-      descent.finish(batch.weights + problem.first_row * batch.max_k, batch.max_k);
-      write_factors<kThreads>(batch, problem, t, points.exponent, error);
-      __syncthreads();
-    }
-    if (!descent.is_degenerate() || num_iter == settings.max_num_iter) break;
-  }
-  return num_iter;
-}
-
-// The multiplicative updates. Returns how many.
-template <int kThreads, typename T, typename Stored>
-__device__ VTCD_NOINLINE int64_t multiply(const CnmfBatch<T>& batch, const CnmfProblem& problem,
-                                          const CnmfSettings& settings,
-                                          const CnmfPoints<Stored>& points,
-                                          const CnmfTables<Stored>& t) {
-  clear_weights<kThreads>(batch, problem);
-  BlockUpdates<Stored, kThreads> updates(points, t, batch.labels + problem.first_row);
-  const int64_t num_iter = updates.run(settings.max_num_iter, settings.tol);
-  const double error = updates.finish(batch.weights + problem.first_row * batch.max_k, batch.max_k);
-  write_factors<kThreads>(batch, problem, t, points.exponent, error);
-  return num_iter;
-}
-
-// Whether the results of a problem are numbers of its dtype.
+// What both kernels end with; results that are no numbers of their dtype are reported.
 template <typename T>
-__device__ void check_results(const CnmfBatch<T>& batch, const CnmfProblem& problem) {
+__device__ VTCD_NOINLINE void finish(const CnmfBatch<T>& batch, const CnmfProblem& problem,
+                                     int64_t num_iter) {
+  if (thread_of_block() != 0) return;
+  batch.num_iter[problem.index] = num_iter;
   const double* summary = batch.summary + 3 * problem.index;
   const T encoding = static_cast<T>(summary[0]), error = batch.error[problem.index];
   if (encoding - encoding == 0 && error - error == 0) return;
   report_to(batch, 2, batch.num_problems - problem.index);
 }
 
-template <typename T, int kThreads>
-__global__ void __launch_bounds__(kCnmfThreads, 1)
-    cnmf_kernel(CnmfBatch<T> batch, CnmfSettings settings, int64_t shared_bytes) {
-  VTCD_DYNAMIC_SHARED(unsigned char, shared);
-  const CnmfProblem problem = batch.problem[blockIdx.x];
-  VTCD_SHARED(CnmfTables<T>, tables, [1]);  // once a block, not once a thread
-  VTCD_SHARED(CnmfPoints<T>, all_points, [1]);
-  const CnmfTables<T>& t = tables[0];
-  const CnmfPoints<T>& points = all_points[0];
+// What both kernels begin with: the tables and the points of a problem, which one thread writes
+// once for its block. False where its values cannot be factorised, which is reported.
+template <int kThreads, typename T>
+__device__ VTCD_NOINLINE bool prepare(const CnmfBatch<T>& batch, const CnmfProblem& problem,
+                                      bool multiplicative, unsigned char* shared,
+                                      int64_t shared_bytes, CnmfTables<T>* tables,
+                                      CnmfPoints<T>* points) {
   if (thread_of_block() == 0) {
-    tables[0] = tables_of<T, kThreads>(problem, batch.num_channels, settings.multiplicative, shared,
-                                       shared_bytes, batch.workspace + problem.workspace);
+    *tables = tables_of<T, kThreads>(problem, batch.num_channels, multiplicative, shared,
+                                     shared_bytes, batch.workspace + problem.workspace);
   }
   __syncthreads();
-  CnmfPoints<T> own_points = t.points();
+  CnmfPoints<T> own_points = tables->points();
   const bool is_finite =
-      PointReader<T, kThreads>(&own_points, t.per_row, t.scratch)
-          .read(batch.data + problem.first_row * batch.num_channels, !settings.multiplicative);
-  if (thread_of_block() == 0) all_points[0] = own_points;
+      PointReader<T, kThreads>(&own_points, tables->per_row, tables->scratch)
+          .read(batch.data + problem.first_row * batch.num_channels, !multiplicative);
+  if (thread_of_block() == 0) *points = own_points;
   if (!is_finite && thread_of_block() == 0) report_to(batch, 0, 1);
   __syncthreads();
-  if (!is_finite || !check_start<kThreads>(batch, problem, t.scratch)) return;
-  const int64_t num_iter = settings.multiplicative
-                               ? multiply<kThreads>(batch, problem, settings, points, t)
-                               : descend<kThreads>(batch, problem, settings, points, t);
-  if (thread_of_block() != 0) return;
-  batch.num_iter[problem.index] = num_iter;
-  check_results(batch, problem);
+  return is_finite && check_start<kThreads>(batch, problem, tables->scratch);
+}
+
+template <int kThreads, typename T>
+__device__ VTCD_NOINLINE void write_descent(const CnmfBatch<T>& batch, const CnmfProblem& problem,
+                                            const CnmfTables<T>& tables, int exponent,
+                                            BlockDescent<T, kThreads>* descent) {
+  clear_weights<kThreads>(batch, problem);
+  descent->finish(batch.weights + problem.first_row * batch.max_k, batch.max_k);
+  write_factors<kThreads>(batch, problem, tables, exponent, descent->error());
+  __syncthreads();
+}
+
+// The descent, and another one with a penalty where the first came out degenerate: the better of
+// the two.
+template <typename T, int kThreads>
+__global__ void __launch_bounds__(kCnmfThreads, 1)
+    cnmf_descent_kernel(CnmfBatch<T> batch, CnmfSettings settings, int64_t shared_bytes) {
+  VTCD_DYNAMIC_SHARED(unsigned char, shared);
+  VTCD_SHARED(CnmfTables<T>, tables, [1]);
+  VTCD_SHARED(CnmfPoints<T>, points, [1]);
+  const CnmfProblem problem = batch.problem[blockIdx.x];
+  if (!prepare<kThreads>(batch, problem, false, shared, shared_bytes, tables, points)) return;
+  BlockDescent<T, kThreads> descent(points[0], tables[0], batch.labels + problem.first_row);
+  descent.run(settings.max_num_iter, settings.tol, 0.0);
+  write_descent<kThreads>(batch, problem, tables[0], points[0].exponent, &descent);
+  if (!descent.is_degenerate() || descent.num_sweeps() == settings.max_num_iter) {
+    finish(batch, problem, descent.num_sweeps());
+    return;
+  }
+  descent.run(settings.max_num_iter, settings.tol, kFirstPenalty);
+  if (descent.error() < descent.earlier_error())
+    write_descent<kThreads>(batch, problem, tables[0], points[0].exponent, &descent);
+  finish(batch, problem, descent.num_sweeps());
+}
+
+// The multiplicative updates.
+template <typename T, int kThreads>
+__global__ void __launch_bounds__(kCnmfThreads, 1)
+    cnmf_updates_kernel(CnmfBatch<T> batch, CnmfSettings settings, int64_t shared_bytes) {
+  VTCD_DYNAMIC_SHARED(unsigned char, shared);
+  VTCD_SHARED(CnmfTables<T>, tables, [1]);
+  VTCD_SHARED(CnmfPoints<T>, points, [1]);
+  const CnmfProblem problem = batch.problem[blockIdx.x];
+  if (!prepare<kThreads>(batch, problem, true, shared, shared_bytes, tables, points)) return;
+  clear_weights<kThreads>(batch, problem);
+  BlockUpdates<T, kThreads> updates(points[0], tables[0], batch.labels + problem.first_row);
+  const int64_t num_iter = updates.run(settings.max_num_iter, settings.tol);
+  const double error = updates.finish(batch.weights + problem.first_row * batch.max_k, batch.max_k);
+  write_factors<kThreads>(batch, problem, tables[0], points[0].exponent, error);
+  finish(batch, problem, num_iter);
 }
 
 template <typename T, int kThreads>
@@ -204,9 +211,11 @@ template <typename T, int kThreads>
 void launch_cnmf(const CnmfBatch<T>& batch, int64_t num_problems, int64_t shared_bytes,
                  const CnmfSettings& settings, Stream stream) {
   if (num_problems == 0) return;
-  const dim3 blocks(static_cast<unsigned>(num_problems)), threads(kThreads);
-  simt::launch(&cnmf_kernel<T, kThreads>, blocks, threads, static_cast<size_t>(shared_bytes),
-               stream, batch, settings, shared_bytes);
+  const dim3 blocks = simt::grid(num_problems), threads(kThreads);
+  auto* kernel = settings.multiplicative ? &cnmf_updates_kernel<T, kThreads>
+                                         : &cnmf_descent_kernel<T, kThreads>;
+  simt::launch(kernel, blocks, threads, static_cast<size_t>(shared_bytes), stream, batch, settings,
+               shared_bytes);
 }
 
 template <typename T>

@@ -9,65 +9,30 @@ namespace vtcd::cuda {
 template <typename Stored, int kThreads>
 class BlockDescent {
  public:
-  // After a barrier. labels [N], each below the number of concepts: the start.
+  // labels [N], each below the number of concepts: the start.
   __device__ BlockDescent(const CnmfPoints<Stored>& points, const CnmfTables<Stored>& tables,
                           const int64_t* labels)
-      : points_(points), t_(tables), projection_(points, tables.projection, tables.num_concepts) {
-    const int num_rows = t_.num_rows, size = t_.num_concepts * num_rows;
-    for (int i = thread_of_block(); i < size; i += kThreads)
-      t_.encoding[i] = labels[i % num_rows] == i / num_rows ? 1.0 : 0.0;
-    __syncthreads();
-    gram_of<kThreads>(t_.encoding, t_.num_concepts, num_rows, t_.encoding_gram);
-    products_with_points<kThreads>(points_, t_, t_.encoding, t_.products);
-    // The centre of an empty cluster stays at the offset and is replaced in the first sweep.
-    for (int i = thread_of_block(); i < t_.num_concepts * t_.num_channels; i += kThreads) {
-      const double members = t_.encoding_gram[i / t_.num_channels * (t_.num_concepts + 1)];
-      t_.centers[i] = t_.settled[i] = t_.products[i] / fmax(members, 1.0);
-    }
-    __syncthreads();
-  }
+      : points_(points), t_(tables), labels_(labels), projection_(points, tables.projection) {}
 
-  // penalty: of the first sweep. Returns the sweeps.
-  __device__ int64_t run(int64_t max_num_iter, double tol, double penalty) {
-    Momentum momentum;
-    double last_objective = HUGE_VAL;
-    int64_t iteration = 0;
+  // From the labels until there is little to gain, or until so many sweeps are made, those of an
+  // earlier descent included. penalty: of the first sweep. After a barrier.
+  __device__ VTCD_NOINLINE void run(int64_t max_sweeps, double tol, double penalty) {
+    start();
+    max_sweeps_ = max_sweeps;
+    tol_ = tol;
     penalty_ = penalty;
-    while (iteration < max_num_iter) {
-      update_encoding();
-      if (objective() > last_objective) {  // the extrapolation went too far
-        for_centers([&](int i) { t_.centers[i] = t_.settled[i]; });
-        update_encoding();
-        momentum.shrink();
-      } else {
-        momentum.grow();
-      }
-      last_objective = objective();
-      const double possible_gain =
-          update_centers(iteration == 0 ? t_.num_rows : static_cast<int>(kCnmfLooks));
-      ++iteration;
-      const bool penalised = penalty_ > 0;
-      penalty_ = next_penalty(penalty_);
-      const bool ends = iteration > 1 && !penalised &&
-                        possible_gain <= smallest_gain(tol, squared_error_, points_.length);
-      const double share =
-          iteration > 1 && iteration < max_num_iter && !ends ? momentum.value() : 0;
-      for_centers([&](int i) {
-        const double now = t_.centers[i];
-        if (share > 0) t_.centers[i] = now + share * (now - t_.settled[i]);
-        t_.settled[i] = now;
-      });
-      if (ends) break;
-    }
+    for (bool goes_on = num_sweeps_ < max_sweeps_; goes_on;) goes_on = sweep();
     penalty_ = 0;
     update_encoding();
-    return iteration;
   }
 
+  __device__ int64_t num_sweeps() const { return num_sweeps_; }
   __device__ bool is_degenerate() const {
     return is_degenerate_factorisation(squared_error_, squared_parts_, points_.length);
   }
   __device__ double error() const { return sqrt(squared_error_); }
+  // Of the descent before, or infinite.
+  __device__ double earlier_error() const { return earlier_error_; }
 
   // Columns of G sum to 1, and the rows of U take the difference up. weights [N, max_k] in the
   // output, already zero.
@@ -104,6 +69,55 @@ class BlockDescent {
   __device__ void for_centers(const Body& body) {
     for (int i = thread_of_block(); i < t_.num_concepts * t_.num_channels; i += kThreads) body(i);
     __syncthreads();
+  }
+
+  __device__ VTCD_NOINLINE void start() {
+    if (num_sweeps_ > 0) earlier_error_ = error();
+    first_sweep_ = num_sweeps_;
+    momentum_ = Momentum();
+    last_objective_ = HUGE_VAL;
+    projection_.clear(t_.num_concepts);
+    const int num_rows = t_.num_rows, size = t_.num_concepts * num_rows;
+    for (int i = thread_of_block(); i < size; i += kThreads)
+      t_.encoding[i] = labels_[i % num_rows] == i / num_rows ? 1.0 : 0.0;
+    __syncthreads();
+    gram_of<kThreads>(t_.encoding, t_.num_concepts, num_rows, t_.encoding_gram);
+    products_with_points<kThreads>(points_, t_, t_.encoding, t_.products);
+    // The centre of an empty cluster stays at the offset and is replaced in the first sweep.
+    for (int i = thread_of_block(); i < t_.num_concepts * t_.num_channels; i += kThreads) {
+      const double members = t_.encoding_gram[i / t_.num_channels * (t_.num_concepts + 1)];
+      t_.centers[i] = t_.settled[i] = t_.products[i] / fmax(members, 1.0);
+    }
+    __syncthreads();
+  }
+
+  // What a sweep hands to the next one is in the object, not in registers, which the solutions
+  // within need. Returns whether another one is worth its while.
+  __device__ bool sweep() {
+    update_encoding();
+    if (objective() > last_objective_) {  // the extrapolation went too far
+      for_centers([&](int i) { t_.centers[i] = t_.settled[i]; });
+      update_encoding();
+      momentum_.shrink();
+    } else {
+      momentum_.grow();
+    }
+    last_objective_ = objective();
+    const double possible_gain =
+        update_centers(num_sweeps_ == first_sweep_ ? t_.num_rows : static_cast<int>(kCnmfLooks));
+    ++num_sweeps_;
+    const bool is_first = num_sweeps_ == first_sweep_ + 1;
+    const bool penalised = penalty_ > 0;
+    penalty_ = next_penalty(penalty_);
+    const bool ends = !is_first && !penalised &&
+                      possible_gain <= smallest_gain(tol_, squared_error_, points_.length);
+    const double share = !is_first && num_sweeps_ < max_sweeps_ && !ends ? momentum_.value() : 0;
+    for_centers([&](int i) {
+      const double now = t_.centers[i];
+      if (share > 0) t_.centers[i] = now + share * (now - t_.settled[i]);
+      t_.settled[i] = now;
+    });
+    return !ends && num_sweeps_ < max_sweeps_;
   }
 
   __device__ double objective() const { return squared_error_ + penalty_ * squared_parts_; }
@@ -266,7 +280,11 @@ class BlockDescent {
 
   const CnmfPoints<Stored>& points_;
   const CnmfTables<Stored>& t_;
+  const int64_t* labels_;
   BlockProjection<Stored, kThreads> projection_;
+  Momentum momentum_;
+  int64_t max_sweeps_ = 0, num_sweeps_ = 0, first_sweep_ = 0;
+  double tol_ = 0, last_objective_ = HUGE_VAL, earlier_error_ = HUGE_VAL;
   double squared_error_ = 0, squared_parts_ = 0, penalty_ = 0;
 };
 

@@ -189,37 +189,42 @@ class RowEncoder {
 
  private:
   template <int kMost>
-  __device__ VTCD_NOINLINE void encode_in_registers() {
-    const int count = t_.num_concepts, num_channels = t_.num_channels, num_rows = t_.num_rows;
-    FewNnls<kMost> nnls(t_.gram, count, columns_.penalty);
-    for (int n = thread_of_block(); n < num_rows; n += kThreads) {
-      double products[kMost] = {}, u[kMost];
-      for (int c = 0; c < num_channels; ++c) {
-        const double value = points_.at(n, c);
+  __device__ void encode_in_registers() const {
+    for (int n = thread_of_block(); n < t_.num_rows; n += kThreads) encode_few<kMost>(n);
+  }
+
+  // A call for each row, so that nothing lives in registers from one to the next.
+  template <int kMost>
+  __device__ VTCD_NOINLINE void encode_few(int n) const {
+    const int num_channels = t_.num_channels, num_rows = t_.num_rows;
+    int count = t_.num_concepts;
+    double products[kMost] = {}, u[kMost];
+    for (int c = 0; c < num_channels; ++c) {
+      const double value = points_.at(n, c);
 #pragma unroll
-        for (int k = 0; k < kMost; ++k)
-          products[k] = fma(value, t_.centers[min(k, count - 1) * num_channels + c], products[k]);
-      }
-#pragma unroll
-      for (int k = 0; k < kMost; ++k) {
-        if (k >= count) products[k] = 0;
-        u[k] = k < count ? t_.encoding[k * num_rows + n] : 0.0;
-      }
-      nnls.solve(products, u);
-      double sum = 0;
-      for (int c = 0; c < num_channels; ++c) {
-        double left = points_.at(n, c);
-#pragma unroll
-        for (int k = 0; k < kMost; ++k)
-          left = fma(-u[k], t_.centers[min(k, count - 1) * num_channels + c], left);
-        sum = fma(left, left, sum);
-      }
-#pragma unroll
-      for (int k = 0; k < kMost; ++k) {
-        if (k < count) t_.encoding[k * num_rows + n] = u[k];
-      }
-      t_.per_row[n] = sum;
+      for (int k = 0; k < kMost; ++k)
+        products[k] = fma(value, t_.centers[min(k, count - 1) * num_channels + c], products[k]);
     }
+#pragma unroll
+    for (int k = 0; k < kMost; ++k) {
+      if (k >= count) products[k] = 0;
+      u[k] = k < count ? t_.encoding[k * num_rows + n] : 0.0;
+    }
+    FewNnls<kMost>(t_.gram, count, columns_.penalty).solve(products, u);
+    VTCD_FORGET_INT(count);  // the addresses of the centers need not live through the solution
+    double sum = 0;
+    for (int c = 0; c < num_channels; ++c) {
+      double left = points_.at(n, c);
+#pragma unroll
+      for (int k = 0; k < kMost; ++k)
+        left = fma(-u[k], t_.centers[min(k, count - 1) * num_channels + c], left);
+      sum = fma(left, left, sum);
+    }
+#pragma unroll
+    for (int k = 0; k < kMost; ++k) {
+      if (k < count) t_.encoding[k * num_rows + n] = u[k];
+    }
+    t_.per_row[n] = sum;
   }
 
   template <int kMost>

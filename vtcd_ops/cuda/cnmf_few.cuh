@@ -24,7 +24,9 @@ class FewNnls {
     int fewest = size_ + 1, patience = SmallNnls::kPatience;
 #pragma unroll 1
     for (int exchange = 0; exchange < 20 + 5 * size_; ++exchange) {
+      VTCD_FORGET_POINTER(gram_);  // or all of it would wait in registers for the next exchange
       solve_positive(products, u);
+      VTCD_FORGET_POINTER(gram_);
       const unsigned wrong = wrong_signs(products, u);
       if (wrong == 0) return;
       bool all = true;

@@ -93,19 +93,27 @@ class BlockUpdates {
   // Y+ and Y- times a factor.
   __device__ VTCD_NOINLINE void multiply_gram(const double* factor, double* positive,
                                               double* negative) {
+    constexpr int kAtOnce = 4;  // loads in flight: they bound it
     for (int n = thread_of_block(); n < num_rows_; n += kThreads) {
       for (int first = 0; first < num_concepts_; first += kConcepts) {
         const int count = min(kConcepts, num_concepts_ - first);
         double above[kConcepts] = {}, below[kConcepts] = {};
-        for (int m = 0; m < num_rows_; ++m) {
-          const double product = t_.data_gram[int64_t{m} * num_rows_ + n];
-          const double upper = fmax(product, 0.0), lower = fmax(-product, 0.0);
+        for (int m = 0; m < num_rows_; m += kAtOnce) {
+          double products[kAtOnce];
 #pragma unroll
-          for (int k = 0; k < kConcepts; ++k) {
-            if (k >= count) continue;
-            const double value = factor[entry(first + k, m)];
-            above[k] = fma(upper, value, above[k]);
-            below[k] = fma(lower, value, below[k]);
+          for (int i = 0; i < kAtOnce; ++i)
+            products[i] = m + i < num_rows_ ? t_.data_gram[int64_t{m + i} * num_rows_ + n] : 0.0;
+#pragma unroll
+          for (int i = 0; i < kAtOnce; ++i) {
+            if (m + i >= num_rows_) break;
+            const double upper = fmax(products[i], 0.0), lower = fmax(-products[i], 0.0);
+#pragma unroll
+            for (int k = 0; k < kConcepts; ++k) {
+              if (k >= count) continue;
+              const double value = factor[entry(first + k, m + i)];
+              above[k] = fma(upper, value, above[k]);
+              below[k] = fma(lower, value, below[k]);
+            }
           }
         }
 #pragma unroll

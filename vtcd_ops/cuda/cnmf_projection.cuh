@@ -11,11 +11,11 @@ namespace vtcd::cuda {
 template <typename Stored, int kThreads>
 class BlockProjection {
  public:
-  __device__ BlockProjection(const CnmfPoints<Stored>& points, const ProjectionArrays& arrays,
-                             int num_concepts)
-      : points_(points), a_(arrays), num_channels_(points.num_cone_channels()) {
-    a_.template clear<kThreads>(num_concepts);
-  }
+  __device__ BlockProjection(const CnmfPoints<Stored>& points, const ProjectionArrays& arrays)
+      : points_(points), a_(arrays), num_channels_(points.num_cone_channels()) {}
+
+  // No point in any support. By all threads of a block; after it they have waited for each other.
+  __device__ void clear(int num_concepts) { a_.template clear<kThreads>(num_concepts); }
 
   // The centre whose support and coefficients are asked for.
   __device__ void look_at(int k) {

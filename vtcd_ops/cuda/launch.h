@@ -20,6 +20,11 @@
   extern __shared__ __align__(16) unsigned char vtcd_shared_bytes[]; \
   Type* name = reinterpret_cast<Type*>(vtcd_shared_bytes)
 
+// The compiler must take a value as a new one here: it keeps nothing in registers that it has
+// computed from the old one, or read through it.
+#define VTCD_FORGET_POINTER(pointer) asm volatile("" : "+l"(pointer))
+#define VTCD_FORGET_INT(number) asm volatile("" : "+r"(number))
+
 #define VTCD_PRAGMA(text) _Pragma(#text)
 #define VTCD_UNROLL(count) VTCD_PRAGMA(unroll count)
 
@@ -47,5 +52,24 @@ void launch(void (*kernel)(Parameters...), dim3 blocks, dim3 threads, size_t sha
 #include "simt.h"
 
 #define VTCD_UNROLL(count) static_assert((count) > 0);
+#define VTCD_FORGET_POINTER(pointer) static_cast<void>(pointer)
+#define VTCD_FORGET_INT(number) static_cast<void>(number)
 
 #endif
+
+#include <cstdint>
+#include <string>
+
+namespace simt {
+
+// The blocks of a launch, of numbers that 32 bits need not hold. Throws vtcd::CudaError where they
+// are more than a GPU takes.
+inline dim3 grid(int64_t x, int64_t y = 1, int64_t z = 1) {
+  constexpr int64_t kMostX = 0x7FFFFFFF, kMostOthers = 65535;
+  if (x > kMostX || y > kMostOthers || z > kMostOthers)
+    throw vtcd::CudaError("CUDA: " + std::to_string(x) + " x " + std::to_string(y) + " x " +
+                          std::to_string(z) + " blocks are more than one launch takes");
+  return dim3(static_cast<unsigned>(x), static_cast<unsigned>(y), static_cast<unsigned>(z));
+}
+
+}  // namespace simt
