@@ -124,6 +124,7 @@ INSTANTIATE_TEST_SUITE_P(
         Problem{"whole numbers", 1, 2, {2, 5, 5}, {4, 9, 9}, options(6), 2},
         Problem{"whole numbers, no interpolation", 1, 2, {3, 7, 7}, {3, 7, 7}, options(6), 2},
         Problem{"a wide cell", 1, 2, {1, 2, 2}, {2, 3, 40}, options(4)},
+        Problem{"many voxels in a plane of a cell", 1, 3, {2, 2, 2}, {3, 15, 16}, options(4)},
         Problem{"one round", 1, 3, {2, 3, 4}, {4, 8, 8}, rounds(1, true)},
         Problem{"two rounds", 1, 3, {2, 3, 4}, {4, 8, 8}, rounds(2, false)},
         Problem{"until nothing changes", 1, 1, {1, 2, 3}, {1, 5, 9}, rounds(1000000000, true)},
@@ -149,11 +150,12 @@ TEST(Slic3dKernels, GoesVoxelByVoxelWhereRoundingMayDecide) {
   const Problem problems[] = {
       {"noise", 2, 3, {2, 3, 4}, {5, 9, 11}, options(4)},
       {"outside all windows", 1, 3, {2, 4, 4}, {4, 16, 16}, options(12, 1e-4)},
+      {"many voxels in a plane of a cell", 1, 3, {2, 2, 2}, {3, 15, 16}, options(4)},
       {"constant", 1, 3, {2, 3, 4}, {5, 9, 11}, options(4), 1},
       {"no interpolation", 2, 3, {3, 6, 7}, {3, 6, 7}, options(5)},
   };
-  const bool expected[] = {true, true, false, false};
-  for (int i = 0; i < 4; ++i) {
+  const bool expected[] = {true, true, true, false, false};
+  for (int i = 0; i < 5; ++i) {
     bool finite, by_cells;
     labels_of_kernel(problems[i], features_of(problems[i]), finite, &by_cells);
     EXPECT_EQ(by_cells, expected[i]) << problems[i].name;

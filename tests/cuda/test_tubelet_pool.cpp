@@ -138,6 +138,7 @@ const std::vector<PoolProblem> kProblems{
     {{3, 2, 5}, {5, 11, 9}, kNearest, 2, 33, 17},  {{1, 1, 4}, {2, 3, 61}, kLinear, 1, 2, 2},
     {{2, 17, 16}, {3, 20, 18}, kLinear, 1, 2, 70}, {{5, 4, 6}, {2, 3, 1}, kLinear, 1, 2, 3},
     {{5, 4, 6}, {2, 3, 4}, kNearest, 1, 2, 3},     {{3, 27, 27}, {3, 9, 9}, kLinear, 1, 2, 3},
+    {{1, 1, 2}, {2, 3, 16}, kLinear, 1, 2, 9},  // a cell of as many voxels as there can be
 };
 
 TEST(TubeletPoolKernel, EqualsTheCore) {

@@ -100,20 +100,48 @@ __device__ inline BoxOutcome label_voxels(const VolumeBox& box, BoxMemory& memor
   return outcome;
 }
 
-// Sums of 1, dx, dy and dx dy over those voxels of a plane that have a label: each fits 16 bits.
-__device__ inline void plane_moments(const VolumeBox& box, const int32_t* labels, int32_t dz,
-                                     int32_t cluster, unsigned& ones, unsigned& rows) {
-  const int32_t width = box.count(2), area = width * box.count(1);
-  ones = rows = 0;
-  for (auto i = static_cast<int32_t>(threadIdx.x % 32); i < area; i += 32) {
-    const int32_t dy = i / width, dx = i % width;
-    if (labels[box.voxel(dz, dy, dx)] != cluster) continue;
-    ones += 1u + (static_cast<unsigned>(dx) << 16);
-    rows += static_cast<unsigned>(dy) + (static_cast<unsigned>(dx * dy) << 16);
+// Up to kMost voxels of a plane, from the one of number `first` on, that are a lane's, and what
+// each adds to sums of 1, dx, dy and dx dy: each sum over a plane fits 16 bits.
+struct LaneVoxels {
+  static constexpr int kMost = 4, kOfWarp = 32 * kMost;
+  int32_t label[kMost];
+  unsigned ones[kMost], rows[kMost];
+
+  __device__ LaneVoxels(const VolumeBox& box, int32_t first) {
+    const int32_t width = box.count(2), area = width * box.count(1);
+    VTCD_UNROLL(kMost)
+    for (int j = 0; j < kMost; ++j) {
+      const auto i = first + static_cast<int32_t>(threadIdx.x % 32) + 32 * j;
+      const int32_t dy = i / width, dx = i % width;
+      ones[j] = i < area ? 1u + (static_cast<unsigned>(dx) << 16) : 0u;
+      rows[j] = static_cast<unsigned>(dy) + (static_cast<unsigned>(dx * dy) << 16);
+    }
   }
-  ones = __reduce_add_sync(~0u, ones);
-  rows = __reduce_add_sync(~0u, rows);
-}
+
+  __device__ void read(const VolumeBox& box, const int32_t* labels, int32_t dz) {
+    const int32_t* plane = labels + box.voxel(dz, 0, 0);
+    const auto row = static_cast<int32_t>(box.round.plan.size.w);
+    VTCD_UNROLL(kMost)
+    for (int j = 0; j < kMost; ++j) {
+      const auto dx = static_cast<int32_t>(ones[j] >> 16);
+      const auto dy = static_cast<int32_t>(rows[j] & 0xFFFF);
+      label[j] = ones[j] != 0 ? plane[int64_t{dy} * row + dx] : -2;  // no label of any cluster
+    }
+  }
+
+  // The sums over the voxels that have a label, of all lanes.
+  __device__ void add_up(int32_t cluster, unsigned& of_ones, unsigned& of_rows) const {
+    of_ones = of_rows = 0;
+    VTCD_UNROLL(kMost)
+    for (int j = 0; j < kMost; ++j) {
+      if (label[j] != cluster) continue;
+      of_ones += ones[j];
+      of_rows += rows[j];
+    }
+    of_ones = __reduce_add_sync(~0u, of_ones);
+    of_rows = __reduce_add_sync(~0u, of_rows);
+  }
+};
 
 // Adds the voxels whose labels are no candidates': they were outside all windows.
 __device__ inline void add_others(const VolumeBox& box, const BoxMemory& memory, int count,
@@ -133,24 +161,30 @@ __device__ inline void add_others(const VolumeBox& box, const BoxMemory& memory,
   }
 }
 
-// The moments of every label's voxels, from the labels.
-__device__ inline void count_moments(const VolumeBox& box, const BoxMemory& memory, int count,
+// The moments of every label's voxels, from the labels: plane by plane, whose labels are read once.
+__device__ inline void count_moments(const VolumeBox& box, BoxMemory& memory, int count,
                                      bool outside, const int32_t* labels) {
   const auto lane = static_cast<int32_t>(threadIdx.x % 32);
   const auto num_values = static_cast<int32_t>(box.round.num_clusters * 8);
   for (int32_t i = lane; i < num_values; i += 32) box.moments(i / 8)[i % 8] = 0;
+  for (int32_t i = lane; i < count * 8; i += 32) memory.moments[i / 8][i % 8] = 0;
   __syncwarp();
-  for (int c = 0; c < count; ++c) {
-    int32_t sum = 0;  // lane i has the i-th moment
+  for (int32_t first = 0; first < box.count(1) * box.count(2); first += LaneVoxels::kOfWarp) {
+    LaneVoxels voxels(box, first);
     for (int32_t dz = 0; dz < box.count(0); ++dz) {
-      unsigned ones, rows;
-      plane_moments(box, labels, dz, memory.candidates[c].cluster, ones, rows);
-      const unsigned pair = (lane & 2) != 0 ? rows : ones;
-      const auto value = static_cast<int32_t>((lane & 1) != 0 ? pair >> 16 : pair & 0xFFFF);
-      sum += (lane & 4) != 0 ? dz * value : value;
+      voxels.read(box, labels, dz);
+      for (int c = 0; c < count; ++c) {
+        unsigned ones, rows;
+        voxels.add_up(memory.candidates[c].cluster, ones, rows);
+        const unsigned pair = (lane & 2) != 0 ? rows : ones;
+        const auto value = static_cast<int32_t>((lane & 1) != 0 ? pair >> 16 : pair & 0xFFFF);
+        // lane i has the i-th moment
+        if (lane < 8) memory.moments[c][lane] += (lane & 4) != 0 ? dz * value : value;
+      }
     }
-    if (lane < 8) box.moments(memory.candidates[c].cluster)[lane] = sum;
   }
+  for (int c = 0; c < count && lane < 8; ++c)
+    box.moments(memory.candidates[c].cluster)[lane] = memory.moments[c][lane];
   if (outside) add_others(box, memory, count, labels);
 }
 

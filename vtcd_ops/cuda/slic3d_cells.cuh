@@ -34,7 +34,8 @@ struct BoxCandidate {
 // What a warp works with.
 struct BoxMemory {
   BoxCandidate candidates[kMostCandidates];
-  double plane[kMostCandidates][4];  // corners of a plane
+  double plane[kMostCandidates][4];     // corners of a plane
+  int32_t moments[kMostCandidates][8];  // of the voxels that a candidate has
 };
 
 // One volume, and one box of it.

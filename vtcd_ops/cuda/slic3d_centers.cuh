@@ -136,16 +136,24 @@ __device__ inline Extent sum_boxes(const SlicWork& work, const int32_t* moments)
 // The sum of the tokens times their weights, divided by `count`.
 __device__ inline void mean_of_tokens(const SlicPlan& plan, const double* values,
                                       const double* weights, int64_t count, double* center) {
-  constexpr int kWarps = kCenterThreads / 32;
+  constexpr int kWarps = kCenterThreads / 32, kAtOnce = 8;  // loads in flight, which bound it
   VTCD_SHARED(double, partial, [kWarps][32]);
   const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
   const int64_t num_tokens = plan.grid.count(), num_channels = plan.num_channels;
   for (int64_t first = 0; first < num_channels; first += 32) {
     const int64_t channel = min(first + lane, num_channels - 1);
     double sum = 0;
-    for (int64_t token = warp; token < num_tokens; token += kWarps) {
-      const double weight = weights[token];
-      if (weight != 0) sum = fma(weight, values[token * num_channels + channel], sum);
+    for (int64_t token = warp; token < num_tokens; token += kAtOnce * kWarps) {
+      double weight[kAtOnce], value[kAtOnce];
+      VTCD_UNROLL(kAtOnce)
+      for (int i = 0; i < kAtOnce; ++i)
+        weight[i] = token + i * kWarps < num_tokens ? weights[token + i * kWarps] : 0.0;
+      VTCD_UNROLL(kAtOnce)
+      for (int i = 0; i < kAtOnce; ++i)
+        value[i] = weight[i] != 0 ? values[(token + i * kWarps) * num_channels + channel] : 0.0;
+      VTCD_UNROLL(kAtOnce)
+      for (int i = 0; i < kAtOnce; ++i)
+        if (weight[i] != 0) sum = fma(weight[i], value[i], sum);
     }
     partial[warp][lane] = sum;
     __syncthreads();
@@ -235,8 +243,8 @@ __global__ void __launch_bounds__(kScoreThreads)
 
 inline void start_cells(const SlicPlan& plan, const SlicWork& work, Stream stream) {
   const int64_t tiles = (SlicWork::num_boxes(plan) * 32 + kCellThreads - 1) / kCellThreads;
-  simt::launch(&slic3d_seed_boxes_kernel, dim3(static_cast<unsigned>(plan.batch * tiles)),
-               dim3(kCellThreads), 0, stream, plan, work);
+  simt::launch(&slic3d_seed_boxes_kernel, simt::grid(plan.batch * tiles), dim3(kCellThreads), 0,
+               stream, plan, work);
 }
 
 // Any round but the first, which is that of the seeds.
@@ -245,13 +253,12 @@ inline void cell_round(const SlicPlan& plan, const SlicWork& work, int32_t* labe
   const int64_t tiles = (SlicWork::num_boxes(plan) * 32 + kCellThreads - 1) / kCellThreads;
   const int64_t token_tiles = (plan.grid.count() + 31) / 32;
   const int number = round == 1 ? 1 : static_cast<int>(2 + round % 2);
-  simt::launch(&slic3d_centers_kernel,
-               dim3(static_cast<unsigned>(plan.batch * plan.num_clusters())), dim3(kCenterThreads),
-               0, stream, plan, work, number);
-  simt::launch(&slic3d_scores_kernel, dim3(static_cast<unsigned>(plan.batch * token_tiles)),
-               dim3(kScoreThreads), 0, stream, plan, work);
-  simt::launch(&slic3d_label_boxes_kernel, dim3(static_cast<unsigned>(plan.batch * tiles)),
-               dim3(kCellThreads), 0, stream, plan, work, labels, number);
+  simt::launch(&slic3d_centers_kernel, simt::grid(plan.batch * plan.num_clusters()),
+               dim3(kCenterThreads), 0, stream, plan, work, number);
+  simt::launch(&slic3d_scores_kernel, simt::grid(plan.batch * token_tiles), dim3(kScoreThreads), 0,
+               stream, plan, work);
+  simt::launch(&slic3d_label_boxes_kernel, simt::grid(plan.batch * tiles), dim3(kCellThreads), 0,
+               stream, plan, work, labels, number);
 }
 
 }  // namespace vtcd::cuda

@@ -3,10 +3,11 @@
 // order of core/formulas/tubelet_pool.h, so that all numbers are the bits of the CPU.
 //
 //   1. pool_cells    a thread for each cell of an axis
-//   2. find_runs     a thread for each cell of a row of voxels: reads every label once
-//   3. weigh_planes  a block for each plane of voxels, 256 tokens of it and 16 labels, a thread for
-//                    each token: goes through the rows and cells that the token is between, most of
-//                    them a single run, and adds to its own column of shared memory
+//   2. find_runs     a thread for each cell of a row of voxels: reads every label once, and marks
+//                    where it changes
+//   3. weigh_planes  a block for each plane of voxels, 64 tokens of it and 16 labels, a thread for
+//                    each token: goes through the rows and cells that the token is between, whose
+//                    runs it knows from 2., and adds to its own column of shared memory
 //   4. weigh_tokens  a thread for each token of each label: plane after plane
 //   5. tubelet_pool_means.cuh: products
 //
@@ -25,8 +26,11 @@ namespace vtcd::cuda {
 
 inline constexpr unsigned kPoolThreads = 256;
 inline constexpr int kPlaneLabels = 16;
-inline constexpr int64_t kRunBits = 5;  // a run is label << kRunBits | length, at most 16 voxels
-static_assert(kMaxCellLength < int64_t{1} << kRunBits);
+inline constexpr unsigned kPlaneThreads = 64;
+// What is known of the voxels of a cell: the first one's label << kRunBits, and a bit for each that
+// has another label than the one before.
+inline constexpr int64_t kRunBits = 16;
+static_assert(kMaxCellLength <= kRunBits);
 
 // The cells of an axis, and which of them a token lies in or between.
 struct PlacedCells {
@@ -98,14 +102,14 @@ __global__ void __launch_bounds__(kPoolThreads)
     const AxisCell& cell = along_x.cells[i - row * along_x.count];
     const Label* label = labels + row * width + cell.first;
     const auto count = static_cast<int>(cell.count);
-    int length = 0;
-    int64_t first = -1;
+    int64_t changes = 0, first = -1, before = -1;
     for (int d = 0; d < count; ++d) {
       const int64_t value = told_label(label[d], num_tubelets, outside);
       if (d == 0) first = value;
-      if (length == d && value == first) ++length;
+      if (d > 0 && value != before) changes |= int64_t{1} << d;
+      before = value;
     }
-    runs[i] = first * (int64_t{1} << kRunBits) + length;
+    runs[i] = first * (int64_t{1} << kRunBits) + changes;
   }
 }
 
@@ -115,7 +119,7 @@ struct TokenColumn {
   int64_t y, x;                // the token
   int64_t first_label, width;  // labels first_label to first_label + num_labels - 1; W
   int num_labels;
-  double (&sums)[kPlaneLabels][kPoolThreads];
+  double (&sums)[kPlaneLabels][kPlaneThreads];
   unsigned long long* counts;  // [labels]
   // Of the label of the run before, which the next one mostly has too.
   int index = -1;
@@ -154,20 +158,20 @@ struct TokenColumn {
     if (in_y.lower == y && in_x.lower == x) count += static_cast<unsigned long long>(length);
   }
 
-  // Adds the runs of one cell of a row, labels [in_x.count]; the first run is known.
-  __device__ void add_cell(const AxisCell& in_y, double weight, const AxisCell& in_x, int64_t run,
+  // Adds the runs of one cell of a row, labels [in_x.count]; what is known of them is in `known`,
+  // so that one label is read for each run but the first.
+  __device__ void add_cell(const AxisCell& in_y, double weight, const AxisCell& in_x, int64_t known,
                            const Label* labels) {
-    const auto count = static_cast<int>(in_x.count);
-    int64_t label = run >> kRunBits;
-    int length = static_cast<int>(run & ((int64_t{1} << kRunBits) - 1));
+    auto changes = static_cast<unsigned>(known & ((int64_t{1} << kRunBits) - 1));
+    int64_t label = known >> kRunBits;
     for (int offset = 0;;) {
-      add_run(in_y, weight, in_x, offset, length, label);
-      offset += length;
-      if (offset >= count) return;
-      const Label next = labels[offset];
-      for (length = 1; offset + length < count; ++length)
-        if (labels[offset + length] != next) break;
-      label = static_cast<int64_t>(next);
+      const int end =
+          changes != 0 ? __ffs(static_cast<int>(changes)) - 1 : static_cast<int>(in_x.count);
+      add_run(in_y, weight, in_x, offset, end - offset, label);
+      if (changes == 0) return;
+      changes &= changes - 1;
+      offset = end;
+      label = static_cast<int64_t>(labels[offset]);
     }
   }
 
@@ -191,18 +195,19 @@ struct TokenColumn {
   }
 };
 
-// Block (i, j, k): plane i of all volumes, labels [first_label + j * kPlaneLabels, ...), tokens
-// [k * kPoolThreads, ...) of the plane.
+// Block (i, j): tokens [i % tiles * kPlaneThreads, ...) of plane i / tiles of all volumes, labels
+// [first_label + j * kPlaneLabels, ...).
 template <typename Label>
-__global__ void __launch_bounds__(kPoolThreads, 2)
+__global__ void __launch_bounds__(kPlaneThreads, 8)
     weigh_planes_kernel(PoolAxes axes, Shape3 grid, Shape3 size, int64_t first_label,
                         int64_t num_labels, const Label* labels, const int64_t* runs,
                         double* planes, int64_t* plane_counts) {
-  VTCD_SHARED(double, sums, [kPlaneLabels][kPoolThreads]);  // a column for each thread
-  const int64_t first = int64_t{blockIdx.y} * kPlaneLabels, plane = blockIdx.x;
+  VTCD_SHARED(double, sums, [kPlaneLabels][kPlaneThreads]);  // a column for each thread
+  const int64_t tiles = (grid.h * grid.w + kPlaneThreads - 1) / kPlaneThreads;
+  const int64_t first = int64_t{blockIdx.y} * kPlaneLabels, plane = blockIdx.x / tiles;
   const int here =
       num_labels - first < kPlaneLabels ? static_cast<int>(num_labels - first) : kPlaneLabels;
-  const int64_t token = int64_t{blockIdx.z} * kPoolThreads + threadIdx.x;
+  const int64_t token = (blockIdx.x - plane * tiles) * kPlaneThreads + threadIdx.x;
   if (token >= grid.h * grid.w) return;
   for (int index = 0; index < here; ++index) sums[index][threadIdx.x] = 0;
   auto* counts = reinterpret_cast<unsigned long long*>(plane_counts);
@@ -226,40 +231,41 @@ __global__ inline void __launch_bounds__(kPoolThreads)
     weigh_tokens_kernel(PlacedCells along_z, Shape3 grid, int64_t num_planes, int64_t num_labels,
                         const double* planes, double* weights) {
   const auto area = static_cast<int64_t>(grid.h * grid.w), num_tokens = grid.t * area;
-  const auto token = int64_t{blockIdx.y} * kPoolThreads + threadIdx.x;
-  if (token >= num_tokens) return;
   const int64_t volume = blockIdx.x / num_labels, label = blockIdx.x - volume * num_labels;
-  const int64_t z = token / area;
-  const double* of_label =
-      planes + (volume * num_planes * num_labels + label) * area + token - z * area;
-  double sum = 0;
-  for (int64_t place = along_z.begin(z); place < along_z.end(z); ++place) {
-    const AxisCell cell = along_z.cells[place];
-    if (cell.lower != z && cell.upper != z) continue;
-    for (int64_t d = 0; d < cell.count; ++d) {
-      const TokenPair pair =
-          weigh_plane(of_label[(cell.first + d) * num_labels * area], cell.weight_at(d));
-      if (cell.lower == z) sum += pair.on_lower;
-      if (cell.upper == z) sum += pair.on_upper;
+  for (auto token = int64_t{blockIdx.y} * kPoolThreads + threadIdx.x; token < num_tokens;
+       token += int64_t{gridDim.y} * kPoolThreads) {
+    const int64_t z = token / area;
+    const double* of_label =
+        planes + (volume * num_planes * num_labels + label) * area + token - z * area;
+    double sum = 0;
+    for (int64_t place = along_z.begin(z); place < along_z.end(z); ++place) {
+      const AxisCell cell = along_z.cells[place];
+      if (cell.lower != z && cell.upper != z) continue;
+      for (int64_t d = 0; d < cell.count; ++d) {
+        const TokenPair pair =
+            weigh_plane(of_label[(cell.first + d) * num_labels * area], cell.weight_at(d));
+        if (cell.lower == z) sum += pair.on_lower;
+        if (cell.upper == z) sum += pair.on_upper;
+      }
     }
+    weights[blockIdx.x * num_tokens + token] = sum;
   }
-  weights[blockIdx.x * num_tokens + token] = sum;
 }
 
 template <typename Label>
 void find_runs(const PoolPlan& plan, const PoolPart& part, const PoolWork& work,
                const Label* labels, int64_t* outside, Stream stream) {
   const int64_t places = num_places(plan);
-  simt::launch(&pool_cells, dim3(static_cast<unsigned>((places + kPoolThreads - 1) / kPoolThreads)),
+  simt::launch(&pool_cells, simt::grid((places + kPoolThreads - 1) / kPoolThreads),
                dim3(kPoolThreads), 0, stream, plan.along_z(), plan.along_y(), plan.along_x(),
                work.cells);
   const PlacedCells along_x = axes_of(plan, work).x;
   const int64_t rows = part.num_volumes * plan.size.t * plan.size.h;
   const int64_t blocks = (rows * along_x.count + kPoolThreads - 1) / kPoolThreads;
-  simt::launch(&find_runs_kernel<Label>,
-               dim3(static_cast<unsigned>(std::min<int64_t>(blocks, 1 << 20))), dim3(kPoolThreads),
-               0, stream, along_x, labels + part.first_volume * plan.size.count(), rows,
-               plan.size.w, plan.num_tubelets, work.runs, outside);
+  simt::launch(&find_runs_kernel<Label>, simt::grid(std::min<int64_t>(blocks, 1 << 20)),
+               dim3(kPoolThreads), 0, stream, along_x,
+               labels + part.first_volume * plan.size.count(), rows, plan.size.w, plan.num_tubelets,
+               work.runs, outside);
 }
 
 template <typename Label>
@@ -267,19 +273,18 @@ void weigh_planes(const PoolPlan& plan, const PoolPart& part, const PoolWork& wo
                   const Label* labels, Stream stream) {
   const int64_t planes = part.num_volumes * plan.size.t;
   const int64_t tiles = (part.num_labels + kPlaneLabels - 1) / kPlaneLabels;
-  const int64_t tokens = (plan.grid.h * plan.grid.w + kPoolThreads - 1) / kPoolThreads;
+  const int64_t tokens = (plan.grid.h * plan.grid.w + kPlaneThreads - 1) / kPlaneThreads;
   fill_bytes(work.plane_counts, 0, planes * part.num_labels * sizeof(int64_t), stream);
-  simt::launch(&weigh_planes_kernel<Label>,
-               dim3(static_cast<unsigned>(planes), static_cast<unsigned>(tiles),
-                    static_cast<unsigned>(tokens)),
-               dim3(kPoolThreads), 0, stream, axes_of(plan, work), plan.grid, plan.size,
-               part.first_label, part.num_labels, labels + part.first_volume * plan.size.count(),
-               work.runs, work.planes, work.plane_counts);
-  simt::launch(&weigh_tokens_kernel,
-               dim3(static_cast<unsigned>(part.num_volumes * part.num_labels),
-                    static_cast<unsigned>((plan.grid.count() + kPoolThreads - 1) / kPoolThreads)),
-               dim3(kPoolThreads), 0, stream, axes_of(plan, work).z, plan.grid, plan.size.t,
-               part.num_labels, work.planes, work.weights);
+  simt::launch(&weigh_planes_kernel<Label>, simt::grid(planes * tokens, tiles), dim3(kPlaneThreads),
+               0, stream, axes_of(plan, work), plan.grid, plan.size, part.first_label,
+               part.num_labels, labels + part.first_volume * plan.size.count(), work.runs,
+               work.planes, work.plane_counts);
+  simt::launch(
+      &weigh_tokens_kernel,
+      simt::grid(part.num_volumes * part.num_labels,
+                 std::min<int64_t>(65535, (plan.grid.count() + kPoolThreads - 1) / kPoolThreads)),
+      dim3(kPoolThreads), 0, stream, axes_of(plan, work).z, plan.grid, plan.size.t, part.num_labels,
+      work.planes, work.weights);
 }
 
 }  // namespace vtcd::cuda

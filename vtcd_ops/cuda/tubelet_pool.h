@@ -38,7 +38,7 @@ inline int64_t num_places(const PoolPlan& plan) {
   return plan.along_z().count() + plan.along_y().count() + plan.along_x().count();
 }
 
-// The cells of the axes, and the first run of equal labels in every cell of every row. labels
+// The cells of the axes, and the runs of equal labels in every cell of every row. labels
 // [B, T, H, W], on the device as all that follows. Of those outside [-1, S), outside[0] is raised
 // to -1 - label, outside[1] to the label, outside[2] to 1 where one is too high.
 template <typename Label>

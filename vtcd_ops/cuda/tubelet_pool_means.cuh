@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Kernels of tubelet_pool: means and their derivative from what the labels weigh on the tokens.
 //
-//   pool_means    a block for four labels and eight channels, eight threads a channel
+//   pool_means    a block for two labels and eight channels, eight threads a channel
 //   spread_means  a thread for each token, 16 channels in registers: label after label
 //
-// For 12 heads of 64 channels 8x14x14 and 12 labels: 5 MB of features, read three times, 2 MB of
+// For 12 heads of 64 channels 8x14x14 and 12 labels: 5 MB of features, read six times, 2 MB of
 // weights, read eight times, most of it from the caches; 29 M operations in float64 (2 us of an
 // H100) and 5 M conversions to it (2 us).
 #pragma once
@@ -20,7 +20,7 @@ namespace vtcd::cuda {
 
 inline constexpr int kMeanThreads = 64;
 inline constexpr int kMeanChannels = kMeanThreads / kSumLanes;
-inline constexpr int kMeanLabels = 4;
+inline constexpr int kMeanLabels = 2;
 inline constexpr int kSpreadChannels = 16;
 
 // The number of voxels of a label in all planes [T, labels].
@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(kMeanThreads, 8)
     const Scalar* tokens =
         features + ((part.first_volume + volume) * plan.num_channels + channel) * num_tokens;
     double sums[kMeanLabels][1] = {};
-    VTCD_UNROLL(4)
+    VTCD_UNROLL(8)  // loads in flight, which bound it
     for (int64_t i = thread % kSumLanes; i < (is_channel ? num_tokens : 0); i += kSumLanes) {
       const auto token = static_cast<double>(to_number(tokens[i]));
       for (int s = 0; s < kMeanLabels; ++s) sums[s][0] += token * of_label[s][i];
@@ -148,20 +148,19 @@ template <typename Scalar>
 void pool_means(const PoolPlan& plan, const PoolPart& part, const PoolWork& work,
                 const Scalar* features, Scalar* means, int64_t* counts, Stream stream) {
   const int64_t groups = (part.num_labels + kMeanLabels - 1) / kMeanLabels;
-  simt::launch(&pool_means_kernel<Scalar>,
-               dim3(static_cast<unsigned>(part.num_volumes * groups),
-                    blocks_of(plan.num_channels, kMeanChannels, 65535)),
-               dim3(kMeanThreads), 0, stream, plan, part, groups, work.weights, work.plane_counts,
-               features, means, counts);
+  simt::launch(
+      &pool_means_kernel<Scalar>,
+      simt::grid(part.num_volumes * groups, blocks_of(plan.num_channels, kMeanChannels, 65535)),
+      dim3(kMeanThreads), 0, stream, plan, part, groups, work.weights, work.plane_counts, features,
+      means, counts);
 }
 
 template <typename Scalar>
 void spread_means(const PoolPlan& plan, const PoolPart& part, const PoolWork& work,
                   const Scalar* grad_means, const int64_t* counts, Scalar* grad, Stream stream) {
   simt::launch(&spread_means_kernel<Scalar>,
-               dim3(blocks_of(plan.grid.count(), kPoolThreads, 0x7FFFFFFF),
-                    blocks_of(plan.num_channels, kSpreadChannels, 65535),
-                    static_cast<unsigned>(part.num_volumes)),
+               simt::grid((plan.grid.count() + kPoolThreads - 1) / kPoolThreads,
+                          blocks_of(plan.num_channels, kSpreadChannels, 65535), part.num_volumes),
                dim3(kPoolThreads), 0, stream, plan, part, work.weights, grad_means, counts, grad);
 }
 
