@@ -118,7 +118,9 @@ void launch(void (*kernel)(Parameters...), dim3 blocks, dim3 threads, size_t sha
             vtcd::Stream, Arguments... arguments) {
   const std::function<void()> call = [&] { kernel(static_cast<Parameters>(arguments)...); };
   const unsigned num_threads = threads.x * threads.y * threads.z;
-  if (num_threads == 0 || num_threads > 1024 || shared_bytes > kMostSharedBytes)
+  const bool is_grid = blocks.x > 0 && blocks.y > 0 && blocks.z > 0 && blocks.x <= 0x7FFFFFFFu &&
+                       blocks.y <= 65535 && blocks.z <= 65535;
+  if (!is_grid || num_threads == 0 || num_threads > 1024 || shared_bytes > kMostSharedBytes)
     fail("bad launch configuration");
   blockDim = threads;
   gridDim = blocks;

@@ -78,5 +78,13 @@ TEST(ConceptMaskKernel, ReportsUnitsOutsideAndLeavesTheirTokens) {
   EXPECT_EQ(outside, (std::array<int64_t, 2>{7, 6}));
 }
 
+TEST(ConceptMaskKernel, FindsRowsOfMorePacksThan32BitsCount) {
+  for (const uint32_t packs_a_row : {1u, 3u, 64u, 0xFFFFFFFFu}) {
+    for (const int64_t pack :
+         {int64_t{0}, int64_t{0xFFFFFFFF}, int64_t{0x100000000}, int64_t{0x7FFFFFFFFFF}})
+      EXPECT_EQ(cuda::row_of_pack(pack, packs_a_row), pack / int64_t{packs_a_row});
+  }
+}
+
 }  // namespace
 }  // namespace vtcd

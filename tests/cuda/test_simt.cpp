@@ -72,6 +72,23 @@ TEST(Simt, RefusesABarrierThatSomeThreadsMiss) {
   EXPECT_THROW(simt::launch(&divergent_barrier, 1, 64, 0, kStream, 40), std::runtime_error);
 }
 
+TEST(Simt, RefusesAGridThatNoGpuTakes) {
+  std::vector<int> values(100);
+  for (const dim3& blocks :
+       {dim3(0), dim3(1, 0), dim3(0x80000000u), dim3(1, 65536), dim3(1, 1, 65536)}) {
+    EXPECT_THROW(
+        simt::launch(&reverse, blocks, 100, 100 * sizeof(int), kStream, values.data(), 100),
+        std::runtime_error);
+  }
+}
+
+TEST(Simt, CountsBlocksBeyond32Bits) {
+  EXPECT_EQ(simt::grid(0x7FFFFFFF, 65535).x, 0x7FFFFFFFu);
+  EXPECT_THROW(simt::grid((int64_t{1} << 32) + 1), CudaError);
+  EXPECT_THROW(simt::grid(1, 65536), CudaError);
+  EXPECT_THROW(simt::grid(1, 1, 65536), CudaError);
+}
+
 TEST(Simt, RefusesAShuffleWithLanesThatHaveLeft) {
   std::vector<float> values(64);
   EXPECT_THROW(simt::launch(&shuffle_with_lanes_gone, 1, 64, 0, kStream, values.data()),

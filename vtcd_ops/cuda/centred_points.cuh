@@ -118,8 +118,8 @@ template <typename Scalar>
 void find_centring(const RaggedRows<Scalar>& rows, double* origins, Centring* centring,
                    Stream stream) {
   if (rows.num_problems == 0) return;
-  simt::launch(&centring_kernel<Scalar>, dim3(static_cast<unsigned>(rows.num_problems)),
-               dim3(kCentringThreads), 0, stream, rows, origins, centring);
+  simt::launch(&centring_kernel<Scalar>, simt::grid(rows.num_problems), dim3(kCentringThreads), 0,
+               stream, rows, origins, centring);
 }
 
 }  // namespace vtcd::cuda

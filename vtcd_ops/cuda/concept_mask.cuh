@@ -28,6 +28,12 @@ __device__ inline int64_t checked_unit(const MaskedTokens& tokens, int64_t unit,
   return -1;
 }
 
+// The row of a pack. A division of 64 bits takes as long as all else.
+VTCD_HOST_DEVICE inline int64_t row_of_pack(int64_t pack, uint32_t packs_a_row) {
+  return pack <= 0xFFFFFFFF ? static_cast<int64_t>(static_cast<uint32_t>(pack) / packs_a_row)
+                            : pack / packs_a_row;
+}
+
 // Block (i, j): tokens of head i % A in sequence i / A, or heads of token i % N; the packs of its
 // rows are shared out among the blocks j.
 template <typename Scalar, typename Factor, int kWidth>
@@ -43,7 +49,7 @@ __global__ void __launch_bounds__(kMaskThreads)
   const int64_t step = int64_t{gridDim.y} * kMaskThreads;
   for (int64_t pack = int64_t{blockIdx.y} * kMaskThreads + threadIdx.x; pack < num_packs;
        pack += step) {
-    const auto i = static_cast<int64_t>(static_cast<uint32_t>(pack) / packs_a_row);
+    const int64_t i = row_of_pack(pack, packs_a_row);
     const int64_t channel = (pack - i * packs_a_row) * kWidth;
     const int64_t head = heads_outside ? o : i, token = heads_outside ? i : o;
     const int64_t unit = checked_unit(tokens, tokens.unit_of(b, head, token), outside);
@@ -78,9 +84,8 @@ void launch_concept_mask(const MaskedTokens& tokens, const Scalar* x, const Feat
   const int64_t share = kMaskThreads * kPacksAThread;
   const int64_t parts = std::min<int64_t>((packs + share - 1) / share, 65535);
   simt::launch(&concept_mask_kernel<Scalar, Factor, kWidth>,
-               dim3(static_cast<unsigned>(tokens.batch * outer), static_cast<unsigned>(parts)),
-               dim3(kMaskThreads), 0, stream, tokens, x, from, keep, out, to, outside,
-               heads_outside);
+               simt::grid(tokens.batch * outer, parts), dim3(kMaskThreads), 0, stream, tokens, x,
+               from, keep, out, to, outside, heads_outside);
 }
 
 template <typename Scalar, typename Factor>

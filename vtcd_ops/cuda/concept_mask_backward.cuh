@@ -178,8 +178,7 @@ void launch_token_products(const MaskedTokens& tokens, const Scalar* grad,
   const int64_t inner = heads_outside ? tokens.num_tokens : tokens.num_heads;
   const int64_t rows = kMaskThreads / (kSumLanes / kWidth);
   const int64_t parts = std::min((inner + rows - 1) / rows, kMostTiles);
-  simt::launch(&token_products<Scalar, kWidth>,
-               dim3(static_cast<unsigned>(tokens.batch * outer), static_cast<unsigned>(parts)),
+  simt::launch(&token_products<Scalar, kWidth>, simt::grid(tokens.batch * outer, parts),
                dim3(kMaskThreads), 0, stream, tokens, grad, of_grad, x, from, keep, grad_x, to,
                products, outside, heads_outside);
 }
@@ -206,12 +205,10 @@ void sum_by_unit(const MaskedTokens& tokens, int64_t first_sequence, int64_t num
   if (num_sequences * tokens.num_units == 0) return;
   const int64_t tiles = std::min((tokens.num_units + kUnitTile - 1) / kUnitTile, kMostTiles);
   if (tokens.num_heads > 0)
-    simt::launch(
-        &sum_heads,
-        dim3(static_cast<unsigned>(num_sequences * tokens.num_heads), static_cast<unsigned>(tiles)),
-        dim3(kMaskThreads), 0, stream, tokens, first_sequence, products, head_sums);
+    simt::launch(&sum_heads, simt::grid(num_sequences * tokens.num_heads, tiles),
+                 dim3(kMaskThreads), 0, stream, tokens, first_sequence, products, head_sums);
   const int64_t blocks = (num_sequences * tokens.num_units + kMaskThreads - 1) / kMaskThreads;
-  simt::launch(&sum_units<Result>, dim3(static_cast<unsigned>(std::min<int64_t>(blocks, 1 << 20))),
+  simt::launch(&sum_units<Result>, simt::grid(std::min<int64_t>(blocks, 1 << 20)),
                dim3(kMaskThreads), 0, stream, head_sums, num_sequences, tokens.num_heads,
                tokens.num_units, grad_keep + first_sequence * tokens.num_units);
 }

@@ -166,7 +166,7 @@ void find_distinct_points(const RaggedRows<Scalar>& rows, int64_t num_rows,
                           const DistinctWorkspace& work, Stream stream) {
   if (num_rows == 0) return;
   const auto blocks_of = [](int64_t threads) {
-    return dim3(static_cast<unsigned>((threads + kDistinctThreads - 1) / kDistinctThreads));
+    return simt::grid((threads + kDistinctThreads - 1) / kDistinctThreads);
   };
   find_centring(rows, work.origins, work.centring, stream);
   fill_bytes(work.counts, 0, static_cast<size_t>(num_rows) * sizeof(int32_t), stream);
@@ -174,8 +174,8 @@ void find_distinct_points(const RaggedRows<Scalar>& rows, int64_t num_rows,
                rows, work, num_rows);
   simt::launch(&first_equal_kernel<Scalar>, blocks_of(num_rows), dim3(kDistinctThreads), 0, stream,
                rows, work, num_rows);
-  simt::launch(&distinct_kernel<Scalar>, dim3(static_cast<unsigned>(rows.num_problems)),
-               dim3(kDistinctThreads), 0, stream, rows, work);
+  simt::launch(&distinct_kernel<Scalar>, simt::grid(rows.num_problems), dim3(kDistinctThreads), 0,
+               stream, rows, work);
 }
 
 }  // namespace vtcd::cuda

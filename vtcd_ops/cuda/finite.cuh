@@ -29,8 +29,7 @@ template <typename Scalar>
 void find_non_finite(const Scalar* values, int64_t count, int64_t* found, Stream stream) {
   if (count == 0) return;
   constexpr int64_t kValuesABlock = kFiniteThreads * kFiniteShare;
-  simt::launch(&finite_kernel<Scalar>,
-               dim3(static_cast<unsigned>((count + kValuesABlock - 1) / kValuesABlock)),
+  simt::launch(&finite_kernel<Scalar>, simt::grid((count + kValuesABlock - 1) / kValuesABlock),
                dim3(kFiniteThreads), 0, stream, values, count, found);
 }
 

@@ -168,10 +168,10 @@ void launch_runs(const KMeansPlan& plan, const KMeansWorkspace& work, Runs runs,
   runs.list = work.list;
   for (int before = 0; before < place; ++before) runs.list += plan.counts[before];
   if (plan.counts[place] == 0) return;
-  simt::launch(
-      &run_kernel<kPlace>, dim3(static_cast<unsigned>(plan.counts[place] * runs.num_restarts)),
-      dim3(run_threads(kPlace)), static_cast<size_t>(plan.shared_doubles[place]) * sizeof(double),
-      stream, work, runs);
+  simt::launch(&run_kernel<kPlace>, simt::grid(plan.counts[place] * runs.num_restarts),
+               dim3(run_threads(kPlace)),
+               static_cast<size_t>(plan.shared_doubles[place]) * sizeof(double), stream, work,
+               runs);
 }
 
 // Shared memory of a block that is left for run_kernel: it has some of its own.
@@ -217,7 +217,7 @@ void kmeans(const KMeansPlan& plan, const KMeansProblems& problems, const KMeans
             plan.num_rows,
             plan.num_problems,
             plan.num_channels};
-  const dim3 blocks(static_cast<unsigned>(plan.num_problems));
+  const dim3 blocks = simt::grid(plan.num_problems);
   for (; runs.first_restart < options.num_restarts; runs.first_restart += runs.num_restarts) {
     const int64_t left = options.num_restarts - runs.first_restart;
     runs.num_restarts = left < plan.runs_at_once ? left : plan.runs_at_once;

@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(kRatioThreads)
 
 // As many blocks as there is work for, within limits.
 inline dim3 ratio_blocks(int64_t count, int64_t a_block) {
-  return dim3(static_cast<unsigned>(std::min(kMostRatioBlocks, (count + a_block - 1) / a_block)));
+  return simt::grid(std::min(kMostRatioBlocks, (count + a_block - 1) / a_block));
 }
 
 inline void launch_rosetta_ratios(const SupportRows& supports, const Tuples& tuples,

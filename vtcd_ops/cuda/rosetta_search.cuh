@@ -195,8 +195,8 @@ __global__ void __launch_bounds__(kTupleThreads, 2)
 // As many blocks as fill the device, or fewer where there are fewer tuples.
 inline dim3 tuple_blocks(int64_t count) {
   constexpr int64_t kBlocksEach = 8;
-  return dim3(static_cast<unsigned>(
-      std::min(kBlocksEach * num_multiprocessors(), (count + kTupleWarps - 1) / kTupleWarps)));
+  return simt::grid(
+      std::min(kBlocksEach * num_multiprocessors(), (count + kTupleWarps - 1) / kTupleWarps));
 }
 
 }  // namespace vtcd::cuda

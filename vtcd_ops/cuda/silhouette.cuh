@@ -204,11 +204,11 @@ void silhouette(const SilhouetteBatch<Scalar, Label>& batch, const SilhouetteWor
   find_centring(rows, workspace.origins, workspace.centring, stream);
   const int64_t rows_a_block = kSilhouetteThreads / 32;
   const int64_t sorting_blocks = (batch.num_rows + rows_a_block - 1) / rows_a_block;
-  simt::launch(&sort_points_kernel<Scalar, Label>, dim3(static_cast<unsigned>(sorting_blocks)),
+  simt::launch(&sort_points_kernel<Scalar, Label>, simt::grid(sorting_blocks),
                dim3(kSilhouetteThreads), 0, stream, batch, workspace, found);
   const SilhouetteParts parts{batch.offsets, batch.tiles, batch.num_problems, batch.num_channels};
-  simt::launch(&silhouette_kernel<Scalar>, dim3(static_cast<unsigned>(batch.num_tiles)),
-               dim3(kSilhouetteThreads), 0, stream, parts, workspace, coefficients);
+  simt::launch(&silhouette_kernel<Scalar>, simt::grid(batch.num_tiles), dim3(kSilhouetteThreads), 0,
+               stream, parts, workspace, coefficients);
 }
 
 }  // namespace vtcd::cuda

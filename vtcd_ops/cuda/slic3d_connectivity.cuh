@@ -210,9 +210,9 @@ inline void connect(const SlicPlan& plan, const SlicWork& work, int32_t* labels,
   }
   const dim3 threads(kVoxelThreads), chunk_threads(kChunkThreads);
   const int64_t tiles = (plan.size.count() + kVoxelThreads - 1) / kVoxelThreads;
-  const dim3 blocks(static_cast<unsigned>(plan.batch * tiles));
-  const dim3 chunks(static_cast<unsigned>(plan.batch * SlicWork::num_chunks(plan)));
-  const dim3 searchers(static_cast<unsigned>(kSearchesAtOnce * num_multiprocessors()));
+  const dim3 blocks = simt::grid(plan.batch * tiles);
+  const dim3 chunks = simt::grid(plan.batch * SlicWork::num_chunks(plan));
+  const dim3 searchers = simt::grid(kSearchesAtOnce * num_multiprocessors());
   fill_bytes(work.counters, 0, (2 + 2 * plan.batch) * sizeof(int32_t), stream);
   simt::launch(&slic3d_runs_kernel, blocks, threads, 0, stream, plan, work, labels, path);
   if (plan.max_size > 1)
@@ -225,8 +225,8 @@ inline void connect(const SlicPlan& plan, const SlicWork& work, int32_t* labels,
   simt::launch(&slic3d_neighbours_kernel, blocks, threads, 0, stream, plan, work, path);
   simt::launch(&slic3d_count_kernel, chunks, chunk_threads, 0, stream, plan, work, path);
   simt::launch(&slic3d_search_kernel, searchers, dim3(kSearchThreads), 0, stream, plan, work);
-  simt::launch(&slic3d_chunks_kernel, dim3(static_cast<unsigned>(plan.batch)), chunk_threads, 0,
-               stream, plan, work, path);
+  simt::launch(&slic3d_chunks_kernel, simt::grid(plan.batch), chunk_threads, 0, stream, plan, work,
+               path);
   simt::launch(&slic3d_numbers_kernel, chunks, chunk_threads, 0, stream, plan, work, path);
   simt::launch(&slic3d_relabel_kernel, blocks, threads, 0, stream, plan, work, labels, path);
 }

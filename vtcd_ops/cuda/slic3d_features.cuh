@@ -284,28 +284,27 @@ __global__ void __launch_bounds__(kFeatureThreads)
 }
 
 inline dim3 blocks_for(int64_t threads, unsigned threads_a_block) {
-  return dim3(static_cast<unsigned>((threads + threads_a_block - 1) / threads_a_block));
+  return simt::grid((threads + threads_a_block - 1) / threads_a_block);
 }
 
 template <typename Scalar>
 void scale_features(const SlicPlan& plan, const SlicWork& work, const Scalar* features,
                     Stream stream) {
   const dim3 threads(kFeatureThreads);
-  const auto channels = static_cast<unsigned>(plan.batch * plan.num_channels);
+  const dim3 channels = simt::grid(plan.batch * plan.num_channels);
   simt::launch(&slic3d_cells_kernel, blocks_for(SlicWork::num_places(plan), kFeatureThreads),
                threads, 0, stream, plan, work, SlicWork::has_cells(plan));
-  simt::launch(&slic3d_token_range_kernel<Scalar>, dim3(channels), threads, 0, stream, plan, work,
+  simt::launch(&slic3d_token_range_kernel<Scalar>, channels, threads, 0, stream, plan, work,
                features);
-  simt::launch(&slic3d_range_kernel<Scalar>,
-               dim3(static_cast<unsigned>(2 * kRangeParts * plan.batch)), threads, 0, stream, plan,
-               work, features, true);
-  simt::launch(&slic3d_range_kernel<Scalar>, dim3(channels), threads, 0, stream, plan, work,
-               features, false);
-  simt::launch(&slic3d_scale_kernel, dim3(static_cast<unsigned>(plan.batch)), dim3(32), 0, stream,
-               plan, work, SlicWork::has_cells(plan));
+  simt::launch(&slic3d_range_kernel<Scalar>, simt::grid(2 * kRangeParts * plan.batch), threads, 0,
+               stream, plan, work, features, true);
+  simt::launch(&slic3d_range_kernel<Scalar>, channels, threads, 0, stream, plan, work, features,
+               false);
+  simt::launch(&slic3d_scale_kernel, simt::grid(plan.batch), dim3(32), 0, stream, plan, work,
+               SlicWork::has_cells(plan));
   const int64_t tiles = (SlicWork::num_values(plan) + 31) / 32 * ((plan.num_channels + 31) / 32);
-  simt::launch(&slic3d_values_kernel<Scalar>, dim3(static_cast<unsigned>(plan.batch * tiles)),
-               threads, 0, stream, plan, work, features);
+  simt::launch(&slic3d_values_kernel<Scalar>, simt::grid(plan.batch * tiles), threads, 0, stream,
+               plan, work, features);
 }
 
 }  // namespace vtcd::cuda

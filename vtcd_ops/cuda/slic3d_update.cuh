@@ -152,8 +152,8 @@ inline void start_at_seeds(const SlicPlan& plan, const SlicWork& work, int32_t* 
   const int64_t threads =
       std::max(plan.size.count(), plan.num_clusters() * std::max<int64_t>(plan.num_channels, 1));
   const int64_t blocks = (threads + kUpdateThreads - 1) / kUpdateThreads;
-  simt::launch(&slic3d_seeds_kernel, dim3(static_cast<unsigned>(plan.batch * blocks)),
-               dim3(kUpdateThreads), 0, stream, plan, work, labels, blocks, again);
+  simt::launch(&slic3d_seeds_kernel, simt::grid(plan.batch * blocks), dim3(kUpdateThreads), 0,
+               stream, plan, work, labels, blocks, again);
 }
 
 inline void voxel_round(const SlicPlan& plan, const SlicWork& work, int32_t* labels, int64_t round,
@@ -161,12 +161,12 @@ inline void voxel_round(const SlicPlan& plan, const SlicWork& work, int32_t* lab
   const int64_t tiles = (plan.size.count() + kAssignThreads - 1) / kAssignThreads;
   const int64_t groups = (plan.num_channels + kChannelGroup - 1) / kChannelGroup;
   const int number = round == 0 ? 0 : static_cast<int>(2 - round % 2);  // 1 or 2 after the first
-  simt::launch(&slic3d_assign_voxels_kernel, dim3(static_cast<unsigned>(plan.batch * tiles)),
-               dim3(kAssignThreads), 0, stream, plan, work, labels, number);
+  simt::launch(&slic3d_assign_voxels_kernel, simt::grid(plan.batch * tiles), dim3(kAssignThreads),
+               0, stream, plan, work, labels, number);
   if (round + 1 == plan.max_num_iter) return;
   simt::launch(&slic3d_update_clusters_kernel,
-               dim3(static_cast<unsigned>(plan.batch * plan.num_clusters() * groups)),
-               dim3(kUpdateThreads), 0, stream, plan, work, labels, number);
+               simt::grid(plan.batch * plan.num_clusters() * groups), dim3(kUpdateThreads), 0,
+               stream, plan, work, labels, number);
 }
 
 }  // namespace vtcd::cuda
