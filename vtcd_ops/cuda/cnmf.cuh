@@ -113,16 +113,17 @@ __device__ void clear_weights(const CnmfBatch<T>& batch, const CnmfProblem& prob
   __syncthreads();
 }
 
-// What both kernels end with; results that are no numbers of their dtype are reported.
+// What both kernels end with; results that are no numbers of their dtype are reported. It reads the
+// index of the problem again, which need not wait in registers till then.
 template <typename T>
-__device__ VTCD_NOINLINE void finish(const CnmfBatch<T>& batch, const CnmfProblem& problem,
-                                     int64_t num_iter) {
+__device__ VTCD_NOINLINE void finish(const CnmfBatch<T>& batch, int64_t num_iter) {
   if (thread_of_block() != 0) return;
-  batch.num_iter[problem.index] = num_iter;
-  const double* summary = batch.summary + 3 * problem.index;
-  const T encoding = static_cast<T>(summary[0]), error = batch.error[problem.index];
+  const int64_t index = batch.problem[blockIdx.x].index;
+  batch.num_iter[index] = num_iter;
+  const double* summary = batch.summary + 3 * index;
+  const T encoding = static_cast<T>(summary[0]), error = batch.error[index];
   if (encoding - encoding == 0 && error - error == 0) return;
-  report_to(batch, 2, batch.num_problems - problem.index);
+  report_to(batch, 2, batch.num_problems - index);
 }
 
 // What both kernels begin with: the tables and the points of a problem, which one thread writes
@@ -147,13 +148,13 @@ __device__ VTCD_NOINLINE bool prepare(const CnmfBatch<T>& batch, const CnmfProbl
   return is_finite && check_start<kThreads>(batch, problem, tables->scratch);
 }
 
+// Takes from the descent what a caller would have to keep in registers through it.
 template <int kThreads, typename T>
 __device__ VTCD_NOINLINE void write_descent(const CnmfBatch<T>& batch, const CnmfProblem& problem,
-                                            const CnmfTables<T>& tables, int exponent,
                                             BlockDescent<T, kThreads>* descent) {
   clear_weights<kThreads>(batch, problem);
   descent->finish(batch.weights + problem.first_row * batch.max_k, batch.max_k);
-  write_factors<kThreads>(batch, problem, tables, exponent, descent->error());
+  write_factors<kThreads>(batch, problem, descent->tables(), descent->exponent(), descent->error());
   __syncthreads();
 }
 
@@ -169,15 +170,14 @@ __global__ void __launch_bounds__(kCnmfThreads, 1)
   if (!prepare<kThreads>(batch, problem, false, shared, shared_bytes, tables, points)) return;
   BlockDescent<T, kThreads> descent(points[0], tables[0], batch.labels + problem.first_row);
   descent.run(settings.max_num_iter, settings.tol, 0.0);
-  write_descent<kThreads>(batch, problem, tables[0], points[0].exponent, &descent);
+  write_descent<kThreads>(batch, problem, &descent);
   if (!descent.is_degenerate() || descent.num_sweeps() == settings.max_num_iter) {
-    finish(batch, problem, descent.num_sweeps());
+    finish(batch, descent.num_sweeps());
     return;
   }
   descent.run(settings.max_num_iter, settings.tol, kFirstPenalty);
-  if (descent.error() < descent.earlier_error())
-    write_descent<kThreads>(batch, problem, tables[0], points[0].exponent, &descent);
-  finish(batch, problem, descent.num_sweeps());
+  if (descent.error() < descent.earlier_error()) write_descent<kThreads>(batch, problem, &descent);
+  finish(batch, descent.num_sweeps());
 }
 
 // The multiplicative updates.
@@ -194,7 +194,7 @@ __global__ void __launch_bounds__(kCnmfThreads, 1)
   const int64_t num_iter = updates.run(settings.max_num_iter, settings.tol);
   const double error = updates.finish(batch.weights + problem.first_row * batch.max_k, batch.max_k);
   write_factors<kThreads>(batch, problem, tables[0], points[0].exponent, error);
-  finish(batch, problem, num_iter);
+  finish(batch, num_iter);
 }
 
 template <typename T, int kThreads>

@@ -26,6 +26,8 @@ class BlockDescent {
     update_encoding();
   }
 
+  __device__ const CnmfTables<Stored>& tables() const { return t_; }
+  __device__ int exponent() const { return points_.exponent; }
   __device__ int64_t num_sweeps() const { return num_sweeps_; }
   __device__ bool is_degenerate() const {
     return is_degenerate_factorisation(squared_error_, squared_parts_, points_.length);
@@ -123,7 +125,14 @@ class BlockDescent {
   __device__ double objective() const { return squared_error_ + penalty_ * squared_parts_; }
   __device__ double usage(int k) const { return t_.encoding_gram[k * (t_.num_concepts + 1)]; }
 
-  __device__ VTCD_NOINLINE void update_encoding() {
+  // In parts, each called for itself: what waits through the solutions takes registers from them.
+  __device__ __forceinline__ void update_encoding() {
+    prepare_encoding();
+    RowEncoder<kThreads, Stored>(points_, t_, penalty_).encode();
+    finish_encoding();
+  }
+
+  __device__ VTCD_NOINLINE void prepare_encoding() const {
     const int num_concepts = t_.num_concepts, num_channels = t_.num_channels;
     gram_of<kThreads>(t_.centers, num_concepts, num_channels, t_.gram);
     if (points_.has_offset) {
@@ -132,7 +141,10 @@ class BlockDescent {
       });
     }
     __syncthreads();
-    RowEncoder<kThreads, Stored>(points_, t_, penalty_).encode();
+  }
+
+  __device__ VTCD_NOINLINE void finish_encoding() {
+    const int num_concepts = t_.num_concepts;
     __syncthreads();
     gram_of<kThreads>(t_.encoding, num_concepts, t_.num_rows, t_.encoding_gram);
     if (points_.has_offset) {

@@ -96,13 +96,14 @@ class FewNnls {
     return wrong;
   }
 
-  __device__ void descend_coordinates(const double (&products)[kMost], double (&u)[kMost]) const {
+  __device__ void descend_coordinates(const double (&products)[kMost], double (&u)[kMost]) {
 #pragma unroll
     for (int i = 0; i < kMost; ++i) u[i] = fmax(u[i], 0.0);
 #pragma unroll 1
     for (int sweep = 0; sweep < SmallNnls::kDescentSweeps; ++sweep) {
 #pragma unroll
       for (int i = 0; i < kMost; ++i) {
+        VTCD_FORGET_POINTER(gram_);
         double slope = products[i];
 #pragma unroll
         for (int j = 0; j < kMost; ++j) slope -= gram(i, j) * u[j];
