@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import resource
 import shutil
 import struct
 import zipfile
@@ -172,6 +173,22 @@ BOMBS = [npz_of_zeros, npz_in_the_other_order, header_of_npy, image_of_a_mask, i
 @pytest.mark.parametrize("write", BOMBS, ids=lambda write: write.__name__)
 def test_bombs(tmp_path: Path, write: Callable[[Path], Any]) -> None:
     refused(write(tmp_path))
+
+
+def test_an_image_that_says_that_it_holds_gigabytes(tmp_path: Path) -> None:
+    """Pillow asks for what a chunk says, which a process of bounded memory does not get."""
+    path = _png(tmp_path, 8)
+    whole = path.read_bytes()
+    place = whole.index(b"IDAT") - 4
+    path.write_bytes(whole[:place] + b"\x7f\xff\xff\xff" + whole[place + 4 :])
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (in_use + (1 << 30), limits[1]))
+    try:
+        refused(lambda: read_mask(path), "0.png cannot be read")
+        refused(lambda: next(open_video(tmp_path).frames([0])), "0.png cannot be read as an image")
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
 # What is no file: a pipe that nobody writes to, a device without end.

@@ -308,6 +308,11 @@ def open_image(path: Path) -> Iterator[Any]:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} cannot be read as an image: {error}") from error
+    except MemoryError as error:  # Pillow asks for as much as a chunk says that it holds
+        raise InputError(
+            f"{path} cannot be read as an image: what it says that it holds does not fit into the "
+            "memory"
+        ) from error
 
 
 def pixels_of(frame: Any) -> np.ndarray:
