@@ -1,4 +1,4 @@
-"""What processes that share too few processors cost, each: `vtcd discover` once, and four at once.
+"""What processes that share too few processors cost, each: `vtcd rank` once, and four at once.
 
     python benchmarks/bench_overload.py
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -23,16 +24,21 @@ from typing import Any
 
 from _harness import Column, write
 
+import vtcd_ops
+from vtcd_ops.adapters import load_model
+from vtcd_ops.video.samples import as_samples
+
 POLICIES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_NUM_THREADS")
 WAYS = {"asleep": {}, "turning": {"GOMP_SPINCOUNT": "300000"}}  # libgomp's own count
-CLIPS = 6
+CLIPS, MASKS = 3, 64
 CODE = [sys.executable, "-m", "vtcd_ops.cli"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 
 
-def discover(clips: list[str], out: Path, command: list[str]) -> list[str]:
-    """The command line of a discovery."""
-    return [*command, "discover", "hf_videomae:mini", *clips, "--out", str(out), "--quiet"]
+def rank(run: Path, command: list[str]) -> list[str]:
+    """The command line of a ranking."""
+    options = ["--num-masks", str(MASKS), "--masks-per-forward", "1", "--prior", "none"]
+    return [*command, "--quiet", "rank", str(run), *options, "--stop-at", "none"]
 
 
 def cost(commands: list[list[str]], environment: dict[str, str]) -> tuple[float, float]:
@@ -44,21 +50,24 @@ def cost(commands: list[list[str]], environment: dict[str, str]) -> tuple[float,
         for command in commands
     ]
     if any(process.wait() for process in running):
-        raise SystemExit("bench_overload: a discovery failed; its words stand above")
+        raise SystemExit("bench_overload: a ranking failed; its words stand above")
     after = os.times()
     spent = after.children_user + after.children_system
     spent -= before.children_user + before.children_system
     return spent / len(commands), time.perf_counter() - begin
 
 
-def row(what: str, work: Path, clips: list[str], count: int, repeats: int) -> dict[str, Any]:
+def row(what: str, run: Path, count: int, repeats: int) -> dict[str, Any]:
     """Median of the costs, the two ways of waiting in turns; `count` 0: torchrun's four."""
     found: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
-    for turn in range(repeats):
+    command = CODE if count else [*TORCHRUN, "--nproc-per-node=4", "-m", "vtcd_ops.cli"]
+    for _ in range(repeats):
         for way, environment in WAYS.items():
-            places = [work / f"{what}-{way}-{turn}-{number}" for number in range(max(count, 1))]
-            command = CODE if count else [*TORCHRUN, "--nproc-per-node=4", "-m", "vtcd_ops.cli"]
-            found[way].append(cost([discover(clips, out, command) for out in places], environment))
+            with tempfile.TemporaryDirectory() as work:
+                runs = [Path(work) / str(number) for number in range(max(count, 1))]
+                for copy in runs:
+                    shutil.copytree(run, copy)
+                found[way].append(cost([rank(copy, command) for copy in runs], environment))
     made: dict[str, Any] = {"what": what, "repeats": repeats}
     for way, costs in found.items():
         spent, clock = zip(*costs, strict=True)
@@ -72,10 +81,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     folder = Path(str(files("vtcd_hf_videomae") / "clips/evaluation"))
-    clips = [str(path) for path in sorted(folder.glob("*.mp4"))[:CLIPS]]
     with tempfile.TemporaryDirectory() as work:
+        samples = list(as_samples(str(folder / "manifest.csv")))[:CLIPS]
+        adapter = load_model("hf_videomae:mini")
+        run = vtcd_ops.discover(adapter, samples, out=Path(work) / "run", progress=False)
         rows = [
-            row(what, Path(work), clips, count, arguments.repeats)
+            row(what, run.path, count, arguments.repeats)
             for what, count in (("one", 1), ("four at once", 4), ("torchrun, four for one run", 0))
         ]
     write(
@@ -88,10 +99,10 @@ def main() -> None:
             Column("asleep_clock", "asleep: s by the clock", "{:.1f}"),
             Column("turning_clock", "turning: s by the clock", "{:.1f}"),
         ],
-        note=f"`vtcd discover hf_videomae:mini` on {CLIPS} bundled clips, starting Python "
-        f"included; median of {arguments.repeats} in turns. Four at once have a run each, with "
-        "as many threads each as processors; torchrun's four share one, with a thread each, and "
-        "their processor time is that of all together.",
+        note=f"`vtcd rank` of `hf_videomae:mini` by {MASKS} masks of {CLIPS} clips, one mask a "
+        f"forward, starting Python included; median of {arguments.repeats} in turns. Four at once "
+        "have a run each, with as many threads each as processors; torchrun's four share one, "
+        "with a thread each, and their processor time is that of all together.",
     )
 
 
