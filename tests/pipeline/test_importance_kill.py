@@ -37,37 +37,43 @@ def files(run: vtcd_ops.Run, name: str) -> dict[str, bytes]:
     return found
 
 
-def work(run: vtcd_ops.Run, name: str, kill_after: float | None = None) -> float:
-    """Start a ranking, kill it after some seconds, and return how long it ran."""
-    began = time.monotonic()
+def parts_of(run: vtcd_ops.Run, name: str) -> set[Path]:
+    return set((run.path / "importance" / name).glob("parts/*.safetensors"))
+
+
+def work(run: vtcd_ops.Run, name: str, kill_at: float = float("inf"), delay: float = 0) -> int:
+    """Start a ranking, kill it some seconds after it has so many parts; return the most seen."""
     process = forked.start(WORKER, run.path, name)
-    process.join(timeout=kill_after)
+    most = 0
+    while process.is_alive() and most < kill_at:
+        most = max(most, len(parts_of(run, name)))
+        time.sleep(0.002)
     if process.is_alive():
-        assert kill_after is not None
+        time.sleep(delay)
         process.kill()
         process.join()
     else:
         assert process.exitcode == 0
-    return time.monotonic() - began
+    return most
 
 
 @pytest.mark.slow
 def test_killed_rankings_end_as_undisturbed_ones(run: vtcd_ops.Run) -> None:
     num_kills = int(os.environ.get("VTCD_KILLS", "4"))
-    seconds = work(run, "undisturbed")
+    most = work(run, "undisturbed")  # then its parts are put together
     expected = files(run, "undisturbed")
     moments = random.Random(0)
-    kills = unfinished = number = 0
-    while kills < num_kills:
+    unfinished = number = 0
+    for _ in range(num_kills):
         folder = run.path / "importance" / f"killed-{number}"
         if (folder / "result.json").is_file():
             number += 1
             folder = run.path / "importance" / f"killed-{number}"
-        before = set(folder.glob("parts/*.safetensors"))
-        work(run, folder.name, kill_after=moments.uniform(0.4, 1.0) * seconds)
-        kills += 1
+        before = parts_of(run, folder.name)
+        at = moments.randint(len(before) + 1, max(most, len(before) + 1))
+        work(run, folder.name, kill_at=at, delay=moments.random() / 50)
         finished = (folder / "result.json").is_file()
-        assert finished or before <= set(folder.glob("parts/*.safetensors"))  # nothing is lost
+        assert finished or before <= parts_of(run, folder.name)  # nothing is lost
         unfinished += not finished
     assert unfinished > 0
     for killed in range(number + 1):
