@@ -45,6 +45,10 @@ METHODS = {
 }
 NUM_RANDOM = 3
 DIRECTIONS = ("positive", "negative")
+UNIT = (
+    "area below the curve; positive (most important first): lower is better, negative (least "
+    "important first): higher is better"
+)
 BETTER = {"positive": "lower", "negative": "higher"}
 #: What VTCD is better than in the paper, which says so of integrated gradients for VideoMAE alone.
 BEATEN = ("Random crops, occlusion", "Random crops, CRIS", "SLIC, occlusion", RANDOM_ORDER)
@@ -89,13 +93,8 @@ def table1(study: Study) -> Result:
         name="table1",
         title="Attribution curves",
         paper="Table 1 and Figure 4 of the paper",
-        unit="area below the curve; positive (most important first): lower is better, negative "
-        "(least important first): higher is better",
-        columns={
-            f"{role}, {direction}": f"{ROLES[role].title}, {direction}"
-            for role in PAPER_ROLES
-            for direction in DIRECTIONS
-        },
+        unit=UNIT,
+        columns=columns(),
         rows=[Row(label, cells_of(found, label)) for label in (*METHODS, RANDOM_ORDER)],
         claims=_claims(found),
         notes=_notes(study, found),
@@ -103,6 +102,15 @@ def table1(study: Study) -> Result:
         digits=3,
         setting={role: study.setting(role) for role in PAPER_ROLES},
     )
+
+
+def columns() -> dict[str, str]:
+    """Return the columns of areas, with their headings."""
+    return {
+        f"{role}, {direction}": f"{ROLES[role].title}, {direction}"
+        for role in PAPER_ROLES
+        for direction in DIRECTIONS
+    }
 
 
 def curves_of(

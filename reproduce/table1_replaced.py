@@ -13,14 +13,15 @@ from reproduce.results import Cell, Claim, Result, Row, compare
 from reproduce.study import Study
 from reproduce.table1 import (
     BETTER,
-    DIRECTIONS,
     GRADIENTS,
     OURS,
     PAPER_ROLES,
     SMOOTHED,
+    UNIT,
     Found,
     areas_of,
     cells_of,
+    columns,
     curves_of,
 )
 from vtcd_ops.common.errors import counted
@@ -43,13 +44,8 @@ def table1_replaced(study: Study) -> Result:
         name="table1_replaced",
         title="Attribution curves, other features in place of a concept",
         paper="Table 1 of the paper, which puts zeros in place of a concept",
-        unit="area below the curve; positive (most important first): lower is better, negative "
-        "(least important first): higher is better",
-        columns={
-            f"{role}, {direction}": f"{ROLES[role].title}, {direction}"
-            for role in PAPER_ROLES
-            for direction in DIRECTIONS
-        },
+        unit=UNIT,
+        columns=columns(),
         rows=[
             Row(f"{IN_PLACE[replace]}: {label.removeprefix('SLIC, ')}", _measured(curves, label))
             for replace, curves in found.items()
