@@ -225,14 +225,15 @@ def row(name: str, others: dict[str, dict[str, float]], memory_mb: float) -> dic
 
 
 def two_threads() -> dict[str, float]:
-    """Time a batch on one and on two threads."""
+    """Time a batch on one and on two threads, in turns: what runs beside must not decide."""
     features = smooth(VIDEOMAE[0]).expand(BATCH, -1, -1, -1, -1).contiguous()
-    found = {}
-    for count in (1, 2):
-        with threads(count):
-            found[f"threads_{count}_ms"] = measure(
-                lambda: vtcd_ops.ops.slic3d(features, VIDEOMAE[1])
-            ).fastest
+    found = {"threads_1_ms": float("inf"), "threads_2_ms": float("inf")}
+    for _ in range(10):
+        for count in (1, 2):
+            with threads(count):
+                timing = measure(lambda: vtcd_ops.ops.slic3d(features, VIDEOMAE[1]), repeats=3)
+            name = f"threads_{count}_ms"
+            found[name] = min(found[name], timing.fastest)
     return found | {"speed": found["threads_1_ms"] / found["threads_2_ms"], "batch": BATCH}
 
 
